@@ -1,0 +1,273 @@
+// Package adminapi is the vocabulary of a primary's admin API: the JSON shapes,
+// the paths, the error format, and a client for them. It holds no server logic.
+//
+// The API is HTTP+JSON. Any primary answers for the whole cluster: a change is
+// answered when it is durable on a quorum and this primary has applied it; a read
+// shows every change acknowledged before it was asked.
+//
+//	GET    /livez, /readyz, /metrics
+//	GET    /v1/status                  Status
+//	POST   /v1/verify                  VerifyReport
+//	GET    /v1/members                 []Member
+//	DELETE /v1/members/{name}          (the member leaves; refused without a quorum of the others)
+//	GET    /v1/zones                   []Zone
+//	POST   /v1/zones                   AddZone → Zone
+//	GET    /v1/zones/{name}            Zone
+//	PUT    /v1/zones/{name}            ZoneSettings → Zone
+//	DELETE /v1/zones/{name}?confirm=…  (confirm repeats the name)
+//	GET    /v1/zones/{name}/export     text/dns
+//	POST   /v1/zones/{name}/import     text/dns → Zone; query: strip_dnssec, replace, settings
+//	GET    /v1/keys                    []Key, without secrets
+//	POST   /v1/keys                    AddKey → Key, with its secret
+//	GET    /v1/keys/{name}?secret=true Key
+//	POST   /v1/keys/{name}/rotate      RotateKey → Key, with the new secret; both stay valid
+//	POST   /v1/keys/{name}/retire      Key; only the newest secret stays valid
+//	DELETE /v1/keys/{name}?confirm=…
+//
+// Names in paths are absolute domain names in presentation format, percent-encoded.
+package adminapi
+
+import "time"
+
+// Paths of the API; {name} is filled with url.PathEscape.
+const (
+	PathLive       = "/livez"
+	PathReady      = "/readyz"
+	PathMetrics    = "/metrics"
+	PathStatus     = "/v1/status"
+	PathVerify     = "/v1/verify"
+	PathMembers    = "/v1/members"
+	PathMember     = "/v1/members/{name}"
+	PathZones      = "/v1/zones"
+	PathZone       = "/v1/zones/{name}"
+	PathZoneExport = "/v1/zones/{name}/export"
+	PathZoneImport = "/v1/zones/{name}/import"
+	PathKeys       = "/v1/keys"
+	PathKey        = "/v1/keys/{name}"
+	PathKeyRotate  = "/v1/keys/{name}/rotate"
+	PathKeyRetire  = "/v1/keys/{name}/retire"
+)
+
+// Query parameters and media types.
+const (
+	ParamConfirm = "confirm"
+	ParamSecret  = "secret"
+	ParamStrip   = "strip_dnssec"
+	ParamReplace = "replace"
+	// ParamSettings carries a ZoneSettings as JSON beside an imported zone file.
+	ParamSettings = "settings"
+	TypeJSON      = "application/json"
+	// TypeDNS is zone-file text (RFC 4027).
+	TypeDNS = "text/dns"
+)
+
+// Status is the state of the cluster as one primary sees it. The primary asks its
+// peers for their own part, and says so where one did not answer.
+type Status struct {
+	// Healthy is the verdict; Summary is the same in one line, with what is wrong.
+	Healthy bool   `json:"healthy"`
+	Summary string `json:"summary"`
+	// Replica answered this request.
+	Replica string `json:"replica"`
+	// Leader is the member that etcd elected, "" while there is none.
+	Leader   string          `json:"leader"`
+	Replicas []ReplicaStatus `json:"replicas"`
+}
+
+// ReplicaStatus is one primary.
+type ReplicaStatus struct {
+	Name string `json:"name"`
+	// Ready: it takes writes and reads. Reason says why not.
+	Ready  bool   `json:"ready"`
+	Reason string `json:"reason,omitempty"`
+	// Reachable is false when the answering primary could not ask it.
+	Reachable bool `json:"reachable"`
+	Leader    bool `json:"leader"`
+	// LogIndex is the newest entry the replica knows, AppliedIndex the last it has applied.
+	LogIndex     uint64 `json:"log_index"`
+	AppliedIndex uint64 `json:"applied_index"`
+	// CheckpointIndex is the last entry covered by a durable checkpoint.
+	CheckpointIndex uint64 `json:"checkpoint_index"`
+	// Digest covers all replicated state at AppliedIndex.
+	Digest string `json:"digest,omitempty"`
+	// PublishLag is how far named is behind the state machine.
+	PublishLagMS int64        `json:"publish_lag_ms"`
+	Named        NamedStatus  `json:"named"`
+	Zones        []ZoneStatus `json:"zones"`
+	Version      string       `json:"version"`
+	Uptime       string       `json:"uptime"`
+
+	// DNS, NamedDNS and Admin are address:port.
+	DNS      []string `json:"dns"`
+	NamedDNS string   `json:"named_dns"`
+	Admin    string   `json:"admin"`
+	PID      int      `json:"pid"`
+}
+
+// NamedStatus is a replica's BIND.
+type NamedStatus struct {
+	Running  bool   `json:"running"`
+	PID      int    `json:"pid"`
+	Version  string `json:"version"`
+	Restarts int    `json:"restarts"`
+	// LastError is the newest trouble with it, "" when there was none since it started.
+	LastError string `json:"last_error,omitempty"`
+}
+
+// ZoneStatus is one zone at one replica.
+type ZoneStatus struct {
+	Name string `json:"name"`
+	// Serial, Records and Digest are the state machine's.
+	Serial  uint32 `json:"serial"`
+	Records int    `json:"records"`
+	Digest  string `json:"digest"`
+	// PublishedSerial is what named serves.
+	PublishedSerial uint32 `json:"published_serial"`
+	// State is serving, loading or repairing; LastError says why it is not serving.
+	State     string `json:"state"`
+	LastError string `json:"last_error,omitempty"`
+}
+
+// VerifyReport compares every zone, as transferred from every primary's named,
+// with the replicated state.
+type VerifyReport struct {
+	OK    bool         `json:"ok"`
+	Zones []VerifyZone `json:"zones"`
+}
+
+// VerifyZone is the comparison of one zone.
+type VerifyZone struct {
+	Name string `json:"name"`
+	OK   bool   `json:"ok"`
+	// Copies are the transfers that were compared.
+	Copies []VerifyCopy `json:"copies"`
+	// Differences are zone-file lines with a leading "-" (missing in a copy) or "+"
+	// (only in it), up to a limit.
+	Differences []string `json:"differences,omitempty"`
+}
+
+// VerifyCopy is one server's copy of a zone.
+type VerifyCopy struct {
+	Server  string `json:"server"`
+	Serial  uint32 `json:"serial"`
+	Records int    `json:"records"`
+	Digest  string `json:"digest"`
+	// Error says why the server could not be asked.
+	Error string `json:"error,omitempty"`
+}
+
+// Member is one voice in the log's quorum.
+type Member struct {
+	Name       string   `json:"name"`
+	ID         string   `json:"id"`
+	PeerURLs   []string `json:"peer_urls"`
+	ClientURLs []string `json:"client_urls"`
+	Leader     bool     `json:"leader"`
+	// Learner receives the log and has no vote yet.
+	Learner bool `json:"learner"`
+}
+
+// ZoneSettings are what can be changed about a zone. The texts are in named.conf's
+// words: the inside of update-policy { … }, allow-query { … } and so on.
+type ZoneSettings struct {
+	// UpdatePolicy and AllowUpdate exclude each other. Both empty: no updates.
+	UpdatePolicy  string `json:"update_policy,omitempty"`
+	AllowUpdate   string `json:"allow_update,omitempty"`
+	AllowQuery    string `json:"allow_query,omitempty"`
+	AllowTransfer string `json:"allow_transfer,omitempty"`
+	// AlsoNotify are address:port of servers told of every change.
+	AlsoNotify []string `json:"also_notify,omitempty"`
+	// LocalReads answers queries without the read barrier: faster, possibly old.
+	LocalReads bool `json:"local_reads,omitempty"`
+}
+
+// AddZone creates a zone with an SOA, one NS, and the NS's addresses.
+type AddZone struct {
+	Name     string       `json:"name"`
+	Settings ZoneSettings `json:"settings"`
+	// NS is the host name of the apex NS record and the SOA's MNAME; "ns.<zone>" when empty.
+	NS string `json:"ns,omitempty"`
+	// Addresses of NS; needed when it lies in the zone, 127.0.0.1 when empty.
+	Addresses []string `json:"addresses,omitempty"`
+	// Mailbox is the SOA's RNAME; "hostmaster.<zone>" when empty.
+	Mailbox string `json:"mailbox,omitempty"`
+}
+
+// ImportOptions go with a zone file's text.
+type ImportOptions struct {
+	Settings ZoneSettings
+	// StripDNSSEC drops RRSIG, NSEC, DNSKEY and their like; without it a signed zone is refused.
+	StripDNSSEC bool
+	// Replace permits the content of an existing zone to be replaced.
+	Replace bool
+}
+
+// Zone is a zone and its settings.
+type Zone struct {
+	Name        string       `json:"name"`
+	Serial      uint32       `json:"serial"`
+	Records     int          `json:"records"`
+	Digest      string       `json:"digest"`
+	Incarnation uint64       `json:"incarnation"`
+	Settings    ZoneSettings `json:"settings"`
+}
+
+// AddKey creates a TSIG key.
+type AddKey struct {
+	Name string `json:"name"`
+	// Algorithm is a TSIG algorithm name such as hmac-sha256 (the default).
+	Algorithm string `json:"algorithm,omitempty"`
+	// Secret in base64; a random one of the algorithm's length when empty.
+	Secret string `json:"secret,omitempty"`
+}
+
+// RotateKey adds a new secret to a key; both are valid until the old one is retired.
+type RotateKey struct {
+	Algorithm string `json:"algorithm,omitempty"`
+	Secret    string `json:"secret,omitempty"`
+}
+
+// Key is a TSIG key. Secrets are present only in the answers that say so.
+type Key struct {
+	Name string `json:"name"`
+	// Versions, newest first. Two during a rotation.
+	Versions []KeyVersion `json:"versions"`
+}
+
+// KeyVersion is one secret of a key.
+type KeyVersion struct {
+	Version   uint64 `json:"version"`
+	Algorithm string `json:"algorithm"`
+	Secret    string `json:"secret,omitempty"`
+	// Created is log time.
+	Created time.Time `json:"created"`
+}
+
+// Error is the body of every answer that is not 2xx.
+type Error struct {
+	// HTTPStatus is not in the body: it is the response's.
+	HTTPStatus int `json:"-"`
+	// Code is stable and for programs: one of the Code… constants.
+	Code string `json:"code"`
+	// Message names what failed and the value; Remedy what to do about it.
+	Message string `json:"message"`
+	Remedy  string `json:"remedy,omitempty"`
+	// Lines are the places in an imported zone file.
+	Lines []LineError `json:"lines,omitempty"`
+}
+
+// LineError is one mistake in an imported text.
+type LineError struct {
+	Line    int    `json:"line"`
+	Message string `json:"message"`
+}
+
+// Codes of errors.
+const (
+	CodeInvalid     = "invalid"     // 400: the request or a value in it
+	CodeNotFound    = "not_found"   // 404
+	CodeConflict    = "conflict"    // 409: exists already, or needs a confirmation
+	CodeUnavailable = "unavailable" // 503: no quorum, not ready; nothing was changed
+	CodeInDoubt     = "in_doubt"    // 504: the change may yet be applied; ask for the state before repeating it
+	CodeInternal    = "internal"    // 500
+)

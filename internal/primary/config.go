@@ -1,0 +1,361 @@
+package primary
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// Config is everything one primary is told from outside. It is read from a JSON
+// file (LoadConfig). What can change at run time (keys, zones, policies) is not
+// here: that is replicated state, and one file per replica could disagree.
+type Config struct {
+	// Name identifies the replica in the log and in every report. It must stay the
+	// same for the life of the data directory: it is an identity, not an address.
+	Name string `json:"name"`
+
+	// Dir holds what must outlive the process: checkpoints, the log's data (unless
+	// Etcd.DataDir says otherwise) and the replica's identity.
+	Dir string `json:"dir"`
+
+	// ClusterKeyFile holds the key that seals TSIG secrets in the log: 32 bytes,
+	// base64 or raw. The same file at every replica.
+	ClusterKeyFile string `json:"cluster_key_file"`
+
+	DNS   DNSConfig   `json:"dns"`
+	Admin AdminConfig `json:"admin"`
+	Named NamedConfig `json:"named"`
+	Etcd  EtcdConfig  `json:"etcd"`
+
+	// LogLevel is debug, info, warn or error.
+	LogLevel string `json:"log_level"`
+	// LogFormat is text or json.
+	LogFormat string `json:"log_format"`
+
+	// StopGrace bounds an orderly stop: draining requests, moving the log's
+	// leadership away, stopping named.
+	StopGrace Duration `json:"stop_grace"`
+}
+
+// DNSConfig says where clients reach the endpoint.
+type DNSConfig struct {
+	// Listen are address:port pairs, UDP and TCP on each.
+	Listen []string `json:"listen"`
+	// ListenTLS are address:port pairs for DNS over TLS (RFC 7858); they need TLSCert and TLSKey.
+	ListenTLS []string `json:"listen_tls,omitempty"`
+	// TLSCert and TLSKey are PEM files. They are read again when they change.
+	TLSCert string `json:"tls_cert,omitempty"`
+	TLSKey  string `json:"tls_key,omitempty"`
+	// ProxyFrom are the prefixes whose PROXY protocol headers are read. Headers from
+	// elsewhere close the connection.
+	ProxyFrom []netip.Prefix `json:"proxy_from,omitempty"`
+	// ProxyKeyFile authenticates fronts. Without it an address in a PROXY header is
+	// audit data and never authority.
+	ProxyKeyFile string `json:"proxy_key_file,omitempty"`
+	// ForwardFrom is the loopback address from which queries are passed to named;
+	// named's ACLs admit it and nothing else.
+	ForwardFrom netip.Addr `json:"forward_from"`
+}
+
+// AdminConfig is the admin API's socket.
+type AdminConfig struct {
+	// Listen is one address:port. Without TLS only a loopback address is accepted.
+	Listen string `json:"listen"`
+	// TLSCert, TLSKey and TLSClientCA (all PEM files) turn on mutual TLS.
+	TLSCert     string `json:"tls_cert,omitempty"`
+	TLSKey      string `json:"tls_key,omitempty"`
+	TLSClientCA string `json:"tls_client_ca,omitempty"`
+}
+
+// NamedConfig describes the local BIND.
+type NamedConfig struct {
+	// Path is the named program; its rndc is looked for beside it, then in $PATH.
+	Path string `json:"path"`
+	// Dir is its working directory. Its content can be lost at any time: the log is
+	// what lasts. A tmpfs keeps publishing cheap.
+	Dir string `json:"dir"`
+	// Listen is named's own address:port on loopback (UDP and TCP).
+	Listen string `json:"listen"`
+	// ControlPort is rndc's port on 127.0.0.1.
+	ControlPort int `json:"control_port"`
+}
+
+// EtcdConfig describes the log: an embedded etcd member, or an external cluster
+// when Endpoints is set.
+type EtcdConfig struct {
+	// Endpoints are the client URLs of an external etcd. When set, everything about
+	// the embedded member must be empty.
+	Endpoints []string `json:"endpoints,omitempty"`
+	// Prefix is the root of all keys in the store.
+	Prefix string `json:"prefix"`
+
+	// Name of the embedded member; the replica's name when empty.
+	Name string `json:"name,omitempty"`
+	// DataDir of the embedded member; Dir/etcd when empty.
+	DataDir string `json:"data_dir,omitempty"`
+	// PeerURL and ClientURL are where the member listens and what it advertises.
+	PeerURL   string `json:"peer_url,omitempty"`
+	ClientURL string `json:"client_url,omitempty"`
+	// InitialCluster maps member names to peer URLs. It is used at the very first
+	// start only, and by a member with an empty disk to find the others.
+	InitialCluster map[string]string `json:"initial_cluster,omitempty"`
+	// PeerClientURLs maps member names to client URLs: whom a member with an empty
+	// disk asks to be replaced.
+	PeerClientURLs map[string]string `json:"peer_client_urls,omitempty"`
+	// Token is minted once for a cluster. A returning member never bootstraps a
+	// second cluster under the same token.
+	Token string `json:"token,omitempty"`
+	// Bootstrap permits the very first start: this member may create the cluster.
+	// Where it is false, a member with an empty disk joins the running cluster.
+	Bootstrap bool `json:"bootstrap,omitempty"`
+
+	// CA, Cert and Key (PEM files) secure peer and client connections.
+	CA   string `json:"ca,omitempty"`
+	Cert string `json:"cert,omitempty"`
+	Key  string `json:"key,omitempty"`
+}
+
+// External says that the log is somebody else's etcd.
+func (e EtcdConfig) External() bool { return len(e.Endpoints) > 0 }
+
+// Duration is a time.Duration that JSON spells as "1.5s".
+type Duration time.Duration
+
+// MarshalText implements encoding.TextMarshaler.
+func (d Duration) MarshalText() ([]byte, error) { return []byte(time.Duration(d).String()), nil }
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (d *Duration) UnmarshalText(b []byte) error {
+	v, err := time.ParseDuration(string(b))
+	if err != nil {
+		return fmt.Errorf("duration %q: %w (write it as \"500ms\" or \"10s\")", b, err)
+	}
+	*d = Duration(v)
+	return nil
+}
+
+// DefaultConfig has every value that has a sensible default. Name, Dir,
+// ClusterKeyFile, the sockets and the log's addresses have none.
+func DefaultConfig() Config {
+	return Config{
+		DNS:       DNSConfig{ForwardFrom: netip.AddrFrom4([4]byte{127, 0, 0, 53})},
+		Named:     NamedConfig{Path: "named"},
+		Etcd:      EtcdConfig{Prefix: "/zonekeeper"},
+		LogLevel:  "info",
+		LogFormat: "text",
+		StopGrace: Duration(10 * time.Second),
+	}
+}
+
+// LoadConfig reads a JSON file over DefaultConfig. Unknown fields are errors,
+// because a misspelt one would silently mean its default. Errors name file, line
+// and remedy.
+func LoadConfig(path string) (Config, error) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return Config{}, fmt.Errorf("configuration: %w", err)
+	}
+	c := DefaultConfig()
+	dec := json.NewDecoder(bytes.NewReader(b))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&c); err != nil {
+		return Config{}, fmt.Errorf("configuration %s:%d: %w", path, lineOf(b, dec, err), err)
+	}
+	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
+		return Config{}, fmt.Errorf("configuration %s:%d: text after the end of the object; remove it", path, lineOf(b, dec, nil))
+	}
+	if err := c.Validate(); err != nil {
+		return Config{}, fmt.Errorf("configuration %s: %w", path, err)
+	}
+	return c.withDerived(), nil
+}
+
+// lineOf finds the line of a JSON error; the decoder's own position when the
+// error has none.
+func lineOf(b []byte, dec *json.Decoder, err error) int {
+	off := dec.InputOffset()
+	var syn *json.SyntaxError
+	var typ *json.UnmarshalTypeError
+	switch {
+	case errors.As(err, &syn):
+		off = syn.Offset
+	case errors.As(err, &typ):
+		off = typ.Offset
+	}
+	off = min(off, int64(len(b)))
+	return 1 + bytes.Count(b[:off], []byte("\n"))
+}
+
+// withDerived fills the values that follow from others.
+func (c Config) withDerived() Config {
+	if !c.Etcd.External() {
+		if c.Etcd.Name == "" {
+			c.Etcd.Name = c.Name
+		}
+		if c.Etcd.DataDir == "" {
+			c.Etcd.DataDir = filepath.Join(c.Dir, "etcd")
+		}
+	}
+	if c.Named.Dir == "" {
+		c.Named.Dir = filepath.Join(c.Dir, "named")
+	}
+	return c
+}
+
+// Validate reports every mistake at once, each with field, value and remedy.
+func (c Config) Validate() error {
+	var errs []error
+	bad := func(field, format string, args ...any) {
+		errs = append(errs, fmt.Errorf("%s: %s", field, fmt.Sprintf(format, args...)))
+	}
+	if !validName(c.Name) {
+		bad("name", "%q is not a replica name; use letters, digits, '-' and '_', at most 63", c.Name)
+	}
+	if c.Dir == "" {
+		bad("dir", "empty; name a directory on durable storage")
+	}
+	if c.ClusterKeyFile == "" {
+		bad("cluster_key_file", "empty; name a file with 32 random bytes, the same at every replica")
+	}
+	if len(c.DNS.Listen) == 0 {
+		bad("dns.listen", "empty; give at least one address:port")
+	}
+	for _, a := range append(append([]string(nil), c.DNS.Listen...), c.DNS.ListenTLS...) {
+		if _, err := netip.ParseAddrPort(a); err != nil {
+			bad("dns.listen", "%q is not address:port (%v)", a, err)
+		}
+	}
+	if len(c.DNS.ListenTLS) > 0 && (c.DNS.TLSCert == "" || c.DNS.TLSKey == "") {
+		bad("dns.listen_tls", "needs dns.tls_cert and dns.tls_key")
+	}
+	if !c.DNS.ForwardFrom.IsLoopback() {
+		bad("dns.forward_from", "%q is not a loopback address; named admits it to every zone, so it must not be reachable from outside", c.DNS.ForwardFrom)
+	}
+	c.validateAdmin(bad)
+	c.validateNamed(bad)
+	c.validateEtcd(bad)
+	switch c.LogLevel {
+	case "debug", "info", "warn", "error":
+	default:
+		bad("log_level", "%q; use debug, info, warn or error", c.LogLevel)
+	}
+	switch c.LogFormat {
+	case "text", "json":
+	default:
+		bad("log_format", "%q; use text or json", c.LogFormat)
+	}
+	if c.StopGrace <= 0 {
+		bad("stop_grace", "%s; use a positive duration such as \"10s\"", time.Duration(c.StopGrace))
+	}
+	return errors.Join(errs...)
+}
+
+func (c Config) validateAdmin(bad func(string, string, ...any)) {
+	tls := c.Admin.TLSCert != "" || c.Admin.TLSKey != "" || c.Admin.TLSClientCA != ""
+	if tls && (c.Admin.TLSCert == "" || c.Admin.TLSKey == "" || c.Admin.TLSClientCA == "") {
+		bad("admin", "mutual TLS needs all of tls_cert, tls_key and tls_client_ca")
+	}
+	ap, err := netip.ParseAddrPort(c.Admin.Listen)
+	switch {
+	case err != nil:
+		bad("admin.listen", "%q is not address:port (%v)", c.Admin.Listen, err)
+	case !tls && !ap.Addr().IsLoopback():
+		bad("admin.listen", "%q is reachable from outside and has no authentication; use a loopback address or set the tls_ fields", c.Admin.Listen)
+	}
+}
+
+func (c Config) validateNamed(bad func(string, string, ...any)) {
+	if c.Named.Path == "" {
+		bad("named.path", "empty; give the path of BIND's named, or \"named\"")
+	}
+	ap, err := netip.ParseAddrPort(c.Named.Listen)
+	switch {
+	case err != nil:
+		bad("named.listen", "%q is not address:port (%v)", c.Named.Listen, err)
+	case !ap.Addr().IsLoopback():
+		bad("named.listen", "%q is not a loopback address; only the endpoint may reach named", c.Named.Listen)
+	}
+	if c.Named.ControlPort < 1 || c.Named.ControlPort > 65535 {
+		bad("named.control_port", "%d is not a port", c.Named.ControlPort)
+	}
+}
+
+func (c Config) validateEtcd(bad func(string, string, ...any)) {
+	e := c.Etcd
+	if !strings.HasPrefix(e.Prefix, "/") {
+		bad("etcd.prefix", "%q must begin with '/'", e.Prefix)
+	}
+	if n := countSet(e.CA, e.Cert, e.Key); n != 0 && n != 3 {
+		bad("etcd", "TLS needs all of ca, cert and key")
+	}
+	if e.External() {
+		for _, u := range e.Endpoints {
+			checkURL("etcd.endpoints", u, bad)
+		}
+		if e.PeerURL != "" || e.ClientURL != "" || len(e.InitialCluster) > 0 || e.Bootstrap {
+			bad("etcd", "endpoints (an external etcd) excludes peer_url, client_url, initial_cluster and bootstrap")
+		}
+		return
+	}
+	checkURL("etcd.peer_url", e.PeerURL, bad)
+	checkURL("etcd.client_url", e.ClientURL, bad)
+	name := e.Name
+	if name == "" {
+		name = c.Name
+	}
+	if u, ok := e.InitialCluster[name]; !ok {
+		bad("etcd.initial_cluster", "has no entry for %q, the member itself", name)
+	} else if u != e.PeerURL {
+		bad("etcd.initial_cluster", "says %q for %q, but peer_url is %q; make them equal", u, name, e.PeerURL)
+	}
+	if n := len(e.InitialCluster); e.Bootstrap && n%2 == 0 {
+		bad("etcd.initial_cluster", "has %d members; use 1, 3 or 5: an even one survives no more failures than the odd number below it", n)
+	}
+	for _, u := range e.InitialCluster {
+		checkURL("etcd.initial_cluster", u, bad)
+	}
+	if e.Token == "" {
+		bad("etcd.token", "empty; mint one random string per cluster")
+	}
+}
+
+func checkURL(field, s string, bad func(string, string, ...any)) {
+	u, err := url.Parse(s)
+	if err != nil || (u.Scheme != "http" && u.Scheme != "https") {
+		bad(field, "%q is not an http:// or https:// URL", s)
+		return
+	}
+	if _, _, err := net.SplitHostPort(u.Host); err != nil {
+		bad(field, "%q has no port", s)
+	}
+}
+
+func countSet(s ...string) (n int) {
+	for _, v := range s {
+		if v != "" {
+			n++
+		}
+	}
+	return n
+}
+
+func validName(s string) bool {
+	if s == "" || len(s) > 63 {
+		return false
+	}
+	for _, r := range s {
+		if (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && r != '-' && r != '_' {
+			return false
+		}
+	}
+	return true
+}
