@@ -190,6 +190,13 @@ func lineOf(b []byte, dec *json.Decoder, err error) int {
 		off = syn.Offset
 	case errors.As(err, &typ):
 		off = typ.Offset
+	case err != nil:
+		// The decoder reports an unknown field after the whole object, by name only.
+		if _, field, ok := strings.Cut(err.Error(), "unknown field "); ok {
+			if i := bytes.Index(b, []byte(field)); i >= 0 {
+				off = int64(i)
+			}
+		}
 	}
 	off = min(off, int64(len(b)))
 	return 1 + bytes.Count(b[:off], []byte("\n"))
