@@ -1,0 +1,71 @@
+#!/usr/bin/env bash
+# Installs what ZoneKeeper needs from the distribution. Nothing happens when it is there already.
+#
+#   install-deps.sh run     named, rndc, nsupdate, dig
+#   install-deps.sh test    the same, and what tests and benchmarks use: a C compiler for the race
+#                           detector, Knot to compare with, tools to unpack a second BIND
+#
+# No service is started or enabled: ZoneKeeper runs its own named as a child process.
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+# shellcheck source=scripts/lib.sh
+. "$here/lib.sh"
+
+want=()
+need() { # need COMMAND PACKAGE
+    command -v "$1" >/dev/null || [ -x "/usr/sbin/$1" ] || want+=("$2")
+}
+
+level=${1:-run}
+case $level in run | test) ;; *) die "unknown level '$level'" "use: $0 run|test" ;; esac
+
+need named bind9
+need rndc bind9-utils
+need named-checkzone bind9-utils
+need nsupdate bind9-dnsutils
+need dig bind9-dnsutils
+if [ "$level" = test ]; then
+    need gcc gcc
+    [ -e /usr/include/stdlib.h ] || want+=(libc6-dev)
+    need curl curl
+    need xz xz-utils
+    need gpgv gpgv
+    need knotd knot
+    need knsupdate knot-dnsutils
+fi
+[ ${#want[@]} -gt 0 ] || exit 0
+
+mapfile -t want < <(printf '%s\n' "${want[@]}" | sort -u)
+command -v apt-get >/dev/null || die "missing: ${want[*]}; and this is not a Debian or Ubuntu system" \
+    "install BIND 9.18 or later (named, rndc, nsupdate, dig) with your package manager, then try again"
+
+say "installing from the distribution: ${want[*]}"
+
+# A package's own scripts would start its service on port 53. policy-rc.d is Debian's way to say no.
+policy=/usr/sbin/policy-rc.d
+made_policy=
+cleanup() { if [ -n "$made_policy" ]; then as_root rm -f "$policy"; fi; }
+trap cleanup EXIT
+if [ ! -e "$policy" ]; then
+    made_policy=yes
+    printf '#!/bin/sh\nexit 101\n' | as_root tee "$policy" >/dev/null
+    as_root chmod 755 "$policy"
+fi
+
+apt() { as_root env DEBIAN_FRONTEND=noninteractive apt-get -q -y -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=120 "$@" >&2; }
+if ! apt install --no-install-recommends "${want[@]}"; then
+    # The package lists may be missing or old.
+    retry apt update || die "apt-get update failed" "check the network and /etc/apt/sources.list"
+    retry apt install --no-install-recommends "${want[@]}" ||
+        die "could not install: ${want[*]}" "see apt's message above"
+fi
+
+# Enabled units would start at the next boot and take port 53.
+if [ -d /run/systemd/system ]; then
+    for pkg in "${want[@]}"; do
+        case $pkg in
+        bind9) as_root systemctl disable --quiet named.service 2>/dev/null || true ;;
+        knot) as_root systemctl disable --quiet knot.service 2>/dev/null || true ;;
+        esac
+    done
+fi

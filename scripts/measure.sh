@@ -1,0 +1,10 @@
+#!/usr/bin/env bash
+# Runs the measurements that are too long for `make test`: measure.sh Scale|Failover [go test flags].
+# They are Go tests under test/, named TestScale… and TestFailover…, that only run when asked for.
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+cd "$here/.."
+GO=${GO:-$(scripts/ensure-go.sh)}
+what=$1
+shift
+ZONEKEEPER_MEASURE=$what exec "$GO" test ./test/... -run "^TestMeasure$what" -count=1 -timeout 3h -v "$@"

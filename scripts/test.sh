@@ -1,0 +1,52 @@
+#!/usr/bin/env bash
+# Runs all tests, suite after suite, and prints what each one took. Called by `make test`.
+#
+# The race detector costs about ten times the CPU, so it covers the packages in which goroutines share
+# memory, not the pure ones (zone, update, policy, fsm) nor the suites that start real processes.
+set -uo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+cd "$here/.." || exit 1
+# shellcheck source=scripts/lib.sh
+. "$here/lib.sh"
+GO=${GO:-$(scripts/ensure-go.sh)} || exit 1
+
+race='internal/(log|named|replica|publish|endpoint|primary|devcluster|adminapi|simulation|bench)(/|$)'
+# Suites with a cluster or a real named in each test take the machine's cores: one package at a time.
+heavy='/test/'
+
+failed=()
+total=$SECONDS
+suite() { # suite NAME COMMAND…
+    local name=$1 start=$SECONDS status=ok
+    shift
+    printf '\n=== %s\n' "$name"
+    "$@" || { status=FAILED; failed+=("$name"); }
+    printf -- '--- %s: %s in %d s\n' "$name" "$status" $((SECONDS - start))
+}
+
+mapfile -t all < <("$GO" list -f '{{if or .TestGoFiles .XTestGoFiles}}{{.ImportPath}}{{end}}' ./... | grep .)
+[ ${#all[@]} -gt 0 ] || die "go list found no packages" "run: $GO list ./..."
+pick() { printf '%s\n' "${all[@]}" | grep -E "$@" || true; }
+mapfile -t heavy_pkgs < <(pick "$heavy")
+mapfile -t race_pkgs < <(pick "$race" | grep -vE "$heavy")
+mapfile -t pure_pkgs < <(pick -v "$heavy|$race")
+
+suite "go vet" "$GO" vet ./...
+suite "unit" "$GO" test -timeout 10m "$@" "${pure_pkgs[@]}"
+if [ ${#race_pkgs[@]} -gt 0 ]; then
+    if [ "$("$GO" env CGO_ENABLED)" = 1 ] && command -v gcc >/dev/null; then
+        suite "unit, race detector" "$GO" test -race -timeout 12m "$@" "${race_pkgs[@]}"
+    else
+        suite "unit (no C compiler: without the race detector)" "$GO" test -timeout 12m "$@" "${race_pkgs[@]}"
+    fi
+fi
+for p in "${heavy_pkgs[@]}"; do
+    suite "${p#*/test/}" "$GO" test -timeout 15m "$@" "$p"
+done
+
+printf '\nall suites: %d s\n' $((SECONDS - total))
+if [ ${#failed[@]} -gt 0 ]; then
+    printf 'FAILED: %s\n' "${failed[@]}"
+    exit 1
+fi
+echo "ok"
