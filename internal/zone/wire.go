@@ -1,0 +1,152 @@
+package zone
+
+import (
+	"encoding/binary"
+	"fmt"
+)
+
+// UnpackName reads the name at off in msg, following compression pointers, and returns it with the offset after it.
+// A pointer must point before the octets that have led to it, so a loop is impossible (named's dns_name_fromwire).
+// The error wraps ErrFormat.
+func UnpackName(msg []byte, off int) (Name, int, error) {
+	var buf [MaxNameLen]byte
+	b, next, err := appendName(buf[:0], msg, off)
+	if err != nil {
+		return "", 0, err
+	}
+	if len(b) == 1 {
+		return Root, next, nil
+	}
+	return Name(b), next, nil
+}
+
+// appendName appends the name at off, decompressed, to b.
+func appendName(b, msg []byte, off int) ([]byte, int, error) {
+	start := len(b)
+	next := -1    // the offset after the name, known at the first pointer or at the end
+	marker := off // pointers must point before this
+	for pos := off; ; {
+		if pos < 0 || pos >= len(msg) {
+			return nil, 0, fmt.Errorf("%w: name at octet %d runs past the end of the message (%d octets)", ErrFormat, off, len(msg))
+		}
+		c := int(msg[pos])
+		switch {
+		case c == 0:
+			if len(b)-start+1 > MaxNameLen {
+				return nil, 0, nameTooLong(off)
+			}
+			if next < 0 {
+				next = pos + 1
+			}
+			return append(b, 0), next, nil
+		case c <= MaxLabelLen:
+			if len(b)-start+1+c > MaxNameLen {
+				return nil, 0, nameTooLong(off)
+			}
+			if pos+1+c > len(msg) {
+				return nil, 0, fmt.Errorf("%w: label at octet %d runs past the end of the message (%d octets)", ErrFormat, pos, len(msg))
+			}
+			b = append(b, msg[pos:pos+1+c]...)
+			pos += 1 + c
+		case c < 0xc0:
+			return nil, 0, fmt.Errorf("%w: label type %#x at octet %d is not defined", ErrFormat, c>>6, pos)
+		default:
+			if pos+1 >= len(msg) {
+				return nil, 0, fmt.Errorf("%w: compression pointer at octet %d is cut off", ErrFormat, pos)
+			}
+			to := (c&0x3f)<<8 | int(msg[pos+1])
+			if to >= marker {
+				return nil, 0, fmt.Errorf("%w: compression pointer at octet %d does not point backwards (to %d)", ErrFormat, pos, to)
+			}
+			if next < 0 {
+				next = pos + 2
+			}
+			marker, pos = to, to
+		}
+	}
+}
+
+func nameTooLong(off int) error {
+	return fmt.Errorf("%w: name at octet %d is longer than %d octets", ErrFormat, off, MaxNameLen)
+}
+
+// RR is one resource record.
+type RR struct {
+	Name  Name
+	Type  Type
+	Class Class
+	// TTL is in seconds.
+	TTL uint32
+	// Data is the RDATA with every name decompressed and in the case received.
+	Data string
+}
+
+// UnpackRR reads the RR at off in msg and returns it with the offset after it. RDATA is checked against the layout of its
+// type, as named does: in the RR's class, with class NONE (RFC 2136) read as IN. Empty RDATA passes in the classes NONE
+// and ANY, where it means "none" in some sections of an UPDATE; see CheckData. The error wraps ErrFormat.
+func UnpackRR(msg []byte, off int) (RR, int, error) {
+	owner, at, err := UnpackName(msg, off)
+	if err != nil {
+		return RR{}, 0, fmt.Errorf("owner: %w", err)
+	}
+	if at+10 > len(msg) {
+		return RR{}, 0, fmt.Errorf("%w: RR at octet %d is cut off in its fixed part", ErrFormat, off)
+	}
+	rr := RR{
+		Name:  owner,
+		Type:  Type(binary.BigEndian.Uint16(msg[at:])),
+		Class: Class(binary.BigEndian.Uint16(msg[at+2:])),
+		TTL:   binary.BigEndian.Uint32(msg[at+4:]),
+	}
+	length := int(binary.BigEndian.Uint16(msg[at+8:]))
+	at += 10
+	end := at + length
+	if end > len(msg) {
+		return RR{}, 0, fmt.Errorf("%w: RDATA of %s %s claims %d octets, the message has %d left", ErrFormat, owner, rr.Type, length, len(msg)-at)
+	}
+	if length == 0 && (rr.Class == ClassNONE || rr.Class == ClassANY) && rr.Type != 0 {
+		return rr, end, nil
+	}
+	if rr.Data, err = unpackData(msg, at, end, rr.Type, rr.Class); err != nil {
+		return RR{}, 0, fmt.Errorf("RDATA of %s %s: %w", owner, rr.Type, err)
+	}
+	if rr.Type == TypeNSEC3 && !isHashLabel(owner) {
+		return RR{}, 0, fmt.Errorf("owner of NSEC3 %s is not a base32hex hash: %w", owner, ErrUnsupported)
+	}
+	return rr, end, nil
+}
+
+// AppendRR appends the uncompressed wire form of rr.
+func AppendRR(b []byte, rr RR) []byte {
+	b = append(b, rr.Name...)
+	b = binary.BigEndian.AppendUint16(b, uint16(rr.Type))
+	b = binary.BigEndian.AppendUint16(b, uint16(rr.Class))
+	b = binary.BigEndian.AppendUint32(b, rr.TTL)
+	b = binary.BigEndian.AppendUint16(b, uint16(len(rr.Data)))
+	return append(b, rr.Data...)
+}
+
+// WireLen is the length of what AppendRR appends, in octets.
+func (rr RR) WireLen() int { return len(rr.Name) + 10 + len(rr.Data) }
+
+// Equal reports whether rr and o are the same RR: owner and RDATA compare as DNS compares them, type, class and TTL are
+// equal.
+func (rr RR) Equal(o RR) bool {
+	return rr.Type == o.Type && rr.Class == o.Class && rr.TTL == o.TTL && rr.Name.Equal(o.Name) && CompareData(rr.Type, rr.Data, o.Data) == 0
+}
+
+// isHashLabel reports whether the first label is base32hex without padding (RFC 4648 7), as an NSEC3 owner must be.
+func isHashLabel(n Name) bool {
+	l := int(n[0])
+	switch l % 8 { // lengths that no whole number of octets encodes to
+	case 1, 3, 6:
+		return false
+	}
+	for _, c := range []byte(n[1 : 1+l]) {
+		c = lowerByte(c)
+		if (c < '0' || c > '9') && (c < 'a' || c > 'v') {
+			return false
+		}
+	}
+	return true
+}
