@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // maxErrorBody bounds what is read of an answer that is not ours.
@@ -62,6 +63,20 @@ func (c *Client) Status(ctx context.Context) (*Status, error) {
 // Verify compares every named with the replicated state.
 func (c *Client) Verify(ctx context.Context) (*VerifyReport, error) {
 	return call[VerifyReport](ctx, c, http.MethodPost, PathVerify, nil, nil)
+}
+
+// Replica returns the asked primary's own part of the status.
+func (c *Client) Replica(ctx context.Context) (*ReplicaStatus, error) {
+	return call[ReplicaStatus](ctx, c, http.MethodGet, PathReplica, nil, nil)
+}
+
+// Clock returns the primary's clock.
+func (c *Client) Clock(ctx context.Context) (time.Time, error) {
+	v, err := call[Clock](ctx, c, http.MethodGet, PathClock, nil, nil)
+	if err != nil {
+		return time.Time{}, err
+	}
+	return time.UnixMilli(v.UnixMS), nil
 }
 
 // Members lists the quorum.

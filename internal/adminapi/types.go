@@ -271,3 +271,19 @@ const (
 	CodeInDoubt     = "in_doubt"    // 504: the change may yet be applied; ask for the state before repeating it
 	CodeInternal    = "internal"    // 500
 )
+
+// Paths between primaries. They are not for clients: what they answer follows the version of the program.
+const (
+	// PathReplica answers ReplicaStatus, of the asked primary alone.
+	PathReplica = "/v1/replica"
+	// PathClock answers Clock.
+	PathClock = "/v1/clock"
+	// PathCheckpoint streams the newest durable checkpoint; the header HeaderIndex has its log index.
+	PathCheckpoint = "/v1/checkpoint"
+	HeaderIndex    = "Zonekeeper-Log-Index"
+)
+
+// Clock is a primary's clock.
+type Clock struct {
+	UnixMS int64 `json:"unix_ms"`
+}

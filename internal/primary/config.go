@@ -74,6 +74,8 @@ type AdminConfig struct {
 	TLSCert     string `json:"tls_cert,omitempty"`
 	TLSKey      string `json:"tls_key,omitempty"`
 	TLSClientCA string `json:"tls_client_ca,omitempty"`
+	// Peers maps the names of all primaries to the base URLs of their admin APIs: for checkpoints, clocks and status.
+	Peers map[string]string `json:"peers,omitempty"`
 }
 
 // NamedConfig describes the local BIND.
