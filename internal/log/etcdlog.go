@@ -1,0 +1,386 @@
+package log
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+)
+
+// EtcdLog is a Log on etcd, embedded (Member.Open) or external (Dial).
+type EtcdLog struct {
+	cfg  Config
+	keys layout
+	cli  *clientv3.Client
+	host host
+	log  *slog.Logger
+
+	process string // identifies this process's claim of the replica's name; the value of the epoch key
+
+	ctx   context.Context // ends with Close
+	close context.CancelFunc
+	reads barrier
+
+	slots    chan struct{} // one per append under way; Settle holds them all
+	settling chan struct{} // held by Settle, one at a time
+
+	mu      sync.Mutex
+	epoch   uint64  // 0: Settle is due
+	claimed uint64  // the last epoch this process held; 0: none yet
+	next    uint64  // sequence number of the next append
+	newest  *flight // the append that carried next-1, while it is under way
+}
+
+var _ Log = (*EtcdLog)(nil)
+
+// host is what the log asks of the member that it runs on, beyond etcd's client API.
+type host interface {
+	// leaderChanged returns a channel that is closed when a new leader is known; nil: the host can't tell.
+	leaderChanged() <-chan struct{}
+	status(ctx context.Context) (Status, error)
+	moveLeader(ctx context.Context) error
+	release() error // Close of the Log
+}
+
+// flight is an append under way.
+type flight struct {
+	done chan struct{} // closed when it has returned
+	err  error         // valid after done
+}
+
+func newEtcdLog(cfg Config, cli *clientv3.Client, h host) (*EtcdLog, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	l := &EtcdLog{
+		cfg:      cfg,
+		keys:     newLayout(cfg.Prefix),
+		cli:      cli,
+		host:     h,
+		log:      cfg.Logger.With("replica", cfg.Replica),
+		process:  rand.Text(),
+		slots:    make(chan struct{}, cfg.MaxInFlight),
+		settling: make(chan struct{}, 1),
+	}
+	l.ctx, l.close = context.WithCancel(context.Background())
+	l.reads.read = l.readHead
+	l.reads.base = l.ctx
+	return l, nil
+}
+
+// Next implements Log.
+func (l *EtcdLog) Next() (epoch, seq uint64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.epoch, l.next
+}
+
+// Append implements Log.
+func (l *EtcdLog) Append(ctx context.Context, data []byte) (uint64, error) {
+	if len(data) > l.cfg.MaxRecordBytes {
+		return 0, fmt.Errorf("log: append of %d octets, limit %d: %w", len(data), l.cfg.MaxRecordBytes, ErrTooLarge)
+	}
+	select {
+	case l.slots <- struct{}{}:
+		defer func() { <-l.slots }()
+	case <-ctx.Done():
+		return 0, fmt.Errorf("log: append: waiting for the appends before it: %w", ctx.Err())
+	case <-l.ctx.Done():
+		return 0, fmt.Errorf("log: append: %w", ErrClosed)
+	}
+	if err := ctx.Err(); err != nil {
+		return 0, fmt.Errorf("log: append: %w", err)
+	}
+
+	l.mu.Lock()
+	if l.epoch == 0 {
+		l.mu.Unlock()
+		return 0, fmt.Errorf("log: append: %w: call Settle first", ErrUnsettled)
+	}
+	epoch, seq, before := l.epoch, l.next, l.newest
+	f := &flight{done: make(chan struct{})}
+	l.newest = f
+	l.next++
+	l.mu.Unlock()
+
+	index, err := l.appendAt(ctx, before, epoch, seq, data)
+
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.newest == f {
+		l.newest = nil
+	}
+	if err != nil {
+		err = fmt.Errorf("log: append %d of epoch %d: %w", seq, epoch, err)
+		last := l.next == seq+1
+		if last && !errors.Is(err, ErrInDoubt) && !errors.Is(err, ErrFenced) && !errors.Is(err, ErrUnsettled) {
+			l.next = seq // nothing was appended: the number is free again
+		} else {
+			l.epoch = 0 // numbers after a hole can't enter the log: Settle counts anew
+		}
+	}
+	f.err = err
+	close(f.done)
+	return index, err
+}
+
+// appendAt appends data as record seq. It sends again only what is known not to have entered the log.
+func (l *EtcdLog) appendAt(ctx context.Context, before *flight, epoch, seq uint64, data []byte) (uint64, error) {
+	ctx, cancel := context.WithTimeout(ctx, l.cfg.AppendTimeout)
+	defer cancel()
+	stop := context.AfterFunc(l.ctx, cancel)
+	defer stop()
+
+	epochKey, logKey := l.keys.epochKey(l.cfg.Replica), l.keys.logKey(l.cfg.Replica)
+	value := string(appendRecord(make([]byte, 0, len(data)+16), epoch, seq, data))
+	pause := l.cfg.RetryDelay
+	for {
+		var resp *clientv3.TxnResponse
+		err := l.unlessLeaderChanges(ctx, func(ctx context.Context) (err error) {
+			resp, err = l.cli.Txn(ctx).
+				If(clientv3.Compare(clientv3.Version(epochKey), "=", int64(epoch)),
+					clientv3.Compare(clientv3.Version(logKey), "=", int64(seq-1))).
+				Then(clientv3.OpPut(logKey, value), clientv3.OpPut(l.keys.headKey(), "")).
+				Else(clientv3.OpGet(epochKey), clientv3.OpGet(logKey)).
+				Commit()
+			return err
+		})
+		if err == nil && resp.Succeeded {
+			return uint64(resp.Header.Revision), nil
+		}
+		if err != nil {
+			err = classifyAppend(err)
+			if !errors.Is(err, ErrUnavailable) {
+				return 0, err
+			}
+			// Nothing was sent. During an election it is worth waiting for the new leader.
+			if werr := l.pause(ctx, pause); werr != nil {
+				return 0, err
+			}
+			pause = min(2*pause, 16*l.cfg.RetryDelay)
+			continue
+		}
+
+		// The condition did not hold: this attempt was decided, and is not in the log.
+		found := readState(resp)
+		switch {
+		case found.epoch != epoch:
+			return 0, fmt.Errorf("epoch is %d: %w", found.epoch, ErrFenced)
+		case found.seq == seq && found.recordEpoch == epoch:
+			return found.index, nil // delivered twice below us: the first delivery was this very record
+		case found.seq >= seq:
+			return 0, fmt.Errorf("sequence number %d is in the log: %w", found.seq, ErrInDoubt)
+		case before == nil:
+			return 0, fmt.Errorf("the log ends at sequence number %d: %w", found.seq, ErrUnsettled)
+		}
+		// It overtook the append before it on the way to the leader.
+		select {
+		case <-before.done:
+			if before.err != nil {
+				return 0, fmt.Errorf("%w: the append before it failed", ErrUnsettled)
+			}
+		case <-ctx.Done():
+			return 0, fmt.Errorf("%w: the append before it did not return: %w", ErrUnsettled, ctx.Err())
+		}
+	}
+}
+
+// replicaState is what the keys of one replica say.
+type replicaState struct {
+	process     string // who holds the epoch
+	epoch       uint64
+	seq, index  uint64 // of the newest record; 0: none
+	recordEpoch uint64 // of the newest record, when its value was read
+}
+
+// readState reads the answers of two gets, of the epoch key and the log key, that end a transaction.
+func readState(resp *clientv3.TxnResponse) replicaState {
+	var s replicaState
+	n := len(resp.Responses)
+	if kvs := resp.Responses[n-2].GetResponseRange().GetKvs(); len(kvs) > 0 {
+		s.process, s.epoch = string(kvs[0].Value), uint64(kvs[0].Version)
+	}
+	if kvs := resp.Responses[n-1].GetResponseRange().GetKvs(); len(kvs) > 0 {
+		s.seq, s.index = uint64(kvs[0].Version), uint64(kvs[0].ModRevision)
+		if len(kvs[0].Value) > 0 {
+			s.recordEpoch, _, _, _ = parseRecord(kvs[0].Value) // Follow reports what is unreadable
+		}
+	}
+	return s
+}
+
+// Settle implements Log.
+func (l *EtcdLog) Settle(ctx context.Context) (Settled, error) {
+	select {
+	case l.settling <- struct{}{}:
+		defer func() { <-l.settling }()
+	case <-ctx.Done():
+		return Settled{}, fmt.Errorf("log: settle: another one is under way: %w", ctx.Err())
+	}
+	l.mu.Lock()
+	l.epoch = 0 // appends that wait for a slot fail now instead of going first
+	l.mu.Unlock()
+	for range cap(l.slots) {
+		select {
+		case l.slots <- struct{}{}:
+			defer func() { <-l.slots }()
+		case <-ctx.Done():
+			return Settled{}, fmt.Errorf("log: settle: waiting for appends to return: %w", ctx.Err())
+		}
+	}
+
+	l.mu.Lock()
+	known := l.claimed
+	l.mu.Unlock()
+	first := known == 0
+	if first {
+		// The claim is conditional on an epoch that was read, so that an attempt which commits late, after this
+		// process has gone on, changes nothing.
+		err := l.retry(ctx, "read the epoch", func(ctx context.Context) error {
+			resp, err := l.cli.Get(ctx, l.keys.epochKey(l.cfg.Replica))
+			if err == nil && len(resp.Kvs) > 0 {
+				known = uint64(resp.Kvs[0].Version)
+			}
+			return err
+		})
+		if err != nil {
+			return Settled{}, fmt.Errorf("log: settle: %w", err)
+		}
+	}
+	var state replicaState
+	err := l.retry(ctx, "raise the epoch", func(ctx context.Context) (err error) {
+		for {
+			state, err = l.raiseEpoch(ctx, known)
+			if err != nil || state.process == l.process {
+				return err
+			}
+			if !first {
+				return permanent{fmt.Errorf("epoch %d is held by process %s: %w", state.epoch, state.process, ErrFenced)}
+			}
+			known = state.epoch // two processes start under one name: the last one wins, the other finds itself fenced
+		}
+	})
+	if err != nil {
+		return Settled{}, fmt.Errorf("log: settle: %w", err)
+	}
+
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.epoch, l.claimed, l.next, l.newest = state.epoch, state.epoch, state.seq+1, nil
+	return Settled{Epoch: state.epoch, LastSeq: state.seq, LastIndex: state.index}, nil
+}
+
+// raiseEpoch raises the epoch by one if it is still the known one, and returns what then holds. An attempt of ours that
+// was thought lost shows up as an epoch held by this process, which is just as good.
+func (l *EtcdLog) raiseEpoch(ctx context.Context, known uint64) (replicaState, error) {
+	epochKey, logKey := l.keys.epochKey(l.cfg.Replica), l.keys.logKey(l.cfg.Replica)
+	look := []clientv3.Op{clientv3.OpGet(epochKey), clientv3.OpGet(logKey, clientv3.WithKeysOnly())}
+	resp, err := l.cli.Txn(ctx).
+		If(clientv3.Compare(clientv3.Version(epochKey), "=", int64(known))).
+		Then(append([]clientv3.Op{clientv3.OpPut(epochKey, l.process)}, look...)...).
+		Else(look...).
+		Commit()
+	if err != nil {
+		return replicaState{}, err
+	}
+	return readState(resp), nil
+}
+
+// Compact implements Log.
+func (l *EtcdLog) Compact(ctx context.Context, upTo uint64) error {
+	err := l.retry(ctx, "compact", func(ctx context.Context) error {
+		_, err := l.cli.Compact(ctx, int64(upTo))
+		return classifyCompact(err)
+	})
+	if err != nil {
+		return fmt.Errorf("log: compact up to %d: %w", upTo, err)
+	}
+	return nil
+}
+
+// Status implements Log.
+func (l *EtcdLog) Status(ctx context.Context) (Status, error) {
+	s, err := l.host.status(ctx)
+	if err != nil {
+		return Status{}, fmt.Errorf("log: status: %w", err)
+	}
+	return s, nil
+}
+
+// MoveLeader implements Log.
+func (l *EtcdLog) MoveLeader(ctx context.Context) error { return l.host.moveLeader(ctx) }
+
+// Close implements Log.
+func (l *EtcdLog) Close() error {
+	l.close()
+	return l.host.release()
+}
+
+// unlessLeaderChanges runs fn with a context that also ends when a new leader is elected: what was sent to the old one
+// may be lost, and etcd would say so only seconds later.
+func (l *EtcdLog) unlessLeaderChanges(ctx context.Context, fn func(context.Context) error) error {
+	changed := l.host.leaderChanged()
+	if changed == nil {
+		return fn(ctx)
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go func() {
+		select {
+		case <-changed:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	return fn(ctx)
+}
+
+// permanent marks an error that a further attempt would not change.
+type permanent struct{ error }
+
+func (p permanent) Unwrap() error { return p.error }
+
+// retry repeats fn, each attempt within AttemptTimeout, until it succeeds, fails for good, or ctx or the Log ends.
+func (l *EtcdLog) retry(ctx context.Context, what string, fn func(context.Context) error) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(l.ctx, cancel)()
+	pause := l.cfg.RetryDelay
+	for {
+		attempt, done := context.WithTimeout(ctx, l.cfg.AttemptTimeout)
+		err := l.unlessLeaderChanges(attempt, fn)
+		done()
+		if err == nil {
+			return nil
+		}
+		if p := (permanent{}); errors.As(err, &p) {
+			return fmt.Errorf("%s: %w", what, p.error)
+		}
+		if perr := l.pause(ctx, pause); perr != nil {
+			if l.ctx.Err() != nil {
+				perr = ErrClosed
+			}
+			return fmt.Errorf("%s: %w; last attempt: %w", what, perr, err)
+		}
+		pause = min(2*pause, 16*l.cfg.RetryDelay)
+	}
+}
+
+// pause waits for d, or for a new leader if that comes first.
+func (l *EtcdLog) pause(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-l.host.leaderChanged():
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

@@ -1,0 +1,142 @@
+package log
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"net"
+	"net/url"
+	"slices"
+	"syscall"
+	"time"
+
+	"go.etcd.io/etcd/client/pkg/v3/types"
+	"go.etcd.io/raft/v3/raftpb"
+)
+
+// undertaker shortens the failover after the leader's process died. It holds an idle connection to the leader's peer
+// port. When that closes and a new one is refused, the host is up and the process gone: waiting for the election
+// timeout would be idle, so this member tells its own raft node to stand for election, with the very message that an orderly
+// leader hands over with (MsgTimeoutNow). The message names the term, so that it is void once any election has happened.
+//
+// Safety does not depend on it: raft lets anybody stand at any time. A wrong verdict costs one election. Timeouts,
+// resets and unreachable hosts are no verdict: those leave it to the election timeout.
+type undertaker struct {
+	m *Member
+}
+
+func newUndertaker(m *Member) *undertaker { return &undertaker{m: m} }
+
+// turn is how long each voter waits for the one before it, so that not all stand at the same time and split the vote.
+const turn = 120 * time.Millisecond
+
+func (u *undertaker) run(ctx context.Context) {
+	server := u.m.etcd.Server
+	for ctx.Err() == nil {
+		changed := server.LeaderChangedNotify()
+		leader, term := server.Lead(), server.Term()
+		if leader == 0 || leader == u.m.ID() {
+			select {
+			case <-changed:
+				continue
+			case <-time.After(u.m.cfg.Election):
+				continue // leadership may also be lost without a new leader
+			case <-ctx.Done():
+				return
+			}
+		}
+		watch, cancel := context.WithCancel(ctx)
+		go func() {
+			select {
+			case <-changed:
+				cancel()
+			case <-watch.Done():
+			}
+		}()
+		dead := u.awaitDeath(watch, leader)
+		cancel()
+		if dead {
+			u.stand(ctx, leader, term)
+		}
+	}
+}
+
+// awaitDeath returns true when the leader's process is gone, false when ctx ends.
+func (u *undertaker) awaitDeath(ctx context.Context, leader uint64) bool {
+	for ctx.Err() == nil {
+		conn, err := u.dial(ctx, leader)
+		if errors.Is(err, syscall.ECONNREFUSED) {
+			return true
+		}
+		if err != nil {
+			select {
+			case <-time.After(u.m.cfg.Election / 2):
+			case <-ctx.Done():
+			}
+			continue
+		}
+		stop := context.AfterFunc(ctx, func() { conn.Close() })
+		// The leader never sends anything here. etcd closes idle peer connections every few seconds; a new one tells.
+		_, _ = conn.Read(make([]byte, 1))
+		stop()
+		conn.Close()
+	}
+	return false
+}
+
+func (u *undertaker) dial(ctx context.Context, leader uint64) (net.Conn, error) {
+	member := u.m.etcd.Server.Cluster().Member(types.ID(leader))
+	if member == nil || len(member.PeerURLs) == 0 {
+		return nil, ErrNoMember
+	}
+	peer, err := url.Parse(member.PeerURLs[0])
+	if err != nil {
+		return nil, err
+	}
+	d := &net.Dialer{Timeout: u.m.cfg.Election}
+	if u.m.cfg.TLS == nil {
+		return d.DialContext(ctx, "tcp", peer.Host)
+	}
+	cfg, err := u.m.cfg.TLS.info().ClientConfig()
+	if err != nil {
+		return nil, err
+	}
+	return (&tls.Dialer{NetDialer: d, Config: cfg}).DialContext(ctx, "tcp", peer.Host)
+}
+
+// stand makes this member a candidate, after those voters have had their turn that come before it.
+func (u *undertaker) stand(ctx context.Context, leader, term uint64) {
+	server := u.m.etcd.Server
+	var rest []uint64
+	for _, m := range server.Cluster().Members() {
+		if !m.IsLearner && uint64(m.ID) != leader {
+			rest = append(rest, uint64(m.ID))
+		}
+	}
+	slices.Sort(rest)
+	rank := slices.Index(rest, u.m.ID())
+	if rank < 0 {
+		return // a learner does not vote
+	}
+	select {
+	case <-server.LeaderChangedNotify():
+		return
+	case <-time.After(time.Duration(rank) * turn):
+	case <-ctx.Done():
+		return
+	}
+	if server.Term() != term || server.Lead() != leader {
+		return
+	}
+	u.m.log.Info("log: the leader's process is gone: standing for election", "leader", idString(leader), "term", term)
+	self, kind := u.m.ID(), raftpb.MsgTimeoutNow
+	msg := &raftpb.Message{Type: &kind, From: &leader, To: &self, Term: &term}
+	if err := server.Process(ctx, msg); err != nil {
+		u.m.log.Debug("log: standing for election", "err", err)
+	}
+	select {
+	case <-server.LeaderChangedNotify():
+	case <-time.After(u.m.cfg.Election):
+	case <-ctx.Done():
+	}
+}

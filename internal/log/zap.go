@@ -1,0 +1,87 @@
+package log
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+)
+
+// newZap returns the logger that etcd writes to: slog behind zap's interface. etcd tells its life story at info level;
+// that goes out at debug level, warnings and worse at their own.
+func newZap(l *slog.Logger, fatal func(error)) *zap.Logger {
+	return zap.New(&slogCore{log: l.With("component", "etcd")}, zap.WithFatalHook(fatalHook(fatal)))
+}
+
+// fatalHook replaces zap's os.Exit. etcd logs at fatal level when it can't write its write-ahead log (disk full, I/O error) and counts on
+// the process ending there. The hook reports it and never returns, so that not one more message leaves the raft loop
+// while the process stops in order.
+type fatalHook func(error)
+
+// OnWrite implements zapcore.CheckWriteHook.
+func (f fatalHook) OnWrite(e *zapcore.CheckedEntry, fields []zapcore.Field) {
+	err := fmt.Errorf("etcd: %s", e.Message)
+	for _, field := range fields {
+		if cause, ok := field.Interface.(error); ok && field.Type == zapcore.ErrorType {
+			err = fmt.Errorf("etcd: %s: %w", e.Message, cause)
+		}
+	}
+	f(err)
+	select {}
+}
+
+// slogCore is a zapcore.Core that writes to slog.
+type slogCore struct {
+	log    *slog.Logger
+	fields []zapcore.Field
+}
+
+func slogLevel(l zapcore.Level) slog.Level {
+	switch {
+	case l <= zapcore.InfoLevel:
+		return slog.LevelDebug
+	case l == zapcore.WarnLevel:
+		return slog.LevelWarn
+	}
+	return slog.LevelError
+}
+
+// Enabled implements zapcore.LevelEnabler.
+func (c *slogCore) Enabled(l zapcore.Level) bool {
+	return l >= zapcore.InfoLevel && c.log.Enabled(context.Background(), slogLevel(l))
+}
+
+// With implements zapcore.Core.
+func (c *slogCore) With(fields []zapcore.Field) zapcore.Core {
+	return &slogCore{log: c.log, fields: append(c.fields[:len(c.fields):len(c.fields)], fields...)}
+}
+
+// Check implements zapcore.Core.
+func (c *slogCore) Check(e zapcore.Entry, ce *zapcore.CheckedEntry) *zapcore.CheckedEntry {
+	if c.Enabled(e.Level) {
+		return ce.AddCore(e, c)
+	}
+	return ce
+}
+
+// Write implements zapcore.Core.
+func (c *slogCore) Write(e zapcore.Entry, fields []zapcore.Field) error {
+	enc := zapcore.NewMapObjectEncoder()
+	for _, f := range c.fields {
+		f.AddTo(enc)
+	}
+	for _, f := range fields {
+		f.AddTo(enc)
+	}
+	attrs := make([]slog.Attr, 0, len(enc.Fields))
+	for k, v := range enc.Fields {
+		attrs = append(attrs, slog.Any(k, v))
+	}
+	c.log.LogAttrs(context.Background(), slogLevel(e.Level), e.Message, attrs...)
+	return nil
+}
+
+// Sync implements zapcore.Core.
+func (c *slogCore) Sync() error { return nil }
