@@ -1,8 +1,10 @@
 package zone
 
 import (
+	"bufio"
 	"encoding/hex"
 	"fmt"
+	"io"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -39,7 +41,7 @@ func appendDataText(b []byte, t Type, c Class, d string) []byte {
 	}
 	switch t {
 	case TypeA, TypeAAAA:
-		if a, ok := netip.AddrFromSlice([]byte(d)); ok && !a.Is4In6() {
+		if a, ok := netip.AddrFromSlice([]byte(d)); ok {
 			return a.AppendTo(b)
 		}
 	case TypeNS, TypeCNAME, TypePTR, TypeDNAME:
@@ -141,17 +143,21 @@ func miekgText(t Type, d string) (string, bool) {
 // inMiekg reports whether miekg/dns reads and writes t by the same mnemonic as named.
 func inMiekg(t Type) bool { return dns.TypeToString[uint16(t)] == t.String() }
 
-// ParseRR reads one RR in zone-file text: owner, optional TTL (default 0) and class, type, RDATA. The owner must be
-// absolute. The error wraps ErrFormat.
+// ParseRR reads one RR in zone-file text: absolute owner, optional TTL (default 0) and class IN, type, RDATA. The error
+// wraps ErrFormat.
 func ParseRR(text string) (RR, error) {
-	rr, err := dns.NewRR(text)
-	if err != nil {
-		return RR{}, fmt.Errorf("%w: RR %q: %w", ErrFormat, text, err)
+	p := fileParser{entries: entryReader{r: bufio.NewReader(strings.NewReader(text))}, origin: Root, haveTTL: true}
+	en, _, err := p.entries.next()
+	if err == nil {
+		rr, found, err := p.entry(en)
+		if err != nil {
+			return RR{}, fmt.Errorf("RR %q: %w", text, err)
+		}
+		if _, _, err = p.entries.next(); found && err == io.EOF {
+			return rr, nil
+		}
 	}
-	if rr == nil {
-		return RR{}, fmt.Errorf("%w: no RR in %q", ErrFormat, text)
-	}
-	return fromMiekg(rr)
+	return RR{}, fmt.Errorf("%w: %q is not one RR", ErrFormat, text)
 }
 
 // fromMiekg converts and checks an RR that miekg/dns has parsed.

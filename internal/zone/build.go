@@ -1,0 +1,181 @@
+package zone
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// ErrZone is wrapped by the errors about RRs that are well-formed but do not make a zone that can be served.
+var ErrZone = errors.New("unusable zone")
+
+// DefaultMaxErrors is how many problems a reader of zone data reports before it gives up.
+const DefaultMaxErrors = 20
+
+// Problems is a list of errors found in one piece of zone data.
+type Problems []error
+
+// Error returns one problem a line.
+func (p Problems) Error() string {
+	lines := make([]string, len(p))
+	for i, err := range p {
+		lines[i] = err.Error()
+	}
+	return strings.Join(lines, "\n")
+}
+
+// Unwrap lets errors.Is and errors.As look at every problem.
+func (p Problems) Unwrap() []error { return p }
+
+// errorLimit collects problems up to a limit.
+type errorLimit struct {
+	limit    int
+	problems Problems
+}
+
+// add reports whether there is room for more.
+func (e *errorLimit) add(err error) bool {
+	e.problems = append(e.problems, err)
+	if len(e.problems) == e.limit {
+		e.problems = append(e.problems, fmt.Errorf("more than %d problems; the rest is not shown: %w", e.limit, ErrZone))
+		return false
+	}
+	return true
+}
+
+func (e *errorLimit) err() error {
+	if len(e.problems) == 0 {
+		return nil
+	}
+	return e.problems
+}
+
+// FromRRs builds a zone from RRs in any order, such as those of a zone transfer (its closing SOA is a duplicate, and
+// duplicates do no harm). It refuses what named would not load or this package can't hold: owners outside the zone, other
+// classes than IN, meta-types, no SOA or several, no NS at the apex or one without an address, CNAME beside other data,
+// several RRs of a singleton type, and data of a signed zone (see StripSigning). RRs of one RRset that differ in TTL get
+// the TTL of the first, as in named. The error is a Problems whose elements wrap ErrZone or ErrFormat.
+func FromRRs(origin Name, rrs []RR) (*Zone, error) {
+	at := func(int) string { return "" }
+	return build(origin, rrs, at, DefaultMaxErrors)
+}
+
+// StripSigning returns rrs without the RRs that exist in signed zones only (IsSigning), and how many were left out.
+func StripSigning(rrs []RR) ([]RR, int) {
+	kept := slices.DeleteFunc(slices.Clone(rrs), func(rr RR) bool { return IsSigning(rr.Type) })
+	return kept, len(rrs) - len(kept)
+}
+
+// build is FromRRs with a function that says where RR i came from: "" or "file:line: ".
+func build(origin Name, rrs []RR, at func(i int) string, maxErrors int) (*Zone, error) {
+	errs := errorLimit{limit: maxErrors}
+	type slot struct {
+		set   *RRset
+		first int // the RR it began with
+	}
+	slots := make(map[string]*slot, len(rrs))
+	order := make([]*slot, 0, len(rrs))
+	var buf []byte
+	for i, rr := range rrs {
+		if err := checkMember(origin, rr); err != nil {
+			if !errs.add(fmt.Errorf("%s%w", at(i), err)) {
+				return nil, errs.err()
+			}
+			continue
+		}
+		buf = appendSetKey(buf[:0], rr.Name, len(origin), rr.Type)
+		s := slots[string(buf)]
+		if s == nil {
+			s = &slot{&RRset{Owner: rr.Name, Type: rr.Type, TTL: rr.TTL}, i}
+			slots[string(buf)] = s
+			order = append(order, s)
+		}
+		s.set.Data = append(s.set.Data, rr.Data)
+	}
+	z := New(origin)
+	for _, s := range order {
+		set := NewRRset(s.set.Owner, s.set.Type, s.set.TTL, slices.Clip(s.set.Data)...)
+		if IsSingleton(set.Type) && len(set.Data) > 1 {
+			if !errs.add(fmt.Errorf("%s%w: %s has %d different %s RRs; keep one", at(s.first), ErrZone, set.Owner, len(set.Data), set.Type)) {
+				return nil, errs.err()
+			}
+			continue
+		}
+		z.Set(set)
+	}
+	for _, s := range order {
+		if s.set.Type != TypeCNAME {
+			continue
+		}
+		for _, other := range z.Sets(s.set.Owner) {
+			if other.Type != TypeCNAME && !IsAtCNAME(other.Type) {
+				if !errs.add(fmt.Errorf("%s%w: %s has a CNAME and %s; a CNAME stands alone (RFC 2181 10.1): delete one of them", at(s.first), ErrZone, s.set.Owner, other.Type)) {
+					return nil, errs.err()
+				}
+			}
+		}
+	}
+	if err := checkApex(z); err != nil {
+		errs.problems = append(errs.problems, err...)
+	}
+	if err := errs.err(); err != nil {
+		return nil, err
+	}
+	return z, nil
+}
+
+// checkMember reports what keeps one RR out of the zone.
+func checkMember(origin Name, rr RR) error {
+	switch {
+	case rr.Class != ClassIN:
+		return fmt.Errorf("%w: %s %s is of class %s; only IN is served", ErrZone, rr.Name, rr.Type, rr.Class)
+	case !rr.Name.Valid():
+		return fmt.Errorf("%w: owner %s of a %s", ErrFormat, rr.Name, rr.Type)
+	case !rr.Name.IsSubdomainOf(origin):
+		return fmt.Errorf("%w: %s %s is outside the zone %s; remove it, or check the origin and missing trailing dots", ErrZone, rr.Name, rr.Type, origin)
+	case IsMeta(rr.Type):
+		return fmt.Errorf("%w: %s %s: a meta-type can't be in a zone; remove it", ErrZone, rr.Name, rr.Type)
+	case IsSigning(rr.Type):
+		return fmt.Errorf("%w: %s %s belongs to a signed zone, and signatures can't be replicated; import the unsigned zone, or ask for the DNSSEC data to be stripped", ErrZone, rr.Name, rr.Type)
+	case rr.Type == TypeSOA && len(rr.Name) != len(origin):
+		return fmt.Errorf("%w: SOA at %s; it belongs to the apex %s only", ErrZone, rr.Name, origin)
+	}
+	if err := CheckData(rr.Type, ClassIN, rr.Data); err != nil {
+		return fmt.Errorf("RDATA of %s %s: %w", rr.Name, rr.Type, err)
+	}
+	return nil
+}
+
+// checkApex asks for what named wants before it loads a zone: an SOA, NS, and addresses of those NS that are in the zone.
+func checkApex(z *Zone) (problems Problems) {
+	if z.SOA() == nil {
+		problems = append(problems, fmt.Errorf("%w: %s has no SOA; add one at the apex", ErrZone, z.origin))
+	}
+	ns := z.Get(z.origin, TypeNS)
+	if ns == nil {
+		return append(problems, fmt.Errorf("%w: %s has no NS at the apex; add at least one", ErrZone, z.origin))
+	}
+	for _, d := range ns.Data {
+		target := Name(d)
+		if z.Contains(target) && !z.HasAddress(target) && !z.Delegated(target) {
+			problems = append(problems, fmt.Errorf("%w: %s has the NS %s without an address; add its A or AAAA", ErrZone, z.origin, target))
+		}
+	}
+	return problems
+}
+
+// HasAddress reports whether n owns an A or AAAA RRset.
+func (z *Zone) HasAddress(n Name) bool {
+	return z.Get(n, TypeA) != nil || z.Get(n, TypeAAAA) != nil
+}
+
+// Delegated reports whether n is at or below a zone cut: a name under the apex that owns NS.
+func (z *Zone) Delegated(n Name) bool {
+	for ; len(n) > len(z.origin); n = n.Parent() {
+		if z.Get(n, TypeNS) != nil {
+			return true
+		}
+	}
+	return false
+}
