@@ -108,12 +108,16 @@ func Between(a, b *Zone) Diff {
 	return d
 }
 
-// Merge returns the net change of a followed by b: an RR that a adds and b deletes, or the reverse, is in neither list of
-// the result. RRs cancel only when they are identical, the case of names included.
-func Merge(a, b Diff) Diff {
+// Merge returns the net change of diffs, one after another: an RR that one adds and a later one deletes, or the reverse, is
+// in neither list of the result. RRs cancel only when they are identical, the case of names included.
+func Merge(diffs ...Diff) Diff {
 	// state is what becomes of one RR: +1 added, -1 deleted, 0 both, which is no change.
-	state := make(map[RR]int, len(a.Del)+len(a.Add)+len(b.Del)+len(b.Add))
-	for _, d := range []Diff{a, b} {
+	size := 0
+	for _, d := range diffs {
+		size += len(d.Del) + len(d.Add)
+	}
+	state := make(map[RR]int, size)
+	for _, d := range diffs {
 		for _, rr := range d.Del {
 			state[rr]--
 		}
