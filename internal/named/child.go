@@ -1,0 +1,164 @@
+package named
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// lastLines is how much of named's log is kept to explain an unwanted end.
+const lastLines = 12
+
+// child is one named process.
+type child struct {
+	cmd    *exec.Cmd
+	exited chan error // receives once
+	logs   *logBridge
+	start  string // the start log's path: what named wrote before it read its configuration
+}
+
+func startChild(cfg Config, own owner, log *slog.Logger) (*child, error) {
+	c := &child{exited: make(chan error, 1), logs: &logBridge{log: log, done: make(chan struct{})}, start: filepath.Join(cfg.Dir, startLogFile)}
+	args := []string{"-f", "-c", filepath.Join(cfg.Dir, confFile), "-L", c.start}
+	if cfg.Threads > 0 {
+		args = append(args, "-n", strconv.Itoa(cfg.Threads))
+	}
+	c.cmd = exec.Command(cfg.Path, args...)
+	c.cmd.Dir = cfg.Dir
+	c.cmd.SysProcAttr = &syscall.SysProcAttr{
+		// Its own process group: an interrupt typed at a terminal stops us, and we stop named in order.
+		Setpgid:   true,
+		Pdeathsig: syscall.SIGKILL,
+	}
+	if own.uid != 0 {
+		// named's own -u would clear Pdeathsig: the kernel forgets it when a process changes its user.
+		c.cmd.SysProcAttr.Credential = &syscall.Credential{Uid: uint32(own.uid), Gid: uint32(own.gid)}
+		c.cmd.SysProcAttr.AmbientCaps = []uintptr{unix.CAP_NET_BIND_SERVICE}
+	}
+	r, w, err := os.Pipe()
+	if err != nil {
+		return nil, fmt.Errorf("start named: %w", err)
+	}
+	c.cmd.Stderr = w
+	err = c.cmd.Start()
+	_ = w.Close() // the child holds the other copy
+	if err != nil {
+		_ = r.Close() // nothing was written
+		return nil, fmt.Errorf("start %s: %w", cfg.Path, err)
+	}
+	go c.logs.copy(r)
+	go func() {
+		err := c.cmd.Wait()
+		<-c.logs.done // so that the last words are known
+		if err == nil {
+			err = errors.New("exit status 0")
+		}
+		c.exited <- err
+	}()
+	return c, nil
+}
+
+func (c *child) pid() int { return c.cmd.Process.Pid }
+
+// kill ends the process and waits until it is gone.
+func (c *child) kill() {
+	_ = c.cmd.Process.Kill() // fails only when it has ended
+	<-c.exited
+}
+
+// stop asks the process to end, and kills it when it does not.
+func (c *child) stop(within time.Duration) {
+	_ = c.cmd.Process.Signal(syscall.SIGTERM) // fails only when it has ended
+	t := time.NewTimer(within)
+	defer t.Stop()
+	select {
+	case <-c.exited:
+	case <-t.C:
+		c.kill()
+	}
+}
+
+// describe adds named's last words to the reason of its end.
+func (c *child) describe(reason error) error {
+	words := c.logs.last()
+	if len(words) == 0 {
+		// It ended before it read its logging configuration.
+		if b, err := os.ReadFile(c.start); err == nil {
+			for line := range strings.SplitSeq(string(b), "\n") {
+				if line != "" && !strings.Contains(line, ": info: ") && !strings.Contains(line, ": notice: ") {
+					words = append(words, line)
+				}
+			}
+			words = words[max(0, len(words)-lastLines):]
+		}
+	}
+	return fmt.Errorf("named (process %d): %w; its last lines: %s", c.pid(), reason, strings.Join(words, " | "))
+}
+
+// logBridge turns named's lines into log records and remembers the last ones.
+type logBridge struct {
+	log  *slog.Logger
+	done chan struct{}
+
+	mu    sync.Mutex
+	lines []string
+}
+
+func (b *logBridge) copy(r io.ReadCloser) {
+	defer close(b.done)
+	defer r.Close()
+	lines := bufio.NewScanner(r)
+	lines.Buffer(make([]byte, 4096), 1<<20)
+	for lines.Scan() {
+		text := lines.Text()
+		b.mu.Lock()
+		b.lines = append(b.lines, text)
+		if len(b.lines) > lastLines {
+			b.lines = append(b.lines[:0], b.lines[1:]...)
+		}
+		b.mu.Unlock()
+		category, level, msg := parseLogLine(text)
+		b.log.Log(nil, level, msg, "category", category) //nolint:staticcheck // slog accepts a nil context
+	}
+}
+
+func (b *logBridge) last() []string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return append([]string(nil), b.lines...)
+}
+
+// parseLogLine splits "category: severity: text". named's info is one line per zone and transfer: debug to us.
+func parseLogLine(line string) (category string, level slog.Level, msg string) {
+	category, rest, ok := strings.Cut(line, ": ")
+	severity, msg, ok2 := strings.Cut(rest, ": ")
+	if !ok || !ok2 {
+		return "", slog.LevelInfo, line
+	}
+	if strings.HasSuffix(msg, "not removed: file not found") {
+		return category, slog.LevelDebug, msg // a zone that was deleted before it had a journal
+	}
+	switch severity {
+	case "debug", "info", "notice":
+		level = slog.LevelDebug
+	case "warning":
+		level = slog.LevelWarn
+	case "error", "critical":
+		level = slog.LevelError
+	default:
+		return "", slog.LevelInfo, line
+	}
+	return category, level, msg
+}

@@ -1,0 +1,120 @@
+package named
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/user"
+	"path/filepath"
+	"strconv"
+
+	"github.com/zonekeeper/zonekeeper/internal/zone"
+)
+
+// markerFile says that a directory is this package's to empty.
+const markerFile = ".zonekeeper-named"
+
+// owner is the working directory and the account that its files belong to.
+type owner struct {
+	dir      string
+	uid, gid int // of Config.User; 0 keeps the files ours
+}
+
+// ownDirectory creates the working directory. It refuses one with files of others, because every start empties it.
+func ownDirectory(cfg Config) (owner, error) {
+	own := owner{dir: cfg.Dir}
+	if cfg.User != "" {
+		u, err := user.Lookup(cfg.User)
+		if err != nil {
+			return own, fmt.Errorf("account for named: %w", err)
+		}
+		if own.uid, err = strconv.Atoi(u.Uid); err != nil {
+			return own, fmt.Errorf("account %s for named: %w", cfg.User, err)
+		}
+		if own.gid, err = strconv.Atoi(u.Gid); err != nil {
+			return own, fmt.Errorf("account %s for named: %w", cfg.User, err)
+		}
+	}
+	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
+		return own, fmt.Errorf("directory for named: %w", err)
+	}
+	entries, err := os.ReadDir(cfg.Dir)
+	if err != nil {
+		return own, fmt.Errorf("directory for named: %w", err)
+	}
+	if _, err := os.Stat(filepath.Join(cfg.Dir, markerFile)); len(entries) > 0 && err != nil {
+		return own, fmt.Errorf("directory %s for named holds %q, not written by us; every start would delete it: choose an empty directory",
+			cfg.Dir, entries[0].Name())
+	}
+	if err := own.write(markerFile, []byte("zonekeeper empties this directory at each start of named.\n")); err != nil {
+		return own, err
+	}
+	return own, own.chown(cfg.Dir)
+}
+
+// clear deletes everything but the marker and makes the empty tree.
+func (o owner) clear() error {
+	entries, err := os.ReadDir(o.dir)
+	if err != nil {
+		return fmt.Errorf("empty the directory of named: %w", err)
+	}
+	for _, e := range entries {
+		if e.Name() == markerFile {
+			continue
+		}
+		if err := os.RemoveAll(filepath.Join(o.dir, e.Name())); err != nil {
+			return fmt.Errorf("empty the directory of named: %w", err)
+		}
+	}
+	zones := filepath.Join(o.dir, zonesDir)
+	if err := os.Mkdir(zones, 0o700); err != nil {
+		return fmt.Errorf("directory for zone files: %w", err)
+	}
+	return o.chown(zones)
+}
+
+// write replaces a file; readers see the old or the new one, whole.
+func (o owner) write(name string, text []byte) error {
+	path := filepath.Join(o.dir, name)
+	tmp := path + ".new"
+	err := os.WriteFile(tmp, text, 0o600)
+	if err == nil {
+		err = o.chown(tmp)
+	}
+	if err == nil {
+		err = os.Rename(tmp, path)
+	}
+	if err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	return nil
+}
+
+// writeZone writes a zone's file. The name is new, so nobody reads it before it is whole.
+func (o owner) writeZone(file string, z *zone.Zone) error {
+	path := o.zonePath(file)
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err == nil {
+		err = errors.Join(writeRaw(f, z), f.Close())
+	}
+	if err == nil {
+		err = o.chown(path)
+	}
+	if err != nil {
+		o.removeZone(file)
+		return fmt.Errorf("write the file of zone %s: %w", z.Origin(), err)
+	}
+	return nil
+}
+
+// removeZone deletes a file that named will not. What can't be deleted only takes space until the next start.
+func (o owner) removeZone(file string) { _ = os.Remove(o.zonePath(file)) }
+
+func (o owner) zonePath(file string) string { return filepath.Join(o.dir, zonesDir, file) }
+
+func (o owner) chown(path string) error {
+	if o.uid == 0 {
+		return nil
+	}
+	return os.Chown(path, o.uid, o.gid)
+}

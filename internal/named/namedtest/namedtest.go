@@ -1,0 +1,141 @@
+// Package namedtest finds the BIND releases that tests run against and hands out free loopback ports and directories on
+// a tmpfs.
+package namedtest
+
+import (
+	"bytes"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+)
+
+// Release is one installed BIND.
+type Release struct {
+	Version   string // "9.18" or "9.20"
+	Named     string // path of named
+	CheckConf string // path of named-checkconf
+	CheckZone string // path of named-checkzone
+}
+
+// Releases returns every BIND that the tests drive: the system's own 9.18 and 9.20, the latter from scripts/
+// fetch-named-920.sh, which downloads it once. ZONEKEEPER_NAMED_918 and ZONEKEEPER_NAMED_920 name other binaries.
+func Releases(t testing.TB) []Release {
+	t.Helper()
+	return []Release{find(t, "9.20"), find(t, "9.18")}
+}
+
+// Each runs f as a subtest for each release.
+func Each(t *testing.T, f func(*testing.T, Release)) {
+	t.Helper()
+	for _, v := range []string{"9.20", "9.18"} {
+		t.Run("named="+v, func(t *testing.T) { f(t, find(t, v)) })
+	}
+}
+
+// Get returns one release, "9.18" or "9.20". The test fails when it can't be had.
+func Get(t testing.TB, version string) Release {
+	t.Helper()
+	return find(t, version)
+}
+
+var cache struct {
+	sync.Mutex
+	found map[string]Release
+}
+
+func find(t testing.TB, version string) Release {
+	t.Helper()
+	cache.Lock()
+	defer cache.Unlock()
+	if r, ok := cache.found[version]; ok {
+		return r
+	}
+	r := locate(t, version)
+	out, err := exec.Command(r.Named, "-V").CombinedOutput()
+	if err != nil || !strings.HasPrefix(string(out), "BIND "+version+".") {
+		t.Fatalf("%s is not BIND %s (%v): %.60q; run scripts/install-deps.sh", r.Named, version, err, out)
+	}
+	if cache.found == nil {
+		cache.found = map[string]Release{}
+	}
+	cache.found[version] = r
+	return r
+}
+
+func locate(t testing.TB, version string) Release {
+	t.Helper()
+	if path := os.Getenv("ZONEKEEPER_NAMED_" + strings.ReplaceAll(version, ".", "")); path != "" {
+		dir := filepath.Dir(path)
+		return Release{version, path, beside(dir, "named-checkconf"), beside(dir, "named-checkzone")}
+	}
+	if version == "9.20" {
+		_, file, _, _ := runtime.Caller(0)
+		script := filepath.Join(filepath.Dir(file), "..", "..", "..", "scripts", "fetch-named-920.sh")
+		cmd := exec.Command(script)
+		var stderr bytes.Buffer
+		cmd.Stderr = &stderr
+		out, err := cmd.Output()
+		if err != nil {
+			t.Fatalf("fetch BIND 9.20: %v\n%s", err, stderr.String())
+		}
+		dir := filepath.Join(strings.TrimSpace(string(out)), "bin")
+		return Release{version, filepath.Join(dir, "named"), filepath.Join(dir, "named-checkconf"), filepath.Join(dir, "named-checkzone")}
+	}
+	path := "/usr/sbin/named"
+	if p, err := exec.LookPath("named"); err == nil {
+		path = p
+	}
+	dir := filepath.Dir(path)
+	return Release{version, path, beside(dir, "named-checkconf"), beside(dir, "named-checkzone")}
+}
+
+// beside looks for a program where named is, and in the bin that belongs to its sbin.
+func beside(dir, name string) string {
+	for _, d := range []string{dir, filepath.Join(filepath.Dir(dir), "bin")} {
+		if p := filepath.Join(d, name); exec.Command(p, "-v").Run() == nil {
+			return p
+		}
+	}
+	return name
+}
+
+// FreePort returns a loopback address and port that nobody listened on, UDP or TCP, a moment ago.
+func FreePort(t testing.TB) netip.AddrPort {
+	t.Helper()
+	for range 50 {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		addr := l.Addr().(*net.TCPAddr).AddrPort()
+		u, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(addr))
+		_ = l.Close() // only probed
+		if err == nil {
+			_ = u.Close() // only probed
+			return addr
+		}
+	}
+	t.Fatal("no port is free for both UDP and TCP on 127.0.0.1")
+	return netip.AddrPort{}
+}
+
+// Dir returns a new directory on a tmpfs when there is one, deleted after the test.
+func Dir(t testing.TB) string {
+	t.Helper()
+	base := "/dev/shm"
+	if fi, err := os.Stat(base); err != nil || !fi.IsDir() {
+		base = ""
+	}
+	dir, err := os.MkdirTemp(base, "zonekeeper-named-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) }) // a leftover only takes space
+	return dir
+}
