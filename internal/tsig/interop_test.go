@@ -239,6 +239,45 @@ func TestTransfer(t *testing.T) {
 	}
 }
 
+// TestStream signs a transfer of many messages and lets both miekg/dns and our
+// own client side verify it.
+func TestStream(t *testing.T) {
+	for _, size := range []int{0, 16} {
+		k := key(t, "key.example.", tsig.HMACSHA256, func(k *tsig.Key) { k.MACSize = size })
+		now := time.Now()
+		request := tsig.SignRequest(update(t, 7), k, now)
+		q, err := tsig.Verify(request, ring(t, k), now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		tr, err := tsig.NewTransfer(request, k)
+		if err != nil {
+			t.Fatal(err)
+		}
+		signer := q.Stream()
+		prior := hex.EncodeToString(q.MAC)
+		for i := range 5 {
+			wire := signer.Sign(append(reply(request, 0), make([]byte, 0, 512)...), now)
+			if err := tr.Verify(wire, now); err != nil {
+				t.Fatalf("message %d: %v", i, err)
+			}
+			if size == 0 {
+				if err := dns.TsigVerifyWithProvider(append([]byte(nil), wire...), provider{testSecret}, prior, i > 0); err != nil {
+					t.Fatalf("miekg/dns rejects message %d: %v", i, err)
+				}
+			}
+			r, err := tsig.Find(wire)
+			if err != nil {
+				t.Fatal(err)
+			}
+			prior = hex.EncodeToString(r.MAC)
+		}
+		if err := tr.Finish(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 // TestTransferRunningDigest signs every third message only, as a server may.
 func TestTransferRunningDigest(t *testing.T) {
 	k := key(t, "key.example.", tsig.HMACSHA512)

@@ -44,6 +44,48 @@ func (q *Request) Sign(resp []byte, now time.Time) []byte {
 	return resp
 }
 
+// Stream signs the messages of a reply that has many of them, such as a zone
+// transfer, in their order. It is not safe for concurrent use.
+type Stream struct {
+	q     *Request
+	prior []byte // the MAC of the message before; nil before the first
+}
+
+// Stream returns a signer for the messages of the reply to q, whose signature
+// verified.
+func (q *Request) Stream() *Stream { return &Stream{q: q} }
+
+// Sign appends the TSIG RR of the next message. Like BIND it signs every
+// message, though RFC 8945 section 5.3.1 would let most of them go without.
+func (s *Stream) Sign(resp []byte, now time.Time) []byte {
+	start := len(resp)
+	if s.prior == nil {
+		resp = s.q.Sign(resp, now)
+	} else {
+		out := Record{
+			TimeSigned:    uint64(now.Unix()), //nolint:gosec // after 1970
+			Fudge:         MaxFudge,
+			OrigID:        binary.BigEndian.Uint16(resp),
+			owner:         s.q.owner,
+			ownerLength:   s.q.ownerLength,
+			algorithm:     s.q.algorithm,
+			algorithmSize: s.q.algorithmSize,
+		}
+		st := s.q.Key.acquire()
+		st.prior(s.prior)
+		st.mac.Write(resp)
+		st.buf = appendTime(st.buf[:0], out.TimeSigned, out.Fudge) // the timers only
+		st.mac.Write(st.buf)
+		mac := st.mac.Sum(st.sum[:0])
+		resp = out.append(resp, mac[:min(len(mac), max(s.q.Key.macSize(), len(s.q.MAC)))])
+		s.q.Key.release(st)
+	}
+	at := start + s.q.ownerLength + 10 + s.q.algorithmSize + 10
+	size := int(binary.BigEndian.Uint16(resp[at-2:]))
+	s.prior = append(s.prior[:0], resp[at:at+size]...)
+	return resp
+}
+
 // Overhead returns how many octets [Request.Sign] will add.
 func (q *Request) Overhead() int {
 	n := q.ownerLength + 10 + q.algorithmSize + 16
