@@ -1,0 +1,277 @@
+package update
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"github.com/zonekeeper/zonekeeper/internal/zone"
+)
+
+// Response codes of UPDATE (RFC 1035 4.1.1, RFC 2136 2.2).
+const (
+	NoError  uint16 = 0
+	FormErr  uint16 = 1
+	ServFail uint16 = 2
+	NXDomain uint16 = 3
+	NotImp   uint16 = 4
+	Refused  uint16 = 5
+	YXDomain uint16 = 6
+	YXRRset  uint16 = 7
+	NXRRset  uint16 = 8
+	NotAuth  uint16 = 9
+	NotZone  uint16 = 10
+)
+
+// Message is an UPDATE request: its zone, its prerequisites and its updates in the order in which they came.
+type Message struct {
+	ID      uint16
+	Zone    zone.Name
+	Class   zone.Class // always IN
+	Prereqs []zone.RR
+	Updates []zone.RR
+}
+
+// Error is a request that cannot be evaluated, and the response code that named gives it.
+type Error struct {
+	RCode uint16
+	// AfterTSIG: named verifies the signature before it finds this out, so a bad signature is answered instead.
+	AfterTSIG bool
+	Reason    string
+	Err       error // what package zone said, or nil
+}
+
+func (e *Error) Error() string {
+	if e.Err != nil {
+		return "UPDATE message: " + e.Reason + ": " + e.Err.Error()
+	}
+	return "UPDATE message: " + e.Reason
+}
+
+func (e *Error) Unwrap() error { return e.Err }
+
+func formErr(format string, args ...any) error {
+	return &Error{RCode: FormErr, Reason: fmt.Sprintf(format, args...)}
+}
+
+const (
+	headerLen    = 12
+	opcodeUpdate = 5
+)
+
+// section is the index of a section's count in the header, from 0.
+type section int
+
+const (
+	sectionZone section = iota
+	sectionPrereq
+	sectionUpdate
+	sectionAdditional
+)
+
+func (s section) String() string {
+	return [...]string{"zone", "prerequisite", "update", "additional"}[s]
+}
+
+// Parse reads an UPDATE request in wire format, with or without its TSIG RR, as dns_message_parse and ns_update_start do.
+// RRs of the additional section are checked and dropped; octets after the last RR are ignored. Errors are *Error.
+func Parse(wire []byte) (*Message, error) {
+	if len(wire) < headerLen {
+		return nil, formErr("%d octets are too few for a header", len(wire))
+	}
+	flags := binary.BigEndian.Uint16(wire[2:])
+	if opcode := flags >> 11 & 0xf; opcode != opcodeUpdate || flags>>15 != 0 {
+		return nil, formErr("header flags %#04x are not those of an UPDATE request", flags)
+	}
+	p := parser{wire: wire, off: headerLen}
+	p.m.ID = binary.BigEndian.Uint16(wire)
+	if err := p.zones(); err != nil {
+		return nil, err
+	}
+	for s := sectionPrereq; s <= sectionAdditional; s++ {
+		if err := p.section(s); err != nil {
+			return nil, err
+		}
+	}
+	if err := p.checkClass(); err != nil {
+		return nil, err
+	}
+	return p.checkZone()
+}
+
+type parser struct {
+	wire     []byte
+	off      int
+	m        Message
+	types    []zone.Type // of the zone section's RRs, which all have the name m.Zone
+	class    zone.Class  // of the message: that of its first RR
+	hasClass bool
+	hasOPT   bool
+}
+
+func (p *parser) count(s section) int {
+	return int(binary.BigEndian.Uint16(p.wire[4+2*int(s):]))
+}
+
+// zones reads the zone section. More than one RR, or another type than SOA, is found out later only: see checkZone.
+func (p *parser) zones() error {
+	for i := range p.count(sectionZone) {
+		name, off, err := zone.UnpackName(p.wire, p.off)
+		if err != nil {
+			return &Error{RCode: FormErr, Reason: "zone section", Err: err}
+		}
+		if len(p.wire)-off < 4 {
+			return formErr("zone section is cut off")
+		}
+		t := zone.Type(binary.BigEndian.Uint16(p.wire[off:]))
+		class := zone.Class(binary.BigEndian.Uint16(p.wire[off+2:]))
+		p.off = off + 4
+		if class == zone.ClassNONE || class == zone.ClassANY {
+			return formErr("zone section has class %s", class)
+		}
+		if i == 0 {
+			p.m.Zone, p.class, p.hasClass = name, class, true
+		} else if !name.Equal(p.m.Zone) || class != p.class {
+			return formErr("zone section names %s and %s", p.m.Zone, name)
+		}
+		for _, seen := range p.types {
+			if seen == t {
+				return formErr("zone section has %s %s twice", name, t)
+			}
+		}
+		p.types = append(p.types, t)
+	}
+	return nil
+}
+
+func (p *parser) section(s section) error {
+	n := p.count(s)
+	for i := range n {
+		rr, next, err := zone.UnpackRR(p.wire, p.off)
+		if err != nil {
+			return p.badRR(s, err)
+		}
+		p.off = next
+		if err := p.check(s, rr, i == n-1); err != nil {
+			return err
+		}
+		if !p.hasClass && rr.Type != zone.TypeOPT && rr.Type != zone.TypeTSIG && rr.Type != zone.TypeTKEY {
+			p.class, p.hasClass = rr.Class, true
+		}
+		switch s {
+		case sectionPrereq:
+			p.m.Prereqs = append(p.m.Prereqs, rr)
+		case sectionUpdate:
+			p.m.Updates = append(p.m.Updates, rr)
+		}
+	}
+	return nil
+}
+
+// badRR is the error for an RR that package zone could not read. Most are FORMERR; see the kinds of zone.ErrFormat.
+func (p *parser) badRR(s section, err error) error {
+	rcode := FormErr
+	if !p.dataForbidden(s) { // else named does not get as far as looking into the RDATA
+		switch {
+		case errors.Is(err, zone.ErrUnsupported):
+			rcode = ServFail
+		case errors.Is(err, zone.ErrDisallowed):
+			rcode = Refused
+		}
+	}
+	return &Error{RCode: rcode, Reason: s.String() + " section", Err: err}
+}
+
+// dataForbidden reports whether the RR at the current offset has RDATA where its section and class forbid any.
+func (p *parser) dataForbidden(s section) bool {
+	_, off, err := zone.UnpackName(p.wire, p.off)
+	if err != nil || len(p.wire)-off < 10 {
+		return true
+	}
+	class := zone.Class(binary.BigEndian.Uint16(p.wire[off+2:]))
+	return mustBeEmpty(s, class) && binary.BigEndian.Uint16(p.wire[off+8:]) != 0
+}
+
+// mustBeEmpty reports whether RRs of class c carry no RDATA in section s (RFC 2136 2.4, 2.5).
+func mustBeEmpty(s section, c zone.Class) bool {
+	return s == sectionPrereq && (c == zone.ClassANY || c == zone.ClassNONE) || s == sectionUpdate && c == zone.ClassANY
+}
+
+// check holds getsection's rules of dns_message_parse for one RR.
+func (p *parser) check(s section, rr zone.RR, last bool) error {
+	switch rr.Type {
+	case zone.TypeTSIG:
+		if s != sectionAdditional || rr.Class != zone.ClassANY || !last {
+			return formErr("TSIG RR is not the last RR of the additional section")
+		}
+	case zone.TypeOPT:
+		if s != sectionAdditional || rr.Name != zone.Root || p.hasOPT {
+			return formErr("OPT RR is misplaced, doubled, or not owned by the root")
+		}
+		p.hasOPT = true
+	case zone.TypeTKEY:
+		if s == sectionUpdate {
+			return formErr("TKEY RR in the update section")
+		}
+	}
+	if mustBeEmpty(s, rr.Class) {
+		if rr.Data != "" {
+			return formErr("%s section: %s %s of class %s has RDATA", s, rr.Name, rr.Type, rr.Class)
+		}
+		return nil
+	}
+	if rr.Data == "" {
+		// UnpackRR lets the classes NONE and ANY pass; outside of those forms the type's layout decides.
+		if err := zone.CheckData(rr.Type, rr.Class, rr.Data); err != nil {
+			return p.badRR(s, err)
+		}
+	}
+	return p.checkSignature(s, rr, last)
+}
+
+// checkSignature holds the rules for RRSIG and SIG, whose RDATA names the type they cover.
+func (p *parser) checkSignature(s section, rr zone.RR, last bool) error {
+	switch rr.Type {
+	case zone.TypeRRSIG:
+		if zone.Covers(rr.Data) == 0 {
+			return formErr("%s section: RRSIG at %s covers no type", s, rr.Name)
+		}
+	case zone.TypeSIG:
+		switch {
+		case zone.Covers(rr.Data) != 0:
+			if rr.Class != p.class {
+				return formErr("%s section: SIG at %s has class %s", s, rr.Name, rr.Class)
+			}
+		case s != sectionAdditional || rr.Name != zone.Root || !last:
+			return &Error{RCode: ServFail, Reason: "SIG(0) RR is not the last RR of the additional section"}
+		}
+	}
+	return nil
+}
+
+// checkClass answers as ns_client_request does for a server whose only view is of class IN.
+func (p *parser) checkClass() error {
+	switch {
+	case !p.hasClass, p.class == zone.ClassANY:
+		return formErr("the class of the message cannot be determined")
+	case p.class == zone.ClassHS, p.class == zone.ClassNONE:
+		return &Error{RCode: Refused, Reason: "there are no zones of class " + p.class.String()}
+	case p.class == zone.ClassIN:
+		return nil
+	}
+	return &Error{RCode: NotImp, Reason: "updates of class " + p.class.String() + " are not implemented"}
+}
+
+func (p *parser) checkZone() (*Message, error) {
+	late := func(reason string) error { return &Error{RCode: FormErr, AfterTSIG: true, Reason: reason} }
+	switch {
+	case len(p.types) == 0:
+		return nil, late("zone section is empty")
+	case p.types[0] != zone.TypeSOA:
+		return nil, late("zone section has type " + p.types[0].String() + ", not SOA")
+	case len(p.types) > 1:
+		return nil, late("zone section has more than one RR")
+	}
+	p.m.Class = p.class
+	return &p.m, nil
+}
