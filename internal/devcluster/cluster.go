@@ -1,0 +1,417 @@
+package devcluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net/http"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/zonekeeper/zonekeeper/internal/adminapi"
+	"github.com/zonekeeper/zonekeeper/internal/devcluster/relay"
+)
+
+const (
+	// pollEvery paces waiting for readiness and watching process ids.
+	pollEvery = 100 * time.Millisecond
+	// askTimeout bounds one question to one primary.
+	askTimeout = time.Second
+	// stragglerGrace is how long a cluster with a quorum waits for the rest.
+	stragglerGrace = 10 * time.Second
+)
+
+// Cluster is a running local cluster. Its methods are safe for concurrent use.
+type Cluster struct {
+	cfg     Config
+	log     *slog.Logger
+	plan    plan
+	members []member
+	admin   map[string]*adminapi.Client
+	lock    *os.File
+	spawner *spawner
+	relay   *relay.Relay
+	control *control
+	stop    context.CancelFunc
+	wg      sync.WaitGroup
+
+	mu        sync.Mutex
+	processes map[string]*process
+	zones     []string
+	info      Info
+	published bool
+	closing   bool
+}
+
+// Start starts or resumes the cluster of cfg.Dir and returns when it takes writes
+// and its key and zones exist. The context bounds the start only; Close ends the
+// cluster.
+func Start(ctx context.Context, cfg Config) (*Cluster, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	dir, err := filepath.Abs(cfg.Dir)
+	if err != nil {
+		return nil, err
+	}
+	cfg.Dir = dir
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
+	}
+	lock, err := lockDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	c := &Cluster{
+		cfg: cfg, log: cfg.Logger, lock: lock, spawner: newSpawner(),
+		processes: map[string]*process{}, admin: map[string]*adminapi.Client{},
+	}
+	if err := c.start(ctx); err != nil {
+		return nil, errors.Join(err, c.Close())
+	}
+	return c, nil
+}
+
+// start: plan, processes, relay, quorum, content, dev.json, in this order.
+func (c *Cluster) start(ctx context.Context) error {
+	// What an earlier, killed run left must not be taken for this one.
+	if err := os.Remove(filepath.Join(c.cfg.Dir, InfoFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	var err error
+	if c.plan, err = loadPlan(c.cfg); err != nil {
+		return err
+	}
+	if err := c.configure(); err != nil {
+		return err
+	}
+	for _, m := range c.members {
+		if err := c.launch(m); err != nil {
+			return err
+		}
+	}
+	if err := c.startRelay(); err != nil {
+		return err
+	}
+	if err := c.awaitQuorum(ctx); err != nil {
+		return err
+	}
+	if !c.plan.Formed {
+		c.plan.Formed = true
+		if err := writeJSON(filepath.Join(c.cfg.Dir, planFile), c.plan); err != nil {
+			return err
+		}
+		if err := c.configure(); err != nil {
+			return err
+		}
+	}
+	if err := c.ensureContent(ctx); err != nil {
+		return err
+	}
+	if c.control, err = serveControl(c); err != nil {
+		return err
+	}
+	c.mu.Lock()
+	c.published = true
+	err = c.publishInfo()
+	c.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	wctx, stop := context.WithCancel(context.Background())
+	c.stop = stop
+	c.wg.Go(func() { c.watch(wctx) })
+	return nil
+}
+
+// configure writes every member's configuration file.
+func (c *Cluster) configure() error {
+	c.members = c.plan.members(c.cfg)
+	for _, m := range c.members {
+		if err := os.MkdirAll(filepath.Join(c.cfg.Dir, m.name), 0o700); err != nil {
+			return err
+		}
+		if err := m.config.Validate(); err != nil {
+			return fmt.Errorf("configuration of %s: %w", m.name, err)
+		}
+		if err := writeJSON(m.configPath(c.cfg.Dir), m.config); err != nil {
+			return err
+		}
+		client, err := adminapi.NewClient(m.config.Admin.Listen, &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 2}})
+		if err != nil {
+			return err
+		}
+		c.admin[m.name] = client
+	}
+	return nil
+}
+
+func (c *Cluster) launch(m member) error {
+	p, err := startProcess(c.spawner, c.cfg.Command, c.cfg.Dir, m)
+	if err != nil {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.processes[m.name] = p
+	return nil
+}
+
+func (c *Cluster) startRelay() error {
+	rc := relay.DefaultConfig()
+	rc.Listen = c.plan.relay()
+	rc.Logger = c.log
+	for _, m := range c.members {
+		rc.Backends = append(rc.Backends, relay.Backend{Name: m.name, DNS: m.dns(), Check: c.admin[m.name].Ready})
+	}
+	r, err := relay.Start(rc)
+	if err != nil {
+		return err
+	}
+	c.relay = r
+	return nil
+}
+
+// awaitQuorum waits until every primary is ready. A cluster that has run before
+// goes on without a minority that is broken or slow: that is what it is for.
+func (c *Cluster) awaitQuorum(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, c.cfg.ReadyTimeout)
+	defer cancel()
+	quorumSince := time.Time{}
+	for {
+		need := len(c.members)
+		if c.plan.Formed {
+			need = max(c.runningCount(), len(c.members)/2+1) // nobody waits for the dead
+		}
+		ready, errs := c.readiness(ctx)
+		if c.plan.Formed && ready > len(c.members)/2 && quorumSince.IsZero() {
+			quorumSince = time.Now()
+		}
+		if !quorumSince.IsZero() && time.Since(quorumSince) > stragglerGrace {
+			need = len(c.members)/2 + 1
+		}
+		if ready >= need {
+			for _, err := range errs {
+				c.log.Warn("not all primaries are ready", "err", err)
+			}
+			return nil
+		}
+		if err := c.hopeless(need); err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("the cluster is not ready after %s: %w", c.cfg.ReadyTimeout, errors.Join(errs...))
+		case <-time.After(pollEvery):
+		}
+	}
+}
+
+// readiness counts the ready primaries and says why the others are not.
+func (c *Cluster) readiness(ctx context.Context) (ready int, errs []error) {
+	for _, m := range c.members {
+		actx, cancel := context.WithTimeout(ctx, askTimeout)
+		err := c.admin[m.name].Ready(actx)
+		cancel()
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w (log: %s)", m.name, err, filepath.Join(c.cfg.Dir, m.name, "log")))
+			continue
+		}
+		ready++
+	}
+	return ready, errs
+}
+
+func (c *Cluster) runningCount() (n int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, p := range c.processes {
+		if p.running() {
+			n++
+		}
+	}
+	return n
+}
+
+// hopeless reports the dead when too few processes are left.
+func (c *Cluster) hopeless(need int) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var errs []error
+	for name, p := range c.processes {
+		if !p.running() {
+			errs = append(errs, p.failure(name))
+		}
+	}
+	if len(c.members)-len(errs) < need {
+		return errors.Join(errs...)
+	}
+	return nil
+}
+
+// watch keeps dev.json current: process ids change when processes die and start.
+func (c *Cluster) watch(ctx context.Context) {
+	t := time.NewTicker(pollEvery)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+		}
+		c.mu.Lock()
+		err := c.publishInfo()
+		c.mu.Unlock()
+		if err != nil {
+			c.log.Error("cannot write "+InfoFile, "err", err) //nolint:sloglint // the name is part of the message
+		}
+	}
+}
+
+// publishInfo writes dev.json when it differs from what was written. c.mu is held.
+func (c *Cluster) publishInfo() error {
+	if !c.published {
+		return nil
+	}
+	i := Info{
+		Endpoint:    c.plan.relay().String(),
+		Key:         KeyInfo{Name: strings.TrimSuffix(keyName, "."), Algorithm: keyAlgorithm, Secret: c.plan.Secret},
+		Zones:       c.zones,
+		Secondaries: []SecondaryInfo{},
+	}
+	for _, m := range c.members {
+		pi := PrimaryInfo{Name: m.name, DNS: m.config.DNS.Listen[0], NamedDNS: m.config.Named.Listen, Admin: "http://" + m.config.Admin.Listen}
+		if p := c.processes[m.name]; p != nil && p.running() {
+			pi.PID, pi.NamedPID = p.pid, namedOf(p.pid)
+		}
+		i.Primaries = append(i.Primaries, pi)
+	}
+	if reflect.DeepEqual(i, c.info) {
+		return nil
+	}
+	if err := writeJSON(filepath.Join(c.cfg.Dir, InfoFile), i); err != nil {
+		return err
+	}
+	c.info = i
+	return nil
+}
+
+// Info is what dev.json says now.
+func (c *Cluster) Info() Info {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.info
+}
+
+// Dir is the cluster's directory.
+func (c *Cluster) Dir() string { return c.cfg.Dir }
+
+// StartPrimary starts a primary whose process has died, and returns when it is ready.
+func (c *Cluster) StartPrimary(ctx context.Context, name string) error {
+	i := -1
+	var names []string
+	for j, m := range c.members {
+		names = append(names, m.name)
+		if m.name == name {
+			i = j
+		}
+	}
+	if i < 0 {
+		return fmt.Errorf("no primary is called %q; they are %s", name, strings.Join(names, ", "))
+	}
+	p, err := c.relaunch(c.members[i])
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, c.cfg.ReadyTimeout)
+	defer cancel()
+	for {
+		actx, acancel := context.WithTimeout(ctx, askTimeout)
+		err := c.admin[name].Ready(actx)
+		acancel()
+		if err == nil {
+			c.relay.CheckNow(name)
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			return c.publishInfo()
+		}
+		select {
+		case <-p.exited:
+			return p.failure(name)
+		case <-ctx.Done():
+			return fmt.Errorf("%s was started and is not ready after %s: %w; see %s", name, c.cfg.ReadyTimeout, err, p.logPath)
+		case <-time.After(pollEvery):
+		}
+	}
+}
+
+// relaunch starts a member unless it runs.
+func (c *Cluster) relaunch(m member) (*process, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closing {
+		return nil, errors.New("the cluster is stopping")
+	}
+	if old := c.processes[m.name]; old != nil && old.running() {
+		return nil, fmt.Errorf("%s is running (process %d); stop it first: kill %d", m.name, old.pid, old.pid)
+	}
+	p, err := startProcess(c.spawner, c.cfg.Command, c.cfg.Dir, m)
+	if err != nil {
+		return nil, err
+	}
+	c.processes[m.name] = p
+	return p, nil
+}
+
+// Close stops everything: clients first, then all primaries at once, in order each
+// by itself, and waits. The state stays in the directory.
+func (c *Cluster) Close() error {
+	c.mu.Lock()
+	if c.closing {
+		c.mu.Unlock()
+		return nil
+	}
+	c.closing = true
+	procs := make(map[string]*process, len(c.processes))
+	for name, p := range c.processes {
+		procs[name] = p
+	}
+	c.mu.Unlock()
+
+	var errs []error
+	if c.stop != nil {
+		c.stop()
+	}
+	c.wg.Wait()
+	if c.control != nil {
+		errs = append(errs, c.control.close())
+	}
+	if c.relay != nil {
+		errs = append(errs, c.relay.Close())
+	}
+	var wg sync.WaitGroup
+	stopErrs := make(chan error, len(procs))
+	for name, p := range procs {
+		wg.Go(func() {
+			if err := p.stop(c.cfg.StopTimeout); err != nil {
+				stopErrs <- fmt.Errorf("%s: %w", name, err)
+			}
+		})
+	}
+	wg.Wait()
+	close(stopErrs)
+	for err := range stopErrs {
+		errs = append(errs, err)
+	}
+	if err := os.Remove(filepath.Join(c.cfg.Dir, InfoFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		errs = append(errs, err)
+	}
+	c.spawner.close()
+	return errors.Join(append(errs, c.lock.Close())...)
+}

@@ -1,0 +1,94 @@
+package devcluster
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"os"
+	"time"
+
+	"github.com/zonekeeper/zonekeeper/internal/zone"
+)
+
+// Config of a local cluster.
+type Config struct {
+	// Dir holds all state.
+	Dir string
+	// Primaries is 1, 3 or 5.
+	Primaries int
+	// Secondaries must be 0: this version runs none.
+	Secondaries int
+	// Zones are created if they do not exist.
+	Zones []string
+	// Port is the relay's; the other ports follow from it (see ports). 0 picks free ones.
+	Port int
+	// Listen is the address of the relay and of the primaries' endpoints. Everything
+	// else listens on 127.0.0.1.
+	Listen netip.Addr
+	// Named is the path of BIND's named.
+	Named string
+	// NamedDir is where each named keeps its files, a folder per primary below it;
+	// Dir when empty. Its content may vanish: a tmpfs is fine and faster.
+	NamedDir string
+	// Command is the program and the arguments before "--config FILE" that run one primary.
+	Command []string
+	// ReadyTimeout bounds the wait for the cluster to take writes.
+	ReadyTimeout time.Duration
+	// StopTimeout is how long a primary may take for an orderly stop before it is killed.
+	StopTimeout time.Duration
+	Logger      *slog.Logger
+}
+
+// DefaultConfig has every value but Dir. Command is this program's "primary".
+func DefaultConfig() Config {
+	exe, err := os.Executable()
+	if err != nil {
+		exe = os.Args[0]
+	}
+	return Config{
+		Primaries:    3,
+		Zones:        []string{"example.test"},
+		Port:         5300,
+		Listen:       netip.AddrFrom4([4]byte{127, 0, 0, 1}),
+		Named:        "named",
+		Command:      []string{exe, "primary"},
+		ReadyTimeout: 60 * time.Second,
+		StopTimeout:  15 * time.Second,
+		Logger:       slog.New(slog.DiscardHandler),
+	}
+}
+
+// Validate names every value that can't work.
+func (c Config) Validate() error {
+	var errs []error
+	if c.Dir == "" {
+		errs = append(errs, errors.New("--dir: empty; name a directory"))
+	}
+	switch c.Primaries {
+	case 1, 3, 5:
+	default:
+		errs = append(errs, fmt.Errorf("--primaries %d: use 1, 3 or 5; an even number survives no more failures than the odd one below it", c.Primaries))
+	}
+	if c.Secondaries != 0 {
+		errs = append(errs, fmt.Errorf("--secondaries %d: this version runs no secondaries yet; use 0, and let any secondary transfer from a primary's endpoint", c.Secondaries))
+	}
+	if c.Port < 0 || c.Port > 65535-portsPerCluster {
+		errs = append(errs, fmt.Errorf("--port %d: use 0 for free ports, or 1 to %d", c.Port, 65535-portsPerCluster))
+	}
+	if !c.Listen.IsValid() {
+		errs = append(errs, errors.New("--listen: not an IP address"))
+	}
+	for _, z := range c.Zones {
+		if _, err := zone.ParseName(z); err != nil {
+			errs = append(errs, fmt.Errorf("--zone %q: %w", z, err))
+		}
+	}
+	if len(c.Command) == 0 {
+		errs = append(errs, errors.New("no program for a primary"))
+	}
+	if c.ReadyTimeout <= 0 || c.StopTimeout <= 0 {
+		errs = append(errs, errors.New("timeouts must be positive"))
+	}
+	return errors.Join(errs...)
+}
