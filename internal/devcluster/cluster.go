@@ -202,7 +202,7 @@ func (c *Cluster) awaitQuorum(ctx context.Context) error {
 			}
 			return nil
 		}
-		if err := c.hopeless(need); err != nil {
+		if err := c.hopeless(); err != nil {
 			return err
 		}
 		select {
@@ -240,7 +240,7 @@ func (c *Cluster) runningCount() (n int) {
 }
 
 // hopeless reports the dead when too few processes are left.
-func (c *Cluster) hopeless(need int) error {
+func (c *Cluster) hopeless() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	var errs []error
@@ -248,6 +248,10 @@ func (c *Cluster) hopeless(need int) error {
 		if !p.running() {
 			errs = append(errs, p.failure(name))
 		}
+	}
+	need := len(c.members)
+	if c.plan.Formed {
+		need = len(c.members)/2 + 1
 	}
 	if len(c.members)-len(errs) < need {
 		return errors.Join(errs...)
