@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"sync"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -14,6 +13,7 @@ import (
 
 // EtcdLog is a Log on etcd, embedded (Member.Open) or external (Dial).
 type EtcdLog struct {
+	*sequencer
 	cfg  Config
 	keys layout
 	cli  *clientv3.Client
@@ -25,15 +25,6 @@ type EtcdLog struct {
 	ctx   context.Context // ends with Close
 	close context.CancelFunc
 	reads barrier
-
-	slots    chan struct{} // one per append under way; Settle holds them all
-	settling chan struct{} // held by Settle, one at a time
-
-	mu      sync.Mutex
-	epoch   uint64  // 0: Settle is due
-	claimed uint64  // the last epoch this process held; 0: none yet
-	next    uint64  // sequence number of the next append
-	newest  *flight // the append that carried next-1, while it is under way
 }
 
 var _ Log = (*EtcdLog)(nil)
@@ -47,86 +38,30 @@ type host interface {
 	release() error // Close of the Log
 }
 
-// flight is an append under way.
-type flight struct {
-	done chan struct{} // closed when it has returned
-	err  error         // valid after done
-}
-
 func newEtcdLog(cfg Config, cli *clientv3.Client, h host) (*EtcdLog, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
 	l := &EtcdLog{
-		cfg:      cfg,
-		keys:     newLayout(cfg.Prefix),
-		cli:      cli,
-		host:     h,
-		log:      cfg.Logger.With("replica", cfg.Replica),
-		process:  rand.Text(),
-		slots:    make(chan struct{}, cfg.MaxInFlight),
-		settling: make(chan struct{}, 1),
+		cfg:     cfg,
+		keys:    newLayout(cfg.Prefix),
+		cli:     cli,
+		host:    h,
+		log:     cfg.Logger.With("replica", cfg.Replica),
+		process: rand.Text(),
 	}
 	l.ctx, l.close = context.WithCancel(context.Background())
+	l.sequencer = newSequencer(cfg.MaxInFlight, cfg.MaxRecordBytes, l.ctx.Done())
 	l.reads.read = l.readHead
 	l.reads.base = l.ctx
 	return l, nil
 }
 
-// Next implements Log.
-func (l *EtcdLog) Next() (epoch, seq uint64) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.epoch, l.next
-}
-
 // Append implements Log.
 func (l *EtcdLog) Append(ctx context.Context, data []byte) (uint64, error) {
-	if len(data) > l.cfg.MaxRecordBytes {
-		return 0, fmt.Errorf("log: append of %d octets, limit %d: %w", len(data), l.cfg.MaxRecordBytes, ErrTooLarge)
-	}
-	select {
-	case l.slots <- struct{}{}:
-		defer func() { <-l.slots }()
-	case <-ctx.Done():
-		return 0, fmt.Errorf("log: append: waiting for the appends before it: %w", ctx.Err())
-	case <-l.ctx.Done():
-		return 0, fmt.Errorf("log: append: %w", ErrClosed)
-	}
-	if err := ctx.Err(); err != nil {
-		return 0, fmt.Errorf("log: append: %w", err)
-	}
-
-	l.mu.Lock()
-	if l.epoch == 0 {
-		l.mu.Unlock()
-		return 0, fmt.Errorf("log: append: %w: call Settle first", ErrUnsettled)
-	}
-	epoch, seq, before := l.epoch, l.next, l.newest
-	f := &flight{done: make(chan struct{})}
-	l.newest = f
-	l.next++
-	l.mu.Unlock()
-
-	index, err := l.appendAt(ctx, before, epoch, seq, data)
-
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.newest == f {
-		l.newest = nil
-	}
-	if err != nil {
-		err = fmt.Errorf("log: append %d of epoch %d: %w", seq, epoch, err)
-		last := l.next == seq+1
-		if last && !errors.Is(err, ErrInDoubt) && !errors.Is(err, ErrFenced) && !errors.Is(err, ErrUnsettled) {
-			l.next = seq // nothing was appended: the number is free again
-		} else {
-			l.epoch = 0 // numbers after a hole can't enter the log: Settle counts anew
-		}
-	}
-	f.err = err
-	close(f.done)
-	return index, err
+	return l.append(ctx, len(data), func(ctx context.Context, before *flight, epoch, seq uint64) (uint64, error) {
+		return l.appendAt(ctx, before, epoch, seq, data)
+	})
 }
 
 // appendAt appends data as record seq. It sends again only what is known not to have entered the log.
@@ -190,14 +125,6 @@ func (l *EtcdLog) appendAt(ctx context.Context, before *flight, epoch, seq uint6
 	}
 }
 
-// replicaState is what the keys of one replica say.
-type replicaState struct {
-	process     string // who holds the epoch
-	epoch       uint64
-	seq, index  uint64 // of the newest record; 0: none
-	recordEpoch uint64 // of the newest record, when its value was read
-}
-
 // readState reads the answers of two gets, of the epoch key and the log key, that end a transaction.
 func readState(resp *clientv3.TxnResponse) replicaState {
 	var s replicaState
@@ -215,32 +142,13 @@ func readState(resp *clientv3.TxnResponse) replicaState {
 }
 
 // Settle implements Log.
-func (l *EtcdLog) Settle(ctx context.Context) (Settled, error) {
-	select {
-	case l.settling <- struct{}{}:
-		defer func() { <-l.settling }()
-	case <-ctx.Done():
-		return Settled{}, fmt.Errorf("log: settle: another one is under way: %w", ctx.Err())
-	}
-	l.mu.Lock()
-	l.epoch = 0 // appends that wait for a slot fail now instead of going first
-	l.mu.Unlock()
-	for range cap(l.slots) {
-		select {
-		case l.slots <- struct{}{}:
-			defer func() { <-l.slots }()
-		case <-ctx.Done():
-			return Settled{}, fmt.Errorf("log: settle: waiting for appends to return: %w", ctx.Err())
-		}
-	}
+func (l *EtcdLog) Settle(ctx context.Context) (Settled, error) { return l.settle(ctx, l.fence) }
 
-	l.mu.Lock()
-	known := l.claimed
-	l.mu.Unlock()
-	first := known == 0
-	if first {
-		// The claim is conditional on an epoch that was read, so that an attempt which commits late, after this
-		// process has gone on, changes nothing.
+// fence raises the epoch, however often it takes. Each attempt is conditional on the epoch that was read, so that one which commits
+// late, after this process has gone on, changes nothing.
+func (l *EtcdLog) fence(ctx context.Context, claimed uint64) (replicaState, error) {
+	known := claimed
+	if claimed == 0 {
 		err := l.retry(ctx, "read the epoch", func(ctx context.Context) error {
 			resp, err := l.cli.Get(ctx, l.keys.epochKey(l.cfg.Replica))
 			if err == nil && len(resp.Kvs) > 0 {
@@ -249,7 +157,7 @@ func (l *EtcdLog) Settle(ctx context.Context) (Settled, error) {
 			return err
 		})
 		if err != nil {
-			return Settled{}, fmt.Errorf("log: settle: %w", err)
+			return replicaState{}, err
 		}
 	}
 	var state replicaState
@@ -259,20 +167,13 @@ func (l *EtcdLog) Settle(ctx context.Context) (Settled, error) {
 			if err != nil || state.process == l.process {
 				return err
 			}
-			if !first {
+			if claimed != 0 {
 				return permanent{fmt.Errorf("epoch %d is held by process %s: %w", state.epoch, state.process, ErrFenced)}
 			}
 			known = state.epoch // two processes start under one name: the last one wins, the other finds itself fenced
 		}
 	})
-	if err != nil {
-		return Settled{}, fmt.Errorf("log: settle: %w", err)
-	}
-
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.epoch, l.claimed, l.next, l.newest = state.epoch, state.epoch, state.seq+1, nil
-	return Settled{Epoch: state.epoch, LastSeq: state.seq, LastIndex: state.index}, nil
+	return state, err
 }
 
 // raiseEpoch raises the epoch by one if it is still the known one, and returns what then holds. An attempt of ours that

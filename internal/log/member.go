@@ -68,7 +68,7 @@ func (m *Member) start(ctx context.Context) error {
 		}
 	}
 	e := m.cfg.embedConfig(state, cluster)
-	e.ZapLoggerBuilder = embed.NewZapLoggerBuilder(newZap(m.log, m.fail))
+	e.ZapLoggerBuilder = embed.NewZapLoggerBuilder(newZap(m.log, func() bool { return m.ctx.Err() != nil }, m.fail))
 	if m.etcd, err = embed.StartEtcd(e); err != nil {
 		return fmt.Errorf("etcd: %w", err)
 	}

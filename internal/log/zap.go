@@ -10,9 +10,10 @@ import (
 )
 
 // newZap returns the logger that etcd writes to: slog behind zap's interface. etcd tells its life story at info level;
-// that goes out at debug level, warnings and worse at their own.
-func newZap(l *slog.Logger, fatal func(error)) *zap.Logger {
-	return zap.New(&slogCore{log: l.With("component", "etcd")}, zap.WithFatalHook(fatalHook(fatal)))
+// that goes out at debug level, warnings and worse at their own. While closing is true everything does: etcd calls its own
+// listeners' end an error.
+func newZap(l *slog.Logger, closing func() bool, fatal func(error)) *zap.Logger {
+	return zap.New(&slogCore{log: l.With("component", "etcd"), closing: closing}, zap.WithFatalHook(fatalHook(fatal)))
 }
 
 // fatalHook replaces zap's os.Exit. etcd logs at fatal level when it can't write its write-ahead log (disk full, I/O error) and counts on
@@ -34,13 +35,14 @@ func (f fatalHook) OnWrite(e *zapcore.CheckedEntry, fields []zapcore.Field) {
 
 // slogCore is a zapcore.Core that writes to slog.
 type slogCore struct {
-	log    *slog.Logger
-	fields []zapcore.Field
+	log     *slog.Logger
+	closing func() bool
+	fields  []zapcore.Field
 }
 
-func slogLevel(l zapcore.Level) slog.Level {
+func (c *slogCore) level(l zapcore.Level) slog.Level {
 	switch {
-	case l <= zapcore.InfoLevel:
+	case l <= zapcore.InfoLevel || c.closing():
 		return slog.LevelDebug
 	case l == zapcore.WarnLevel:
 		return slog.LevelWarn
@@ -50,12 +52,12 @@ func slogLevel(l zapcore.Level) slog.Level {
 
 // Enabled implements zapcore.LevelEnabler.
 func (c *slogCore) Enabled(l zapcore.Level) bool {
-	return l >= zapcore.InfoLevel && c.log.Enabled(context.Background(), slogLevel(l))
+	return l >= zapcore.InfoLevel && c.log.Enabled(context.Background(), c.level(l))
 }
 
 // With implements zapcore.Core.
 func (c *slogCore) With(fields []zapcore.Field) zapcore.Core {
-	return &slogCore{log: c.log, fields: append(c.fields[:len(c.fields):len(c.fields)], fields...)}
+	return &slogCore{log: c.log, closing: c.closing, fields: append(c.fields[:len(c.fields):len(c.fields)], fields...)}
 }
 
 // Check implements zapcore.Core.
@@ -79,7 +81,7 @@ func (c *slogCore) Write(e zapcore.Entry, fields []zapcore.Field) error {
 	for k, v := range enc.Fields {
 		attrs = append(attrs, slog.Any(k, v))
 	}
-	c.log.LogAttrs(context.Background(), slogLevel(e.Level), e.Message, attrs...)
+	c.log.LogAttrs(context.Background(), c.level(e.Level), e.Message, attrs...)
 	return nil
 }
 
