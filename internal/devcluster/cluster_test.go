@@ -261,9 +261,10 @@ func TestRestartResumesTheSameCluster(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, p := range a.Primaries {
-		if alive(p.PID) || alive(p.NamedPID) {
+		if alive(p.PID) {
 			t.Errorf("%s outlived the cluster", p.Name)
 		}
+		eventually(t, "its named is gone", func() bool { return !alive(p.NamedPID) })
 	}
 	if _, err := ReadInfo(dir); err == nil {
 		t.Error("dev.json describes a cluster that is not running")
