@@ -1,0 +1,156 @@
+package fsm
+
+import (
+	"errors"
+	"net/netip"
+
+	"github.com/zonekeeper/zonekeeper/internal/policy"
+	"github.com/zonekeeper/zonekeeper/internal/update"
+	"github.com/zonekeeper/zonekeeper/internal/zone"
+)
+
+// Response codes (RFC 1035, RFC 2136), TSIG errors (RFC 8945 section 3) and extended DNS errors (RFC 8914 section 4) that
+// the machine gives itself; all others come from package update.
+const (
+	rcodeNoError  = 0
+	rcodeFormErr  = 1
+	rcodeServFail = 2
+	rcodeNotImp   = 4
+	rcodeRefused  = 5
+	rcodeNotAuth  = 9
+
+	tsigBadKey  = 17
+	tsigBadTime = 18
+
+	edeOther            = 0
+	edeProhibited       = 18
+	edeNotAuthoritative = 20
+)
+
+// update applies a client's request. The order of the checks is what makes I4 hold:
+//
+//  1. A request that was applied gets its first answer, whatever has changed since: the key, the policy, the zone (C1).
+//  2. One that may have been applied and is not remembered is BADTIME: the floor (C1).
+//  3. One whose proposer may have given up on it is not applied (C2).
+//  4. Its key and signing time are checked again: both may have become invalid on its way into the log (C6, C1).
+//  5. It is evaluated, and the answer remembered.
+func (m *Machine) update(u *Update) Result {
+	if u.KeyName == "" {
+		if m.pastDeadline(u) {
+			return Result{Expired: true}
+		}
+		return m.evaluate(u)
+	}
+
+	now := m.now()
+	fudge := min(uint64(u.Fudge), MaxFudge)
+	expiry := u.TimeSigned + fudge
+	if a, ok := m.st.dedupe.lookup(now, expiry, u.Fingerprint); ok {
+		return Result{RCode: uint16(a.rcode), EDE: a.ede, Serial: a.serial, Duplicate: true}
+	}
+	key, _ := m.st.keys.Get(u.KeyName.Canonical())
+	if key != nil && u.TimeSigned <= key.floor {
+		return Result{RCode: rcodeNotAuth, TSIGError: tsigBadTime,
+			Text: "the key sends more requests than can be remembered; sign the request anew"}
+	}
+	if m.pastDeadline(u) {
+		return Result{Expired: true}
+	}
+	if key == nil {
+		return Result{RCode: rcodeNotAuth, TSIGError: tsigBadKey, Text: "the key does not exist any more"}
+	}
+	if s := key.secret(u.KeyVersion); s == nil || !s.Valid(m.st.timeMS) {
+		return Result{RCode: rcodeNotAuth, TSIGError: tsigBadKey, Text: "the key's secret was revoked"}
+	}
+	if expiry < now || u.TimeSigned > now+fudge {
+		return Result{RCode: rcodeNotAuth, TSIGError: tsigBadTime, Text: "the time signed is too far from the cluster's time"}
+	}
+
+	res := m.evaluate(u)
+	if m.st.dedupe.full(key.id, &m.st.limits) {
+		k := *key
+		k.floor = u.TimeSigned
+		m.st.keys.Set(k.Name, &k)
+	} else {
+		m.st.dedupe.insert(newDedupeEntry(expiry, u.Fingerprint, key.id,
+			answer{rcode: uint8(res.RCode), ede: res.EDE, serial: res.Serial}))
+	}
+	return res
+}
+
+// pastDeadline says whether the request's proposer may have given up on it. What it told the client then must stay true:
+// an abandoned addition must not come back after a deletion that was acknowledged (C2).
+func (m *Machine) pastDeadline(u *Update) bool {
+	return u.DeadlineMS != 0 && m.st.timeMS > u.DeadlineMS
+}
+
+// evaluate applies the RFC 2136 semantics.
+func (m *Machine) evaluate(u *Update) Result {
+	msg, err := update.Parse(u.Wire)
+	if err != nil {
+		var pe *update.Error
+		if errors.As(err, &pe) {
+			return Result{RCode: uint16(pe.RCode), EDE: edeOther, Text: err.Error()}
+		}
+		return Result{RCode: rcodeFormErr, Text: err.Error()}
+	}
+	if rcode := classAnswer(msg.Class); rcode != rcodeNoError {
+		return Result{RCode: rcode, Text: "updates are for zones of class IN"}
+	}
+	s := m.slots[ZoneID{View: u.View, Name: msg.Zone.Canonical()}]
+	if s == nil {
+		return Result{RCode: rcodeNotAuth, EDE: edeNotAuthoritative, Text: "no such zone here: give the zone's own name"}
+	}
+	auth, ok := authorizer(s.cur.conf, u)
+	if !ok {
+		return Result{RCode: rcodeRefused, EDE: edeProhibited, Serial: s.cur.zone.Serial(),
+			Text: "the zone takes no updates from here: sign the request with a key that it grants"}
+	}
+	z := m.writable(s)
+	opt := update.DefaultOptions()
+	opt.MaxTTL = z.conf.Settings.MaxTTL
+	out := update.Apply(z.zone, msg, auth, opt)
+	if !out.Diff.Empty() {
+		m.change(s, out.Diff)
+	}
+	return Result{RCode: out.RCode, EDE: out.EDE, Text: out.Text, Serial: z.zone.Serial()}
+}
+
+// classAnswer is what named answers by the class of an update's zone section (lib/ns/client.c): it has a zone table for IN
+// only, knows CH well enough to say that it has no updates there, and refuses the rest.
+func classAnswer(c zone.Class) uint16 {
+	const classHS zone.Class = 4
+	switch c {
+	case zone.ClassIN:
+		return rcodeNoError
+	case zone.ClassANY:
+		return rcodeFormErr
+	case classHS, zone.ClassNONE:
+		return rcodeRefused
+	}
+	return rcodeNotImp
+}
+
+// authorizer gives the zone's rules, bound to who sends the request; false when nothing can allow it.
+func authorizer(c *ZoneConfig, u *Update) (policy.Request, bool) {
+	sub := policy.Subject{Signer: u.KeyName, TCP: u.TCP}
+	if u.AddrProven {
+		sub.Addr = u.Addr
+	}
+	// Without a signature only a proven address is authority. "any" in a list does not mean an address that anyone may
+	// have written into a datagram (D4).
+	if u.KeyName == "" && sub.Addr == (netip.Addr{}) {
+		return policy.Request{}, false
+	}
+	// named does not tell whom it answers no queries anything about a zone's content (update.c: checkqueryacl).
+	if !c.AllowQuery.Match(sub) {
+		return policy.Request{}, false
+	}
+	switch {
+	case c.Policy != nil:
+		return c.Policy.For(sub, c.ID.Name), true
+	case c.AllowUpdate != nil:
+		return c.AllowUpdate.For(sub), true
+	}
+	return policy.Request{}, false
+}
