@@ -82,25 +82,30 @@ func (r *Replica) Settings() *fsm.Settings { return r.machine.Load().Settings() 
 // Status reports the replica's state without waiting.
 func (r *Replica) Status() Status { return *r.status.Load() }
 
-// Submit proposes a command and returns its result when this replica has applied it. After deadline (zero: none) it is
-// not appended any more. The errors are this package's Err…; when ctx ends first the outcome is ErrInDoubt.
+// Propose hands over a command and returns without waiting. done is called exactly once, with the result once this replica
+// has applied the command, or with one of this package's errors; it must not block. After deadline (zero: none) the command
+// is not appended any more. Commands proposed one after another enter the log in that order.
+func (r *Replica) Propose(cmd fsm.Command, deadline time.Time, done func(fsm.Result, error)) {
+	p := &proposal{cmd: cmd, size: fsm.CommandSize(cmd), deadline: deadline, done: done}
+	r.mu.Lock()
+	if err := r.closed; err != nil {
+		r.mu.Unlock()
+		done(fsm.Result{}, fmt.Errorf("%w: %w", ErrStopped, err))
+		return
+	}
+	r.incoming = append(r.incoming, p)
+	r.mu.Unlock()
+	r.kick()
+}
+
+// Submit proposes a command and waits for its result. When ctx ends first the outcome is ErrInDoubt.
 func (r *Replica) Submit(ctx context.Context, cmd fsm.Command, deadline time.Time) (fsm.Result, error) {
 	type answer struct {
 		res fsm.Result
 		err error
 	}
 	ch := make(chan answer, 1)
-	p := &proposal{cmd: cmd, size: fsm.CommandSize(cmd), deadline: deadline,
-		done: func(res fsm.Result, err error) { ch <- answer{res, err} }}
-	r.mu.Lock()
-	if r.closed != nil {
-		err := r.closed
-		r.mu.Unlock()
-		return fsm.Result{}, fmt.Errorf("%w: %w", ErrStopped, err)
-	}
-	r.incoming = append(r.incoming, p)
-	r.mu.Unlock()
-	r.kick()
+	r.Propose(cmd, deadline, func(res fsm.Result, err error) { ch <- answer{res, err} })
 	select {
 	case a := <-ch:
 		return a.res, a.err

@@ -81,7 +81,7 @@ func (w *worker) do(a action) {
 			var size countingWriter
 			digest, err := r.store.save(a.index, func(f io.Writer) (fsm.Digest, error) {
 				size.w = f
-				return a.snap.WriteTo(&size)
+				return a.snap.WriteCheckpoint(&size)
 			})
 			return func() error {
 				if err != nil {
@@ -202,7 +202,7 @@ func (r *Replica) fetch(ctx context.Context, atLeast uint64) (*fsm.Machine, erro
 	if m.Index() < atLeast {
 		return nil, fmt.Errorf("a peer's checkpoint has index %d, at least %d is needed", m.Index(), atLeast)
 	}
-	if _, err := r.store.save(m.Index(), m.Snapshot().WriteTo); err != nil {
+	if _, err := r.store.save(m.Index(), m.Snapshot().WriteCheckpoint); err != nil {
 		return nil, err
 	}
 	return m, nil
