@@ -138,6 +138,8 @@ func checkMember(origin Name, rr RR) error {
 		return fmt.Errorf("%w: %s %s: a meta-type can't be in a zone; remove it", ErrZone, rr.Name, rr.Type)
 	case IsSigning(rr.Type):
 		return fmt.Errorf("%w: %s %s belongs to a signed zone, and signatures can't be replicated; import the unsigned zone, or ask for the DNSSEC data to be stripped", ErrZone, rr.Name, rr.Type)
+	case IsObsolete(rr.Type):
+		return fmt.Errorf("%w: %s %s is obsolete, and named loads no zone file that has one; write it as MX (RFC 973)", ErrZone, rr.Name, rr.Type)
 	case rr.Type == TypeSOA && len(rr.Name) != len(origin):
 		return fmt.Errorf("%w: SOA at %s; it belongs to the apex %s only", ErrZone, rr.Name, origin)
 	}

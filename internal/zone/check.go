@@ -257,16 +257,27 @@ func checkPrivate(algorithm byte, d []byte) error {
 	return nil
 }
 
-// isOID reports whether d is exactly one DER object identifier, tag included.
+// isOID reports whether d is exactly one BER object identifier, tag included, as OpenSSL's d2i_ASN1_OBJECT reads it: it
+// looks at the number of the tag alone, and takes lengths in the long form.
 func isOID(d []byte) bool {
-	if len(d) < 3 || d[0] != 6 {
+	if len(d) < 3 || d[0]&0x1f != 6 {
 		return false
 	}
 	n, content := int(d[1]), d[2:]
-	if n == 0x81 { // the long form, which OpenSSL takes for short lengths too
-		n, content = int(d[2]), d[3:]
+	if n >= 0x80 {
+		size := n & 0x7f
+		if size == 0 || size > len(content) {
+			return false
+		}
+		n = 0
+		for _, c := range content[:size] {
+			if n = n<<8 | int(c); n > len(d) {
+				return false
+			}
+		}
+		content = content[size:]
 	}
-	if n == 0 || n >= 0x80 && d[1] != 0x81 || n != len(content) || content[n-1]&0x80 != 0 {
+	if n == 0 || n != len(content) || content[n-1]&0x80 != 0 {
 		return false
 	}
 	for i, c := range content { // no subidentifier starts with padding

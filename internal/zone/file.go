@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"io"
 	"strings"
-
-	"github.com/miekg/dns"
 )
 
 // ReadOptions say how zone-file text is read.
@@ -107,6 +105,7 @@ func readFile(r io.Reader, origin Name, opt ReadOptions) (rrs []RR, lines []int,
 type token struct {
 	text   string // without quotes, escapes kept
 	quoted bool
+	glued  bool // no white space before it, as the quoted value in key="value"
 }
 
 // entryReader splits zone-file text into entries: lines, or several of them held together by parentheses.
@@ -177,6 +176,7 @@ func (e *entryReader) skip(depth int) {
 
 // scan adds the tokens of one line and returns how many parentheses are open after it.
 func (en *entry) scan(s []byte, depth int) (int, error) {
+	last := 0 // the end of the last token
 	for i := 0; i < len(s); {
 		switch c := s[i]; c {
 		case ' ', '\t':
@@ -196,12 +196,14 @@ func (en *entry) scan(s []byte, depth int) (int, error) {
 			if end == len(s) {
 				return depth, fmt.Errorf("%w: a quoted string does not end on its line; add the missing '\"'", ErrFormat)
 			}
-			en.tokens = append(en.tokens, token{string(s[i+1 : end]), true})
+			en.tokens = append(en.tokens, token{string(s[i+1 : end]), true, i > 0 && i == last})
 			i = end + 1
+			last = i
 		default:
 			end := tokenEnd(s, i, " \t;()\"")
-			en.tokens = append(en.tokens, token{string(s[i:end]), false})
+			en.tokens = append(en.tokens, token{string(s[i:end]), false, i > 0 && i == last})
 			i = end
+			last = i
 		}
 	}
 	return depth, nil
@@ -368,49 +370,4 @@ func parseTTL(s string) (uint32, bool) {
 		return 0, false
 	}
 	return uint32(total), total <= maxTTL
-}
-
-// data reads RDATA: the commonest types directly, the others through miekg/dns.
-func (p *fileParser) data(t Type, toks []token) (string, error) {
-	switch {
-	case len(toks) > 0 && toks[0].text == `\#` && !toks[0].quoted:
-		return parseUnknown(t, toks[1:])
-	case t == TypeNS || t == TypeCNAME || t == TypePTR || t == TypeDNAME:
-		if len(toks) != 1 {
-			return "", bad("%d fields; a name is one", len(toks))
-		}
-		n, err := p.name(toks[0].text)
-		return string(n), err
-	case t == TypeA || t == TypeAAAA:
-		if len(toks) != 1 {
-			return "", bad("%d fields; an address is one", len(toks))
-		}
-		return parseAddress(t, toks[0].text)
-	case t == TypeTXT || t == TypeSPF:
-		return parseStrings(toks)
-	}
-	if !inMiekg(t) {
-		return "", bad("the text format of this type is not supported; write it as %s \\# <length> <hexadecimal>", t)
-	}
-	var b strings.Builder
-	fmt.Fprintf(&b, ". 0 IN %s", t)
-	for _, tok := range toks {
-		b.WriteByte(' ')
-		if tok.quoted {
-			b.WriteString(`"` + tok.text + `"`)
-		} else {
-			b.WriteString(tok.text)
-		}
-	}
-	b.WriteByte('\n')
-	parser := dns.NewZoneParser(strings.NewReader(b.String()), p.origin.String(), "")
-	rr, ok := parser.Next()
-	if err := parser.Err(); err != nil {
-		return "", fmt.Errorf("%w: %w", ErrFormat, err)
-	}
-	if !ok || rr == nil {
-		return "", bad("no RDATA")
-	}
-	out, err := fromMiekg(rr)
-	return out.Data, err
 }

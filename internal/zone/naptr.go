@@ -122,6 +122,9 @@ func countGroups(p string) (groups int, ok bool) {
 type regex struct {
 	s  string
 	at int
+	// rangeStart is the last element of a bracket expression, to which the end of a range is compared. Like named's, it
+	// survives from one bracket expression to the next, and a lone "[" does not set it.
+	rangeStart int
 }
 
 func (r *regex) peek() byte { // 0 at the end; the pattern has no zero octets
@@ -170,13 +173,13 @@ const noRangeStart = 256 // a collating element of several octets: nothing is ab
 // bracket scans a bracket expression after its "[".
 func (r *regex) bracket() bool {
 	seen, negated := false, false
-	dash, start := 0, 0 // 2: the next element ends a range; 1: it has just ended
+	dash := 0 // 2: the next element ends a range; 1: it has just ended
 	element := func(c byte) bool {
-		if dash == 2 && int(c) < start {
+		if dash == 2 && int(c) < r.rangeStart {
 			return false
 		}
 		seen = true
-		dash, start = max(dash-1, 0), int(c)
+		dash, r.rangeStart = max(dash-1, 0), int(c)
 		return true
 	}
 	for {
@@ -192,7 +195,7 @@ func (r *regex) bracket() bool {
 			}
 			dash = 2
 		case c == '[' && strings.IndexByte(".=:", r.peek()) >= 0 && r.peek() != 0:
-			if !r.class(&dash, &start) {
+			if !r.class(&dash) {
 				return false
 			}
 			seen = true
@@ -211,7 +214,7 @@ func (r *regex) bracket() bool {
 }
 
 // class scans a collating element [.x.], an equivalence class [=x=] or a character class [:x:] after its "[".
-func (r *regex) class(dash, start *int) bool {
+func (r *regex) class(dash *int) bool {
 	kind := r.next()
 	end := strings.Index(r.s[r.at:], string(kind)+"]")
 	if end < 0 {
@@ -222,8 +225,8 @@ func (r *regex) class(dash, start *int) bool {
 	switch kind {
 	case '.':
 		*dash = max(*dash-1, 0)
-		if *start = noRangeStart; len(body) == 1 {
-			*start = int(body[0])
+		if r.rangeStart = noRangeStart; len(body) == 1 {
+			r.rangeStart = int(int8(body[0])) // named's char is signed here
 		}
 		return body != ""
 	case '=':

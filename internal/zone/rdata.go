@@ -42,8 +42,18 @@ func unpackData(msg []byte, at, end int, t Type, c Class) (string, error) {
 // CheckData reports whether d is well-formed uncompressed RDATA of type t in class c (NONE is read as IN), as named's
 // fromwire functions decide it. The error wraps ErrFormat.
 func CheckData(t Type, c Class, d string) error {
-	_, err := unpackData([]byte(d), 0, len(d), t, c)
+	_, err := plainData([]byte(d), t, c)
 	return err
+}
+
+// plainData is unpackData for RDATA outside a message: it can't have compression pointers, which would have nothing to
+// point to.
+func plainData(d []byte, t Type, c Class) (string, error) {
+	out, err := unpackData(d, 0, len(d), t, c)
+	if err == nil && len(out) != len(d) {
+		return "", ErrDisallowed
+	}
+	return out, err
 }
 
 // reader walks the RDATA msg[at:end] and collects it, decompressed, in out.

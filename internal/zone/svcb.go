@@ -2,6 +2,9 @@ package zone
 
 import (
 	"encoding/binary"
+	"fmt"
+	"strconv"
+	"strings"
 	"unicode/utf8"
 )
 
@@ -62,6 +65,61 @@ func checkSVCB(d []byte) error {
 		return bad("mandatory SvcParam key %d is missing", binary.BigEndian.Uint16(mandatory))
 	}
 	return nil
+}
+
+// CheckServiceBinding checks what named 9.20 asks of an SVCB beyond its format before it takes one in an UPDATE or a zone
+// file (option check-svcb): no parameters in alias mode, and at a DNS server's owner (_dns, _port._dns; RFC 9461) an alpn,
+// with dohpath when it offers HTTP. d is checked RDATA. HTTPS is exempt, as in named. The error wraps ErrZone.
+func CheckServiceBinding(owner Name, d string) error {
+	params := []byte(d[nameEnd(d, 2):])
+	if d[0] == 0 && d[1] == 0 && len(params) > 0 {
+		return fmt.Errorf("%w: SVCB of %s has priority 0 (an alias) and parameters; remove one of them", ErrZone, owner)
+	}
+	if !isDNSServerOwner(owner) {
+		return nil
+	}
+	values := map[int][]byte{}
+	for len(params) > 0 {
+		key, n := int(binary.BigEndian.Uint16(params)), int(binary.BigEndian.Uint16(params[2:]))
+		values[key], params = params[4:4+n], params[4+n:]
+	}
+	if values[svcALPN] == nil {
+		return fmt.Errorf("%w: SVCB of the DNS server %s has no alpn; add it (RFC 9461)", ErrZone, owner)
+	}
+	if offersHTTP(values[svcALPN]) && values[svcDoHPath] == nil {
+		return fmt.Errorf("%w: SVCB of the DNS server %s offers HTTP without dohpath; add it (RFC 9461)", ErrZone, owner)
+	}
+	return nil
+}
+
+// isDNSServerOwner reports whether n starts with _dns, or with _port and _dns.
+func isDNSServerOwner(n Name) bool {
+	label := func(n Name) string { return lower(string(n[1 : 1+int(n[0])])) }
+	if n == Root {
+		return false
+	}
+	first := label(n)
+	if len(first) > 1 && first[0] == '_' && isDigit(first[1]) && n.Labels() > 1 {
+		port, err := strconv.ParseUint(first[1:], 10, 16)
+		if err != nil || strconv.FormatUint(port, 10) != first[1:] {
+			return false
+		}
+		first = label(n.Parent())
+	}
+	return first == "_dns"
+}
+
+// offersHTTP reports whether an alpn value names a version of HTTP, be it inside a list with commas.
+func offersHTTP(alpn []byte) bool {
+	for ; len(alpn) > 0; alpn = alpn[1+int(alpn[0]):] {
+		for _, id := range strings.Split(string(alpn[1:1+int(alpn[0])]), ",") {
+			switch id { // the ALPN protocol IDs of HTTP
+			case "http/0.9", "http/1.0", "http/1.1", "h2", "h2c", "h3":
+				return true
+			}
+		}
+	}
+	return false
 }
 
 func validSvcParam(key int, v []byte) bool {

@@ -215,3 +215,7 @@ func IsSigning(t Type) bool {
 	}
 	return false
 }
+
+// IsObsolete reports whether named refuses zone files that have t, although it takes t in an UPDATE: MD and MF (RFC 973;
+// lib/dns/master.c). A zone that holds one can't be loaded again.
+func IsObsolete(t Type) bool { return t == TypeMD || t == TypeMF }

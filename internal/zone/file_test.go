@@ -1,0 +1,144 @@
+package zone
+
+import (
+	"bytes"
+	"encoding/binary"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// checkzone runs named-checkzone on a zone file with all checks of content off, so that its verdict is about the format
+// alone, and returns what it printed.
+func checkzone(t *testing.T, file string, more ...string) (report string, ok bool) {
+	t.Helper()
+	tool, err := exec.LookPath("named-checkzone")
+	if err != nil {
+		t.Fatalf("named-checkzone is needed: install bind9-utils: %v", err)
+	}
+	args := []string{"-i", "none", "-k", "ignore", "-m", "ignore", "-M", "ignore", "-n", "ignore", "-r", "ignore", "-S", "ignore", "-T", "ignore", "-W", "ignore"}
+	b, err := exec.Command(tool, append(append(args, more...), "example.test.", file)...).CombinedOutput()
+	return string(b), err == nil
+}
+
+// loadInNamed loads a zone file in named-checkzone and returns named's own RRsets, from its raw format: wire octets, in
+// the order of named's RDATA comparison.
+func loadInNamed(t *testing.T, text string) []*RRset {
+	t.Helper()
+	dir := t.TempDir()
+	file, raw := filepath.Join(dir, "zone"), filepath.Join(dir, "raw")
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if report, ok := checkzone(t, file, "-F", "raw", "-o", raw); !ok {
+		t.Fatalf("named-checkzone refuses the zone:\n%s", report)
+	}
+	b, err := os.ReadFile(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const header = 24
+	var sets []*RRset
+	for b = b[header:]; len(b) > 0; {
+		set := b[4:binary.BigEndian.Uint32(b)]
+		b = b[len(set)+4:]
+		s := &RRset{Type: Type(binary.BigEndian.Uint16(set[2:])), TTL: binary.BigEndian.Uint32(set[6:])}
+		count := binary.BigEndian.Uint32(set[10:])
+		counted := func() string {
+			n := binary.BigEndian.Uint16(set)
+			item := string(set[2 : 2+n])
+			set = set[2+n:]
+			return item
+		}
+		set = set[14:]
+		s.Owner = Name(counted())
+		for ; count > 0; count-- {
+			s.Data = append(s.Data, counted())
+		}
+		sets = append(sets, s)
+	}
+	return sets
+}
+
+func mustReadTypes(t *testing.T) *Zone {
+	t.Helper()
+	f, err := os.Open("testdata/types.zone")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	z, err := ReadZone(f, MustParseName("example.test."), ReadOptions{File: "types.zone"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return z
+}
+
+func zoneText(t *testing.T, z *Zone) string {
+	t.Helper()
+	var b bytes.Buffer
+	if err := WriteFile(&b, z); err != nil {
+		t.Fatal(err)
+	}
+	return b.String()
+}
+
+// TestEveryTypeRoundTrips: every type survives text → wire → text → wire, octet for octet.
+func TestEveryTypeRoundTrips(t *testing.T) {
+	z := mustReadTypes(t)
+	text := zoneText(t, z)
+	again, err := ReadZone(strings.NewReader(text), z.Origin(), ReadOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := Between(z, again); !d.Empty() {
+		t.Fatalf("text does not round-trip: %v", d)
+	}
+	seen := map[Type]bool{}
+	for _, rr := range z.RRs() {
+		seen[rr.Type] = true
+		wire := AppendRR(nil, rr)
+		got, n, err := UnpackRR(wire, 0)
+		if err != nil || n != len(wire) || got != rr {
+			t.Errorf("%s: unpacked %v, %d of %d octets, %v", rr, got, n, len(wire), err)
+		}
+		got, err = ParseRR(rr.String())
+		if err != nil || got != rr {
+			t.Errorf("ParseRR(%s) = %v, %v", rr, got, err)
+		}
+	}
+	for typ := range layouts {
+		if !seen[typ] && !IsMeta(typ) && !IsSigning(typ) && !IsObsolete(typ) {
+			t.Errorf("testdata/types.zone has no %s", typ)
+		}
+	}
+}
+
+// TestNamedLoadsWhatIsWritten: named loads what WriteFile writes as the same octets in the same order.
+func TestNamedLoadsWhatIsWritten(t *testing.T) {
+	z := mustReadTypes(t)
+	compareWithNamed(t, z, loadInNamed(t, zoneText(t, z)))
+}
+
+// TestNamedReadsTheSame: named and this package read the same from a zone file that people wrote.
+func TestNamedReadsTheSame(t *testing.T) {
+	text, err := os.ReadFile("testdata/types.zone")
+	if err != nil {
+		t.Fatal(err)
+	}
+	compareWithNamed(t, mustReadTypes(t), loadInNamed(t, string(text)))
+}
+
+func compareWithNamed(t *testing.T, z *Zone, sets []*RRset) {
+	t.Helper()
+	if len(sets) != z.Len() {
+		t.Errorf("named has %d RRsets, we have %d", len(sets), z.Len())
+	}
+	for _, theirs := range sets {
+		if ours := z.Get(theirs.Owner, theirs.Type); !ours.Same(theirs) {
+			t.Errorf("%s %s differs:\n named %+v\n ours  %+v", theirs.Owner, theirs.Type, theirs, ours)
+		}
+	}
+}
