@@ -53,7 +53,7 @@ type MemberConfig struct {
 	// favour of a snapshot; CatchUpEntries of them are kept for followers that lag.
 	SnapshotEntries, CatchUpEntries uint64
 
-	Logger *slog.Logger
+	Logger *slog.Logger `json:"-"`
 }
 
 // DefaultMemberConfig returns the measured settings.

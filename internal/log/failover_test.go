@@ -1,0 +1,139 @@
+package log
+
+import (
+	"os"
+	"slices"
+	"strconv"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// rounds is how often a fault is repeated: few in the ordinary run, as many as ZONEKEEPER_ROUNDS says for a measurement.
+func rounds(t *testing.T, few int) int {
+	if n, err := strconv.Atoi(os.Getenv("ZONEKEEPER_ROUNDS")); err == nil {
+		return n
+	}
+	return few
+}
+
+// gap is the longest time around the fault in which none of the nodes had an append acknowledged.
+func gap(nodes []*node, fault time.Time) time.Duration {
+	var longest time.Duration
+	for _, n := range nodes {
+		last := fault
+		for _, a := range n.acked() {
+			if a.at.Before(fault) {
+				last = a.at
+				continue
+			}
+			longest = max(longest, a.at.Sub(last))
+			last = a.at
+			if a.at.After(fault.Add(3 * time.Second)) {
+				break
+			}
+		}
+	}
+	return longest
+}
+
+func report(t *testing.T, gaps []time.Duration) (p50, most time.Duration) {
+	slices.Sort(gaps)
+	p50, most = gaps[len(gaps)/2], gaps[len(gaps)-1]
+	t.Logf("gap of acknowledged appends at the surviving members: min %v, p50 %v, max %v over %d faults", gaps[0], p50, most, len(gaps))
+	return p50, most
+}
+
+// TestKillLeader kills the leader's process again and again under load. I1, I2, and the gap.
+func TestKillLeader(t *testing.T) {
+	nodes := startNodes(t, nil)
+	all := slices.Clone(nodes)
+	var gaps []time.Duration
+	for range rounds(t, 3) {
+		awaitAcks(t, nodes, 50)
+		nodes = leaderOf(t, nodes)
+		dead, rest := nodes[0], nodes[1:]
+		fault := time.Now()
+		dead.kill()
+		awaitAcks(t, rest, 100)
+		gaps = append(gaps, gap(rest, fault))
+
+		again := startNode(t, dead.cfg)
+		again.expect("ready")
+		again.say("run")
+		all = append(all, again)
+		nodes = append(slices.Clone(rest), again)
+	}
+	awaitAcks(t, nodes, 20)
+	checkHistory(t, nodes, all)
+	if p50, most := report(t, gaps); p50 > 600*time.Millisecond || most > 1200*time.Millisecond {
+		t.Errorf("failover took p50 %v, max %v; at most 600 ms and 1.2 s are allowed", p50, most)
+	}
+}
+
+// TestHungLeader stops the leader's process: its sockets stay open and nothing refuses a connection, so the election timeout decides.
+func TestHungLeader(t *testing.T) {
+	nodes := startNodes(t, nil)
+	all := slices.Clone(nodes)
+	var gaps []time.Duration
+	for range rounds(t, 2) {
+		awaitAcks(t, nodes, 50)
+		nodes = leaderOf(t, nodes)
+		hung, rest := nodes[0], nodes[1:]
+		fault := time.Now()
+		hung.signal(syscall.SIGSTOP)
+		awaitAcks(t, rest, 100)
+		gaps = append(gaps, gap(rest, fault))
+		hung.signal(syscall.SIGCONT)
+	}
+	awaitAcks(t, nodes, 20)
+	checkHistory(t, nodes, all)
+	if _, most := report(t, gaps); most > 2500*time.Millisecond {
+		t.Errorf("failover took up to %v; 2.5 s are allowed", most)
+	}
+}
+
+// TestStalledLeader freezes the leader for 500 ms, which is more than a stall of its fsync does: it must keep its office.
+func TestStalledLeader(t *testing.T) {
+	nodes := leaderOf(t, startNodes(t, nil))
+	_, before, _ := nodes[0].status()
+	for range rounds(t, 3) {
+		awaitAcks(t, nodes, 50)
+		nodes[0].signal(syscall.SIGSTOP)
+		time.Sleep(500 * time.Millisecond) // the stall itself
+		nodes[0].signal(syscall.SIGCONT)
+		awaitAcks(t, nodes, 50)
+	}
+	leads, term, _ := nodes[0].status()
+	if !leads || term != before {
+		t.Errorf("the term went from %s to %s (still leading: %v): a stall of 500 ms caused an election", before, term, leads)
+	}
+	checkHistory(t, nodes, nodes)
+}
+
+// TestPlannedRestart stops the leader in order: leadership moves away first, and nobody waits for an election timeout.
+func TestPlannedRestart(t *testing.T) {
+	nodes := startNodes(t, nil)
+	all := slices.Clone(nodes)
+	var gaps []time.Duration
+	for range rounds(t, 2) {
+		awaitAcks(t, nodes, 50)
+		nodes = leaderOf(t, nodes)
+		leader, rest := nodes[0], nodes[1:]
+		fault := time.Now()
+		leader.say("stop")
+		leader.expect("stopped")
+		leader.kill()
+		awaitAcks(t, rest, 100)
+		gaps = append(gaps, gap(rest, fault))
+		again := startNode(t, leader.cfg)
+		again.expect("ready")
+		again.say("run")
+		all = append(all, again)
+		nodes = append(slices.Clone(rest), again)
+	}
+	checkHistory(t, nodes, all)
+	if _, most := report(t, gaps); most > 500*time.Millisecond {
+		t.Errorf("a planned restart interrupted appends for %v", most)
+	}
+}
