@@ -70,6 +70,11 @@ func (c *Client) Replica(ctx context.Context) (*ReplicaStatus, error) {
 	return call[ReplicaStatus](ctx, c, http.MethodGet, PathReplica, nil, nil)
 }
 
+// Copy returns the zone as the asked primary's own named has it.
+func (c *Client) Copy(ctx context.Context, zone string) (*VerifyCopy, error) {
+	return call[VerifyCopy](ctx, c, http.MethodGet, fill(PathCopy, zone), nil, nil)
+}
+
 // Clock returns the primary's clock.
 func (c *Client) Clock(ctx context.Context) (time.Time, error) {
 	v, err := call[Clock](ctx, c, http.MethodGet, PathClock, nil, nil)

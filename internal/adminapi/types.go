@@ -276,6 +276,8 @@ const (
 const (
 	// PathReplica answers ReplicaStatus, of the asked primary alone.
 	PathReplica = "/v1/replica"
+	// PathCopy answers VerifyCopy: the zone as this primary's own named has it.
+	PathCopy = "/v1/replica/zones/{name}"
 	// PathClock answers Clock.
 	PathClock = "/v1/clock"
 	// PathCheckpoint streams the newest durable checkpoint; the header HeaderIndex has its log index.

@@ -107,11 +107,12 @@ func (m member) configPath(dir string) string { return filepath.Join(dir, m.name
 
 // members derives every primary's configuration. Pure.
 func (p plan) members(c Config) []member {
-	peers, clients := map[string]string{}, map[string]string{}
+	peers, clients, admins := map[string]string{}, map[string]string{}, map[string]string{}
 	for i := range p.Primaries {
 		name := "primary-" + strconv.Itoa(i)
 		peers[name] = "http://" + p.addr(i, offsetPeer)
 		clients[name] = "http://" + p.addr(i, offsetClient)
+		admins[name] = "http://" + p.addr(i, offsetAdmin)
 	}
 	var l []member
 	for i := range p.Primaries {
@@ -123,6 +124,7 @@ func (p plan) members(c Config) []member {
 		pc.ClusterKeyFile = filepath.Join(c.Dir, clusterKeyFile)
 		pc.DNS.Listen = []string{p.addr(i, offsetDNS)}
 		pc.Admin.Listen = p.addr(i, offsetAdmin)
+		pc.Admin.Peers = admins
 		pc.Named.Path = c.Named
 		pc.Named.Dir = filepath.Join(dir, "named")
 		if c.NamedDir != "" {

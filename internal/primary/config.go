@@ -89,6 +89,10 @@ type NamedConfig struct {
 	Listen string `json:"listen"`
 	// ControlPort is rndc's port on 127.0.0.1.
 	ControlPort int `json:"control_port"`
+	// User is the account that named runs as when this program is root; empty: the same as this program.
+	User string `json:"user,omitempty"`
+	// Threads is the number of named's network threads; 0: named decides.
+	Threads int `json:"threads,omitempty"`
 }
 
 // EtcdConfig describes the log: an embedded etcd member, or an external cluster
