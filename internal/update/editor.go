@@ -13,7 +13,8 @@ type editor struct {
 	view
 	tx      *zone.Tx
 	opt     Options
-	limits  []int // of prescan
+	limits  []int  // of prescan
+	before  uint32 // serial
 	journal journal
 	// serialSet: an SOA RR of the message has set the serial.
 	serialSet bool
@@ -55,6 +56,10 @@ func (e *editor) run(updates []zone.RR) (changed bool, f *failure) {
 		}
 	}
 	e.removeOrphanedDS()
+	if after := e.soaSerial(); !zone.SerialGT(after, e.before) {
+		// Only several SOA RRs, or one at a distance of 2^31, lead here; named fails to write its journal.
+		return false, fail(ServFail, "the serial would go from %d to %d, which is not an increase", e.before, after)
+	}
 	if n := e.tx.Records(); e.opt.MaxRecords != 0 && n > e.opt.MaxRecords {
 		return false, fail(ServFail, "the zone would hold %d RRs; max-records is %d", n, e.opt.MaxRecords)
 	}
@@ -69,7 +74,7 @@ func (e *editor) add(rr *zone.RR, limit int) *failure {
 	}
 	if rr.Type == zone.TypeSOA {
 		serial := zone.SOASerial(rr.Data)
-		// Not zone.SerialGT: at a distance of 2^31, which RFC 1982 leaves undefined, named takes the update.
+		// Not zone.SerialGT: a distance of 2^31, which RFC 1982 leaves undefined, is let pass here and refused in run.
 		if int32(e.soaSerial()-serial) >= 0 {
 			return nil
 		}

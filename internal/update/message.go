@@ -252,7 +252,7 @@ func (p *parser) checkSignature(s section, rr zone.RR, last bool) error {
 // checkClass answers as ns_client_request does for a server whose only view is of class IN.
 func (p *parser) checkClass() error {
 	switch {
-	case !p.hasClass, p.class == zone.ClassANY:
+	case p.class == 0, p.class == zone.ClassANY: // 0 as well when there is no RR to take it from
 		return formErr("the class of the message cannot be determined")
 	case p.class == zone.ClassHS, p.class == zone.ClassNONE:
 		return &Error{RCode: Refused, Reason: "there are no zones of class " + p.class.String()}

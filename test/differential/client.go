@@ -1,0 +1,233 @@
+package differential
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"time"
+
+	"github.com/zonekeeper/zonekeeper/internal/tsig"
+	"github.com/zonekeeper/zonekeeper/internal/zone"
+)
+
+// Secret is the secret of every key of a run; the algorithm is hmac-sha256.
+var Secret = []byte("a secret for tests on loopback..")
+
+// timeout bounds each exchange; a server on loopback that needs longer has dropped the request.
+const timeout = 10 * time.Second
+
+// Client is a Target behind a DNS server's address. It signs as asked and keeps one TCP and one UDP socket.
+type Client struct {
+	server netip.AddrPort
+	keys   map[zone.Name]tsig.Key
+	tcp    net.Conn
+	id     uint16
+}
+
+// Dial returns a client of server. It connects when it is used.
+func Dial(server netip.AddrPort) *Client {
+	return &Client{server: server, keys: map[zone.Name]tsig.Key{}, id: 0x8000}
+}
+
+// Close closes the connection.
+func (c *Client) Close() error {
+	if c.tcp == nil {
+		return nil
+	}
+	err := c.tcp.Close()
+	c.tcp = nil
+	return err
+}
+
+// Send implements Target.
+func (c *Client) Send(r Request) (uint16, error) {
+	msg, err := c.signed(r.Wire, r.Signer)
+	if err != nil {
+		return 0, err
+	}
+	var answer []byte
+	if r.UDP {
+		answer, err = c.datagram(msg)
+	} else {
+		answer, err = c.exchange(msg)
+	}
+	if err != nil {
+		return 0, fmt.Errorf("UPDATE to %s: %w", c.server, err)
+	}
+	return binary.BigEndian.Uint16(answer[2:]) & 0xf, nil
+}
+
+func (c *Client) signed(msg []byte, signer zone.Name) ([]byte, error) {
+	msg = append(make([]byte, 0, len(msg)+256), msg...)
+	if signer == "" {
+		return msg, nil
+	}
+	key, ok := c.keys[signer]
+	if !ok {
+		var err error
+		key, err = tsig.NewKey(tsig.Key{Name: signer, Algorithm: tsig.HMACSHA256, Secret: Secret})
+		if err != nil {
+			return nil, err
+		}
+		c.keys[signer] = key
+	}
+	return tsig.SignRequest(msg, key, time.Now()), nil
+}
+
+func (c *Client) datagram(msg []byte) ([]byte, error) {
+	conn, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(c.server))
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close()
+	if err := conn.SetDeadline(time.Now().Add(timeout)); err != nil {
+		return nil, err
+	}
+	if _, err := conn.Write(msg); err != nil {
+		return nil, err
+	}
+	buf := make([]byte, 65535)
+	n, err := conn.Read(buf)
+	if err != nil {
+		return nil, err
+	}
+	return buf[:n], checkAnswer(msg, buf[:n])
+}
+
+// exchange sends msg over TCP and reads the answer. The server may have closed an idle or offended connection: one that was
+// used before is opened again, once.
+func (c *Client) exchange(msg []byte) ([]byte, error) {
+	reused := c.tcp != nil
+	answer, err := c.tryExchange(msg)
+	var timedOut net.Error
+	if err != nil && reused && !(errors.As(err, &timedOut) && timedOut.Timeout()) {
+		answer, err = c.tryExchange(msg)
+	}
+	return answer, err
+}
+
+func (c *Client) tryExchange(msg []byte) ([]byte, error) {
+	if c.tcp == nil {
+		conn, err := net.DialTimeout("tcp", c.server.String(), timeout)
+		if err != nil {
+			return nil, err
+		}
+		c.tcp = conn
+	}
+	answer, err := c.roundTrip(msg)
+	if err != nil {
+		_ = c.Close() // its state is unknown
+	}
+	return answer, err
+}
+
+func (c *Client) roundTrip(msg []byte) ([]byte, error) {
+	if err := c.tcp.SetDeadline(time.Now().Add(timeout)); err != nil {
+		return nil, err
+	}
+	if _, err := c.tcp.Write(append(binary.BigEndian.AppendUint16(nil, uint16(len(msg))), msg...)); err != nil {
+		return nil, err
+	}
+	answer, err := readMessage(c.tcp)
+	if err != nil {
+		return nil, err
+	}
+	return answer, checkAnswer(msg, answer)
+}
+
+func readMessage(r io.Reader) ([]byte, error) {
+	var size [2]byte
+	if _, err := io.ReadFull(r, size[:]); err != nil {
+		return nil, err
+	}
+	msg := make([]byte, binary.BigEndian.Uint16(size[:]))
+	_, err := io.ReadFull(r, msg)
+	return msg, err
+}
+
+func checkAnswer(msg, answer []byte) error {
+	if len(answer) < 12 || answer[0] != msg[0] || answer[1] != msg[1] || answer[2]&0x80 == 0 {
+		return fmt.Errorf("answer does not belong to the request: %x", answer)
+	}
+	return nil
+}
+
+func (c *Client) query(origin zone.Name, t zone.Type) []byte {
+	c.id++
+	b := binary.BigEndian.AppendUint16(nil, c.id)
+	b = append(b, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0)
+	b = append(b, origin...)
+	b = binary.BigEndian.AppendUint16(b, uint16(t))
+	return binary.BigEndian.AppendUint16(b, uint16(zone.ClassIN))
+}
+
+// Serial implements Target. The answer to a query that follows the answer to an UPDATE shows that update.
+func (c *Client) Serial(origin zone.Name) (uint32, error) {
+	msg, err := c.signed(c.query(origin, zone.TypeSOA), zone.MustParseName(KeyMain))
+	if err != nil {
+		return 0, err
+	}
+	answer, err := c.exchange(msg)
+	if err != nil {
+		return 0, fmt.Errorf("SOA query to %s: %w", c.server, err)
+	}
+	rrs, err := answers(answer)
+	if err != nil || len(rrs) == 0 || rrs[0].Type != zone.TypeSOA {
+		return 0, fmt.Errorf("SOA query to %s: RRs %v, error %w", c.server, rrs, err)
+	}
+	return zone.SOASerial(rrs[0].Data), nil
+}
+
+// Zone implements Target by an AXFR on a connection of its own.
+func (c *Client) Zone(origin zone.Name) ([]zone.RR, error) {
+	msg, err := c.signed(c.query(origin, zone.TypeAXFR), zone.MustParseName(KeyMain))
+	if err != nil {
+		return nil, err
+	}
+	other := &Client{server: c.server}
+	defer other.Close()
+	answer, err := other.exchange(msg)
+	var all []zone.RR
+	for {
+		if err != nil {
+			return nil, fmt.Errorf("AXFR of %s from %s: %w", origin, c.server, err)
+		}
+		var rrs []zone.RR
+		if rrs, err = answers(answer); err != nil {
+			continue
+		}
+		all = append(all, rrs...)
+		if n := len(all); n > 1 && all[n-1].Type == zone.TypeSOA {
+			return all[:n-1], nil
+		}
+		answer, err = readMessage(other.tcp)
+	}
+}
+
+// answers returns the RRs of the answer section.
+func answers(msg []byte) ([]zone.RR, error) {
+	if rcode := msg[3] & 0xf; rcode != 0 {
+		return nil, fmt.Errorf("response code %d", rcode)
+	}
+	off := 12
+	for range binary.BigEndian.Uint16(msg[4:]) {
+		_, next, err := zone.UnpackName(msg, off)
+		if err != nil {
+			return nil, err
+		}
+		off = next + 4
+	}
+	var rrs []zone.RR
+	for range binary.BigEndian.Uint16(msg[6:]) {
+		rr, next, err := zone.UnpackRR(msg, off)
+		if err != nil {
+			return nil, err
+		}
+		rrs = append(rrs, rr)
+		off = next
+	}
+	return rrs, nil
+}

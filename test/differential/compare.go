@@ -1,0 +1,264 @@
+package differential
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/zonekeeper/zonekeeper/internal/update"
+	"github.com/zonekeeper/zonekeeper/internal/zone"
+)
+
+// Config is what one zone's run needs.
+type Config struct {
+	Seed     uint64
+	Messages int
+	// Transfer is after how many messages contents are compared; they are too whenever anything else differs.
+	Transfer int
+	Options  update.Options
+	// MaxDifferences ends the run early.
+	MaxDifferences int
+}
+
+// Report is the result of a run.
+type Report struct {
+	Sent        int
+	Transfers   int
+	Skipped     int // requests of intended differences, which were not sent
+	RCodes      map[uint16]int
+	Coverage    map[string]int // hits by row
+	Differences []string
+}
+
+// Merge adds what o found.
+func (r *Report) Merge(o Report) {
+	r.Sent += o.Sent
+	r.Transfers += o.Transfers
+	r.Skipped += o.Skipped
+	if r.RCodes == nil {
+		r.RCodes, r.Coverage = map[uint16]int{}, map[string]int{}
+	}
+	for k, n := range o.RCodes {
+		r.RCodes[k] += n
+	}
+	for k, n := range o.Coverage {
+		r.Coverage[k] += n
+	}
+	r.Differences = append(r.Differences, o.Differences...)
+}
+
+// String prints the counts by row and response code.
+func (r *Report) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%d messages, %d transfers compared, %d not sent (intended differences), %d differences\n", r.Sent, r.Transfers, r.Skipped, len(r.Differences))
+	for rcode := range uint16(16) {
+		if n := r.RCodes[rcode]; n > 0 {
+			fmt.Fprintf(&b, "%7d  response code %d\n", n, rcode)
+		}
+	}
+	for _, name := range Rows() {
+		fmt.Fprintf(&b, "%7d  %s\n", r.Coverage[name], name)
+	}
+	return b.String()
+}
+
+// Rows returns the names of all rows.
+func Rows() []string {
+	var names []string
+	for _, r := range slices.Concat(rows, policyRows) {
+		names = append(names, r.name)
+	}
+	return names
+}
+
+// Compare runs requests against the model of spec and against other, which must hold the same content z, and returns what
+// differed. After a difference the model goes on from the other's content.
+func Compare(cfg Config, spec ZoneSpec, z *zone.Zone, other Target) (Report, error) {
+	c := &comparison{cfg: cfg, spec: spec, other: other}
+	c.report.Merge(Report{})
+	if err := c.reset(z, cfg.Seed); err != nil {
+		return c.report, err
+	}
+	for c.report.Sent < cfg.Messages && len(c.report.Differences) < max(cfg.MaxDifferences, 1) {
+		if err := c.step(); err != nil {
+			return c.report, fmt.Errorf("zone %s, seed %d, message %d: %w\n%s", spec.Origin, cfg.Seed, c.report.Sent, err, c.describe())
+		}
+	}
+	return c.report, c.transfer()
+}
+
+type comparison struct {
+	cfg    Config
+	spec   ZoneSpec
+	other  Target
+	model  *Model
+	gen    *Generator
+	report Report
+	// since are the requests since contents were last equal, last among them the current one.
+	since []string
+}
+
+func (c *comparison) reset(z *zone.Zone, seed uint64) error {
+	model, err := NewModel(c.spec, z, c.cfg.Options)
+	if err != nil {
+		return err
+	}
+	c.model, c.since = model, nil
+	if c.gen == nil {
+		c.gen = NewGenerator(seed, c.spec, z)
+	}
+	c.gen.zone = z
+	return nil
+}
+
+func (c *comparison) step() error {
+	k := c.gen.Next()
+	if Intended(k.Request.Wire, c.spec.Origin) {
+		c.report.Skipped++
+		return nil
+	}
+	before := c.model.zone.Snapshot()
+	c.since = append(c.since, Describe(k.Request))
+	want, err := c.model.Send(k.Request)
+	if err != nil {
+		return err
+	}
+	got, err := c.other.Send(k.Request)
+	if err != nil {
+		return err
+	}
+	c.report.Sent++
+	c.report.RCodes[got]++
+	if k.Row != "" && k.Hit(before, c.model.zone, want) {
+		c.report.Coverage[k.Row]++
+	}
+	serial, err := c.other.Serial(c.spec.Origin)
+	if err != nil {
+		return err
+	}
+	if got != want || serial != c.model.zone.Serial() {
+		c.differ("response code %d, serial %d wanted; got %d and %d (model says %q)", want, c.model.zone.Serial(), got, serial, c.model.Last.Text)
+		return c.adopt()
+	}
+	if c.report.Sent%max(c.cfg.Transfer, 1) == 0 {
+		return c.transfer()
+	}
+	return nil
+}
+
+// transfer compares contents.
+func (c *comparison) transfer() error {
+	rrs, err := c.other.Zone(c.spec.Origin)
+	if err != nil {
+		return err
+	}
+	c.report.Transfers++
+	if missing, extra := subtract(c.model.zone.RRs(), rrs), subtract(rrs, c.model.zone.RRs()); len(missing)+len(extra) > 0 {
+		c.differ("content differs\nmodel only:\n%s\nother only:\n%s", strings.Join(missing, "\n"), strings.Join(extra, "\n"))
+		return c.adopt()
+	}
+	c.since = nil
+	return nil
+}
+
+// adopt goes on from the other's content.
+func (c *comparison) adopt() error {
+	rrs, err := c.other.Zone(c.spec.Origin)
+	if err != nil {
+		return err
+	}
+	z, err := zone.FromRRs(c.spec.Origin, rrs)
+	if err != nil {
+		return fmt.Errorf("content of the other side: %w", err)
+	}
+	return c.reset(z, 0)
+}
+
+func (c *comparison) differ(format string, args ...any) {
+	c.report.Differences = append(c.report.Differences, fmt.Sprintf("zone %s, seed %d, message %d: %s\n%s",
+		c.spec.Origin, c.cfg.Seed, c.report.Sent, fmt.Sprintf(format, args...), c.describe()))
+}
+
+func (c *comparison) describe() string {
+	last := c.since[max(0, len(c.since)-30):]
+	return "requests since contents were last equal:\n" + strings.Join(last, "\n")
+}
+
+// subtract returns the RRs of a that b lacks. Owners count with their case, RDATA as DNS compares it.
+func subtract(a, b []zone.RR) []string {
+	key := func(rr zone.RR) string {
+		rr.Data = zone.CanonicalData(rr.Type, rr.Data)
+		return string(zone.AppendRR(nil, rr))
+	}
+	in := map[string]bool{}
+	for _, rr := range b {
+		in[key(rr)] = true
+	}
+	var only []string
+	for _, rr := range a {
+		if !in[key(rr)] {
+			only = append(only, "  "+rr.String())
+		}
+	}
+	return only
+}
+
+// Intended reports whether a request asks for what is refused on purpose (docs/differences.md), so that a named cannot be
+// compared with, or cannot be trusted to live through it.
+func Intended(wire []byte, origin zone.Name) bool {
+	m, err := update.Parse(wire)
+	if err != nil {
+		return false
+	}
+	for _, rr := range m.Updates {
+		if rr.Class != zone.ClassIN {
+			continue
+		}
+		switch rr.Type {
+		case zone.TypeDNSKEY, zone.TypeNSEC3PARAM, zone.TypeRRSIG:
+			return true
+		case zone.TypeCDS, zone.TypeCDNSKEY:
+			if rr.Name.Equal(origin) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// Describe prints a request in nsupdate's words, as far as they reach.
+func Describe(r Request) string {
+	var b strings.Builder
+	signer := "unsigned"
+	if r.Signer != "" {
+		signer = "key " + r.Signer.String()
+	}
+	if r.UDP {
+		signer += ", UDP"
+	}
+	m, err := update.Parse(r.Wire)
+	if err != nil {
+		return fmt.Sprintf("[%s] %v: %x", signer, err, r.Wire)
+	}
+	fmt.Fprintf(&b, "[%s] zone %s", signer, m.Zone)
+	for _, rr := range m.Prereqs {
+		fmt.Fprintf(&b, "\n    prereq %s", line(rr))
+	}
+	for i, rr := range m.Updates {
+		if i == 12 {
+			fmt.Fprintf(&b, "\n    … %d more", len(m.Updates)-i)
+			break
+		}
+		fmt.Fprintf(&b, "\n    update %s", line(rr))
+	}
+	return b.String()
+}
+
+func line(rr zone.RR) string {
+	if rr.Data == "" {
+		return fmt.Sprintf("%s %d %s %s", rr.Name, rr.TTL, rr.Class, rr.Type)
+	}
+	in := rr
+	in.Class = zone.ClassIN
+	return fmt.Sprintf("(%s) %s", rr.Class, in.String())
+}

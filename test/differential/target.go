@@ -1,0 +1,26 @@
+package differential
+
+import (
+	"github.com/zonekeeper/zonekeeper/internal/zone"
+)
+
+// Request is one UPDATE before it is signed.
+type Request struct {
+	// Wire is the message without TSIG RR. Messages may be malformed, but their header is whole.
+	Wire []byte
+	// Signer names the key to sign with; "" sends the request unsigned.
+	Signer zone.Name
+	// UDP sends the request over UDP; else it goes over TCP.
+	UDP bool
+}
+
+// Target is a server under comparison. It is used by one goroutine at a time and may keep connections.
+type Target interface {
+	// Send returns the response code of the answer to r.
+	Send(r Request) (rcode uint16, err error)
+	// Serial returns the zone's SOA serial once everything that was answered is applied.
+	Serial(origin zone.Name) (uint32, error)
+	// Zone returns the zone's content, by a transfer where there is one.
+	Zone(origin zone.Name) ([]zone.RR, error)
+	Close() error
+}
