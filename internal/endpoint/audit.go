@@ -1,0 +1,87 @@
+package endpoint
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync/atomic"
+
+	"golang.org/x/time/rate"
+
+	"github.com/zonekeeper/zonekeeper/internal/fsm"
+)
+
+// auditLog writes a line for each refused request, as many a second as a person
+// can use; metrics count all of them.
+type auditLog struct {
+	log        *slog.Logger
+	limit      *rate.Limiter
+	suppressed atomic.Int64
+}
+
+const (
+	auditPerSecond = 20
+	auditBurst     = 100
+)
+
+func newAuditLog(l *slog.Logger) *auditLog {
+	return &auditLog{log: l, limit: rate.NewLimiter(auditPerSecond, auditBurst)}
+}
+
+func (a *auditLog) line(level slog.Level, msg string, attrs ...slog.Attr) {
+	if !a.limit.Allow() {
+		a.suppressed.Add(1)
+		return
+	}
+	if n := a.suppressed.Swap(0); n > 0 {
+		attrs = append(attrs, slog.Int64("suppressed", n))
+	}
+	a.log.LogAttrs(context.Background(), level, msg, attrs...)
+}
+
+// who describes a request's sender and aim. Nothing of it is authority.
+func (r *request) who() []slog.Attr {
+	attrs := []slog.Attr{
+		slog.String("client", r.client.addr.String()),
+		slog.Bool("proven", r.client.proven),
+		slog.String("transport", r.client.via.String()),
+		slog.String("opcode", opcodeText(r.message.opcode)),
+	}
+	if r.signed {
+		attrs = append(attrs, slog.String("key", r.sig.KeyName().String()))
+	}
+	if r.message.name != "" {
+		attrs = append(attrs, slog.String("name", r.message.name.String()))
+	}
+	return attrs
+}
+
+// refused logs why a request was not done.
+func (s *Server) refused(r *request, rcode uint16, reason string) {
+	if rcode == rcodeNoError || s.auditLog.log == nil {
+		return
+	}
+	s.auditLog.line(slog.LevelWarn, "request refused",
+		append(r.who(), slog.String("rcode", rcodeText(rcode)), slog.String("reason", reason))...)
+}
+
+// audit logs an update that the log has decided, when that is wanted.
+func (s *Server) audit(r *request, res fsm.Result) {
+	if !s.cfg.AuditUpdates {
+		return
+	}
+	s.logger.LogAttrs(context.Background(), slog.LevelInfo, "update",
+		append(r.who(), slog.String("rcode", rcodeText(res.RCode)), slog.Uint64("serial", uint64(res.Serial)), slog.Bool("duplicate", res.Duplicate))...)
+}
+
+// badProxy counts and logs a connection or datagram whose start is not what its
+// address lets it be.
+func (s *Server) badProxy(c client, err error) {
+	if !errors.Is(err, errProxy) && !errors.Is(err, errNotFront) {
+		s.metrics.drop(dropIdle) // it went away, or never said anything
+		return
+	}
+	s.metrics.drop(dropProxy)
+	s.auditLog.line(slog.LevelWarn, "PROXY header refused",
+		slog.String("client", c.addr.String()), slog.String("transport", c.via.String()), slog.String("reason", err.Error()))
+}

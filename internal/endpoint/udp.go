@@ -1,0 +1,133 @@
+package endpoint
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/zonekeeper/zonekeeper/internal/zone"
+)
+
+// udpSocket is one socket and its two goroutines: one reads and judges, one
+// renders, signs and writes, so that neither the log's callbacks nor a slow
+// system call hold up what arrives.
+type udpSocket struct {
+	srv  *Server
+	conn *net.UDPConn
+	io   batchIO
+
+	mu   sync.Mutex
+	out  []*request // finished, to be written
+	wake chan struct{}
+}
+
+func newUDPSocket(s *Server, conn *net.UDPConn, wildcard bool) (*udpSocket, error) {
+	io, err := newBatchIO(conn, wildcard)
+	if err != nil {
+		return nil, err
+	}
+	return &udpSocket{srv: s, conn: conn, io: io, wake: make(chan struct{}, 1)}, nil
+}
+
+// read takes datagrams until the socket's read side is closed.
+func (u *udpSocket) read() error {
+	for {
+		n, err := u.io.read()
+		if err != nil {
+			if errors.Is(err, net.ErrClosed) || u.srv.stopping() {
+				return nil
+			}
+			// ICMP errors of earlier replies surface here; they concern nobody.
+			u.srv.metrics.drop(dropSocket)
+			continue
+		}
+		now := u.srv.cfg.Now()
+		for i := range n {
+			msg, peer, control := u.io.datagram(i)
+			u.datagram(msg, peer, control, now)
+		}
+	}
+}
+
+func (u *udpSocket) datagram(msg []byte, peer netip.AddrPort, control []byte, now time.Time) {
+	c := client{addr: netip.AddrPortFrom(peer.Addr().Unmap(), peer.Port()), proven: true, via: overUDP}
+	switch {
+	case u.srv.isFront(c.addr.Addr()):
+		p, err := parseProxyV2(msg, nil, u.srv.cfg.ProxyKey, now)
+		if err != nil {
+			u.srv.badProxy(c, err)
+			return
+		}
+		c.proven = p.proven
+		if p.client.IsValid() {
+			c.addr = p.client
+		}
+		msg = msg[p.length:]
+	case looksProxied(msg):
+		u.srv.badProxy(c, errNotFront)
+		return
+	}
+	r := newRequest(u.srv, u, c, now)
+	r.msg = append(r.msg[:0], msg...)
+	r.peer = peer
+	r.control = append(r.control[:0], control...)
+	u.srv.begin()
+	r.handle()
+}
+
+// finish implements replier.
+func (u *udpSocket) finish(r *request) {
+	u.mu.Lock()
+	u.out = append(u.out, r)
+	u.mu.Unlock()
+	select {
+	case u.wake <- struct{}{}:
+	default:
+	}
+}
+
+// part implements replier: over UDP a transfer is a single message.
+func (u *udpSocket) part(r *request, msg []byte) error {
+	r.wire = msg
+	return nil
+}
+
+// abort implements replier.
+func (u *udpSocket) abort(r *request) {
+	r.silent = true
+	u.finish(r)
+}
+
+// updateOrder implements replier: datagrams have no order among keys.
+func (u *udpSocket) updateOrder(*request, zone.Name) {}
+
+// write sends finished replies until ctx ends; the server waits for requests
+// under way before that.
+func (u *udpSocket) write(ctx context.Context) {
+	var batch []*request
+	for {
+		select {
+		case <-u.wake:
+		case <-ctx.Done():
+			return
+		}
+		u.mu.Lock()
+		batch, u.out = u.out, batch[:0]
+		u.mu.Unlock()
+		now := u.srv.cfg.Now()
+		for i, r := range batch {
+			if !r.silent {
+				u.io.queue(func(b []byte) []byte { return r.render(b, now) }, r.peer, r.control)
+			}
+			r.free()
+			u.srv.end()
+			batch[i] = nil
+		}
+		if lost := u.io.flush(); lost > 0 {
+			u.srv.metrics.dropN(dropSend, lost)
+		}
+	}
+}
