@@ -100,7 +100,7 @@ func build(origin Name, rrs []RR, at func(i int) string, maxErrors int) (*Zone, 
 			if !errs.add(fmt.Errorf("%s%w: %s has %d different %s RRs; keep one", at(s.first), ErrZone, set.Owner, len(set.Data), set.Type)) {
 				return nil, errs.err()
 			}
-			continue
+			set.Data = set.Data[:1]
 		}
 		z.Set(set)
 	}

@@ -59,7 +59,8 @@ func (p *fileParser) miekgData(t Type, toks []token) (string, error) {
 	parser := dns.NewZoneParser(strings.NewReader(b.String()), p.origin.String(), "")
 	rr, ok := parser.Next()
 	if err := parser.Err(); err != nil {
-		return "", fmt.Errorf("%w: %w", ErrFormat, err)
+		reason, _, _ := strings.Cut(err.Error(), " at line: ") // its lines are not the file's
+		return "", bad("%s", strings.TrimPrefix(reason, "dns: "))
 	}
 	if !ok || rr == nil {
 		return "", bad("no RDATA")

@@ -9,6 +9,9 @@ import (
 // maxDataLen is the longest RDATA that can be transmitted, as named limits it (DNS_RDATA_MAXLENGTH).
 const maxDataLen = 65535
 
+// roomForNames is by how much RDATA usually grows when its names are decompressed, in octets.
+const roomForNames = 32
+
 // unpackData reads the RDATA msg[at:end] of type t and class c: decompressed and checked.
 func unpackData(msg []byte, at, end int, t Type, c Class) (string, error) {
 	if t == 0 {
@@ -18,8 +21,16 @@ func unpackData(msg []byte, at, end int, t Type, c Class) (string, error) {
 		c = ClassIN
 	}
 	l := layoutIn(t, c)
-	var buf [512]byte
-	r := reader{msg: msg, at: at, end: end, out: buf[:0]}
+	if l.check == nil && len(l.fields) == 1 && l.fields[0].kind <= rest { // A, AAAA, opaque: nothing to decompress
+		switch f := l.fields[0]; {
+		case end-at < f.n:
+			return "", bad("%d octets where %d are needed", end-at, f.n)
+		case f.kind == octets && end-at > f.n:
+			return "", bad("%d octets too many", end-at-f.n)
+		}
+		return string(msg[at:end]), nil
+	}
+	r := reader{msg: msg, at: at, end: end, out: make([]byte, 0, end-at+roomForNames)}
 	for _, f := range l.fields {
 		if err := r.field(f); err != nil {
 			return "", err

@@ -104,11 +104,10 @@ func UnpackRR(msg []byte, off int) (RR, int, error) {
 	if end > len(msg) {
 		return RR{}, 0, fmt.Errorf("%w: RDATA of %s %s claims %d octets, the message has %d left", ErrFormat, owner, rr.Type, length, len(msg)-at)
 	}
-	if length == 0 && (rr.Class == ClassNONE || rr.Class == ClassANY) && rr.Type != 0 {
-		return rr, end, nil
-	}
-	if rr.Data, err = unpackData(msg, at, end, rr.Type, rr.Class); err != nil {
-		return RR{}, 0, fmt.Errorf("RDATA of %s %s: %w", owner, rr.Type, err)
+	if length != 0 || rr.Type == 0 || rr.Class != ClassNONE && rr.Class != ClassANY {
+		if rr.Data, err = unpackData(msg, at, end, rr.Type, rr.Class); err != nil {
+			return RR{}, 0, fmt.Errorf("RDATA of %s %s: %w", owner, rr.Type, err)
+		}
 	}
 	if rr.Type == TypeNSEC3 && !isHashLabel(owner) {
 		return RR{}, 0, fmt.Errorf("owner of NSEC3 %s is not a base32hex hash: %w", owner, ErrUnsupported)

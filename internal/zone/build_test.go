@@ -1,0 +1,150 @@
+package zone
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"testing/iotest"
+
+	"github.com/cockroachdb/datadriven"
+)
+
+// TestZoneFiles reads the zone files in testdata/files and prints the zone, or every problem with its line.
+func TestZoneFiles(t *testing.T) {
+	datadriven.RunTest(t, "testdata/files", func(t *testing.T, d *datadriven.TestData) string {
+		opt := ReadOptions{File: "f"}
+		text := d.Input
+		for _, arg := range d.CmdArgs {
+			switch arg.Key {
+			case "strip":
+				opt.StripSigning = true
+			case "apex":
+				text = "$TTL 300\n" + apex + text
+			case "limit":
+				arg.Scan(t, 0, &opt.MaxErrors)
+			}
+		}
+		z, err := ReadZone(strings.NewReader(strings.ReplaceAll(text, "<tab>", "\t")), testOrigin, opt)
+		if err != nil {
+			for _, problem := range err.(Problems) {
+				if !errors.Is(problem, ErrFormat) && !errors.Is(problem, ErrZone) {
+					t.Errorf("%v wraps neither sentinel", problem)
+				}
+			}
+			return err.Error() + "\n"
+		}
+		var out strings.Builder
+		for _, rr := range z.RRs() {
+			if d.HasArg("apex") && rr.Name.Equal(testOrigin) && rr.Type != TypeMX && rr.Type != TypeTXT {
+				continue
+			}
+			fmt.Fprintln(&out, rr)
+		}
+		return out.String()
+	})
+}
+
+func TestFromRRs(t *testing.T) {
+	rrs := mustRRs(t, apex+"a TXT x\na TXT x\nA TXT y\na 5 TXT z\n")
+	z, err := FromRRs(testOrigin, append(rrs, rrs[0]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := z.Get(MustParseName("a.example.test"), TypeTXT)
+	if len(s.Data) != 3 || s.TTL != 300 || s.Owner != MustParseName("a.example.test") || z.Records() != 6 {
+		t.Errorf("%+v, %d records", s, z.Records())
+	}
+	checkInvariants(t, z)
+	for what, extra := range map[string]RR{
+		"another class": {Name: testOrigin, Type: TypeA, Class: ClassCH, Data: "\x00\x00\x01"},
+		"out of zone":   {Name: Root, Type: TypeA, Class: ClassIN, Data: "1234"},
+		"no name":       {Name: "\x07example", Type: TypeA, Class: ClassIN, Data: "1234"},
+		"bad RDATA":     {Name: testOrigin, Type: TypeA, Class: ClassIN, Data: "123"},
+		"meta-type":     {Name: testOrigin, Type: TypeANY, Class: ClassIN},
+		"signature":     {Name: testOrigin, Type: TypeRRSIG, Class: ClassIN, Data: signingExamples[TypeRRSIG][0]},
+		"another SOA":   {Name: testOrigin, Type: TypeSOA, Class: ClassIN, Data: SOA{MName: Root, RName: Root}.Data()},
+	} {
+		var problems Problems
+		if _, err := FromRRs(testOrigin, append(rrs[:len(rrs):len(rrs)], extra)); !errors.As(err, &problems) || len(problems) != 1 {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	signed := append(rrs[:len(rrs):len(rrs)], RR{Name: testOrigin, Type: TypeDNSKEY, Class: ClassIN, Data: signingExamples[TypeDNSKEY][0]})
+	kept, stripped := StripSigning(signed)
+	if stripped != 1 || len(kept) != len(rrs) || len(signed) != len(rrs)+1 {
+		t.Errorf("StripSigning left %d and took %d", len(kept), stripped)
+	}
+}
+
+func TestReadErrors(t *testing.T) {
+	broken := errors.New("broken disk")
+	if _, err := ReadFile(iotest.ErrReader(broken), testOrigin, ReadOptions{}); !errors.Is(err, broken) {
+		t.Errorf("a reader's error is lost: %v", err)
+	}
+	if _, err := ReadFile(strings.NewReader("a 1 TXT ("+strings.Repeat("\nx", maxEntry)), testOrigin, ReadOptions{}); !errors.Is(err, ErrFormat) {
+		t.Errorf("an endless entry: %v", err)
+	}
+	var line *LineError
+	_, err := ReadFile(strings.NewReader("\n\n a 1 TXT x\n"), testOrigin, ReadOptions{File: "zone.db"})
+	if !errors.As(err, &line) || line.Line != 3 || line.File != "zone.db" {
+		t.Errorf("no line: %v", err)
+	}
+}
+
+func TestWriteErrors(t *testing.T) {
+	z := mustReadTypes(t)
+	full := errors.New("disk full")
+	if err := WriteFile(iotest.TruncateWriter(nil, 0), New(testOrigin)); err != nil {
+		t.Errorf("an empty zone needs no writing: %v", err)
+	}
+	if err := WriteFile(failingWriter{full}, z); !errors.Is(err, full) {
+		t.Errorf("a writer's error is lost: %v", err)
+	}
+}
+
+type failingWriter struct{ err error }
+
+func (w failingWriter) Write([]byte) (int, error) { return 0, w.err }
+
+// TestCheckServiceBinding: what named 9.20's check-svcb refuses.
+func TestCheckServiceBinding(t *testing.T) {
+	for rr, ok := range map[string]bool{
+		"x SVCB 0 a.": true, "x SVCB 0 a. alpn=h2": false, "x SVCB 1 a.": true,
+		"_dns SVCB 1 a. alpn=dot": true, "_dns SVCB 1 a.": false, "_dns SVCB 1 a. port=53": false, "_dns SVCB 1 a. alpn=h2": false,
+		`_dns SVCB 1 a. alpn=h2 dohpath="/q{?dns}"`: true, "_DNS.x SVCB 1 a. alpn=dot,h3": false, "_53._dns SVCB 1 a.": false, "_053._dns SVCB 1 a.": true,
+		"_65536._dns SVCB 1 a.": true, "_0._dns SVCB 1 a.": false, "_dns SVCB 0 a.": false, "x._dns SVCB 1 a.": true,
+	} {
+		r := mustRRs(t, rr)[0]
+		if err := CheckServiceBinding(r.Name, r.Data); (err == nil) != ok || err != nil && !errors.Is(err, ErrZone) {
+			t.Errorf("%s: %v", rr, err)
+		}
+	}
+}
+
+func FuzzReadFile(f *testing.F) {
+	text, err := os.ReadFile("testdata/types.zone")
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(text)
+	for _, line := range bytes.Split(text, []byte("\n")) {
+		f.Add(append([]byte("$TTL 5\n"+apex), line...))
+	}
+	f.Add([]byte("a 1 TXT ( \"x\n ) y ; z\n b\n"))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		z, err := ReadZone(bytes.NewReader(text), testOrigin, ReadOptions{})
+		if err != nil {
+			return
+		}
+		again, err := ReadZone(strings.NewReader(zoneText(t, z)), testOrigin, ReadOptions{})
+		if err != nil {
+			t.Fatalf("what was written is not read: %v\n%s", err, zoneText(t, z))
+		}
+		if d := Between(z, again); !d.Empty() {
+			t.Fatalf("%v", d)
+		}
+	})
+}
