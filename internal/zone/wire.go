@@ -104,7 +104,7 @@ func UnpackRR(msg []byte, off int) (RR, int, error) {
 	if end > len(msg) {
 		return RR{}, 0, fmt.Errorf("%w: RDATA of %s %s claims %d octets, the message has %d left", ErrFormat, owner, rr.Type, length, len(msg)-at)
 	}
-	if length != 0 || rr.Type == 0 || rr.Class != ClassNONE && rr.Class != ClassANY {
+	if length != 0 || rr.Class != ClassNONE && rr.Class != ClassANY {
 		if rr.Data, err = unpackData(msg, at, end, rr.Type, rr.Class); err != nil {
 			return RR{}, 0, fmt.Errorf("RDATA of %s %s: %w", owner, rr.Type, err)
 		}
@@ -137,15 +137,28 @@ func (rr RR) Equal(o RR) bool {
 // isHashLabel reports whether the first label is base32hex without padding (RFC 4648 7), as an NSEC3 owner must be.
 func isHashLabel(n Name) bool {
 	l := int(n[0])
-	switch l % 8 { // lengths that no whole number of octets encodes to
-	case 1, 3, 6:
-		return false
-	}
+	last := 0
 	for _, c := range []byte(n[1 : 1+l]) {
-		c = lowerByte(c)
-		if (c < '0' || c > '9') && (c < 'a' || c > 'v') {
+		switch c = lowerByte(c); {
+		case c >= '0' && c <= '9':
+			last = int(c - '0')
+		case c >= 'a' && c <= 'v':
+			last = int(c-'a') + 10
+		default:
 			return false
 		}
 	}
-	return true
+	switch l % 8 { // the bits of the last digit that no whole octet uses have to be 0
+	case 0:
+		return true
+	case 2:
+		return last&0x03 == 0
+	case 4:
+		return last&0x0f == 0
+	case 5:
+		return last&0x01 == 0
+	case 7:
+		return last&0x07 == 0
+	}
+	return false // no whole number of octets has this length
 }
