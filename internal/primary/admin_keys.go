@@ -1,0 +1,182 @@
+package primary
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/zonekeeper/zonekeeper/internal/adminapi"
+	"github.com/zonekeeper/zonekeeper/internal/fsm"
+	"github.com/zonekeeper/zonekeeper/internal/tsig"
+	"github.com/zonekeeper/zonekeeper/internal/zone"
+)
+
+// managedByCLI is the actor of changes through the admin API (D11: objects say who manages them).
+const managedByCLI = "cli"
+
+func (a *admin) keys(r *http.Request) ([]adminapi.Key, error) {
+	if err := a.fresh(r.Context()); err != nil {
+		return nil, err
+	}
+	out := []adminapi.Key{}
+	var err error
+	a.p.replica.Settings().Keys(func(k *fsm.Key) bool {
+		var v adminapi.Key
+		v, err = a.describeKey(k, false)
+		out = append(out, v)
+		return err == nil
+	})
+	return out, err
+}
+
+func (a *admin) key(r *http.Request) (adminapi.Key, error) {
+	name, err := pathName(r)
+	if err != nil {
+		return adminapi.Key{}, err
+	}
+	if err := a.fresh(r.Context()); err != nil {
+		return adminapi.Key{}, err
+	}
+	return a.findKey(name, r.URL.Query().Get(adminapi.ParamSecret) == "true")
+}
+
+func (a *admin) findKey(name zone.Name, secret bool) (adminapi.Key, error) {
+	k := a.p.replica.Settings().Key(name)
+	if k == nil {
+		return adminapi.Key{}, notFound("key", name)
+	}
+	return a.describeKey(k, secret)
+}
+
+func (a *admin) describeKey(k *fsm.Key, secret bool) (adminapi.Key, error) {
+	out := adminapi.Key{Name: k.Name.String(), Versions: []adminapi.KeyVersion{}}
+	for _, s := range k.Secrets {
+		if s.State == fsm.KeyRevoked {
+			continue
+		}
+		v := adminapi.KeyVersion{Version: s.Version, Algorithm: s.Algorithm, Created: time.UnixMilli(s.CreatedMS).UTC()}
+		if secret {
+			plain, err := a.sealer.Open(string(k.Name), s.Version, s.Sealed)
+			if err != nil {
+				return out, fmt.Errorf("key %s version %d: %w; is the cluster key file the cluster's?", k.Name, s.Version, err)
+			}
+			v.Secret = base64.StdEncoding.EncodeToString(plain)
+		}
+		out.Versions = append(out.Versions, v)
+	}
+	return out, nil
+}
+
+func (a *admin) addKey(r *http.Request) (adminapi.Key, error) {
+	req, err := decode[adminapi.AddKey](r)
+	if err != nil {
+		return adminapi.Key{}, err
+	}
+	name, err := parseName(req.Name)
+	if err != nil {
+		return adminapi.Key{}, err
+	}
+	return a.putKey(r.Context(), name, req.Algorithm, req.Secret, false)
+}
+
+func (a *admin) rotateKey(r *http.Request) (adminapi.Key, error) {
+	req, err := decode[adminapi.RotateKey](r)
+	if err != nil {
+		return adminapi.Key{}, err
+	}
+	name, err := pathName(r)
+	if err != nil {
+		return adminapi.Key{}, err
+	}
+	if err := a.fresh(r.Context()); err != nil {
+		return adminapi.Key{}, err
+	}
+	k := a.p.replica.Settings().Key(name)
+	if k == nil {
+		return adminapi.Key{}, notFound("key", name)
+	}
+	if req.Algorithm == "" && len(k.Secrets) > 0 {
+		req.Algorithm = k.Secrets[0].Algorithm
+	}
+	return a.putKey(r.Context(), name, req.Algorithm, req.Secret, true)
+}
+
+// putKey seals a secret, a random one when none is given, and adds it.
+func (a *admin) putKey(ctx context.Context, name zone.Name, algorithm, secret string, rotate bool) (adminapi.Key, error) {
+	if algorithm == "" {
+		algorithm = "hmac-sha256"
+	}
+	alg, err := tsig.ParseAlgorithm(algorithm)
+	if err != nil {
+		return adminapi.Key{}, invalid("key %s: %v", name, err)
+	}
+	plain := make([]byte, alg.Size())
+	if secret == "" {
+		rand.Read(plain) // never fails
+	} else if plain, err = base64.StdEncoding.DecodeString(secret); err != nil || len(plain) == 0 {
+		return adminapi.Key{}, invalid("key %s: the secret is not base64; leave it empty to have one made", name)
+	}
+	if err := a.fresh(ctx); err != nil {
+		return adminapi.Key{}, err
+	}
+	version := a.p.replica.Settings().NextKeyVersion
+	cmd := &fsm.PutKey{
+		Name: name, Algorithm: alg.String(), Version: version,
+		Sealed: a.sealer.Seal(string(name), version, plain), SecretID: a.sealer.ID(string(name), alg.String(), plain),
+		Rotate: rotate, Actor: fsm.Actor{By: managedByCLI},
+	}
+	if _, err := a.propose(ctx, cmd); err != nil {
+		return adminapi.Key{}, err
+	}
+	return a.findKey(name, true)
+}
+
+// retireKey ends a rotation: every secret but the newest is revoked.
+func (a *admin) retireKey(r *http.Request) (adminapi.Key, error) {
+	name, err := pathName(r)
+	if err != nil {
+		return adminapi.Key{}, err
+	}
+	if err := a.fresh(r.Context()); err != nil {
+		return adminapi.Key{}, err
+	}
+	k := a.p.replica.Settings().Key(name)
+	if k == nil {
+		return adminapi.Key{}, notFound("key", name)
+	}
+	for _, s := range k.Secrets {
+		if s.State != fsm.KeyPrevious {
+			continue
+		}
+		if _, err := a.propose(r.Context(), &fsm.DeleteKey{Name: name, Version: s.Version, Actor: fsm.Actor{By: managedByCLI}}); err != nil {
+			return adminapi.Key{}, err
+		}
+	}
+	return a.findKey(name, false)
+}
+
+func (a *admin) deleteKey(r *http.Request) (struct{}, error) {
+	name, err := pathName(r)
+	if err != nil {
+		return struct{}{}, err
+	}
+	if err := confirmed(r, "key", name); err != nil {
+		return struct{}{}, err
+	}
+	_, err = a.propose(r.Context(), &fsm.DeleteKey{Name: name, Actor: fsm.Actor{By: managedByCLI}})
+	return struct{}{}, err
+}
+
+// confirmed checks that the request repeats the name of what it destroys.
+func confirmed(r *http.Request, what string, name zone.Name) error {
+	text := r.URL.Query().Get(adminapi.ParamConfirm)
+	if c, err := zone.ParseName(text); err == nil && text != "" && c.Equal(name) {
+		return nil
+	}
+	return &adminapi.Error{Code: adminapi.CodeConflict,
+		Message: fmt.Sprintf("deleting %s %s needs a confirmation, and %q is not its name", what, name, text),
+		Remedy:  fmt.Sprintf("repeat the name: zonekeeper %s delete %s --confirm %s", what, name, name)}
+}

@@ -1,0 +1,194 @@
+package primary
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"net/http"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/zonekeeper/zonekeeper/internal/adminapi"
+	"github.com/zonekeeper/zonekeeper/internal/fsm"
+	"github.com/zonekeeper/zonekeeper/internal/zone"
+)
+
+// verify transfers every zone from every primary's named, and compares the copies with one another and with the
+// replicated state (D7). While updates go on the copies are of different serials; those zones are asked for again.
+func (a *admin) verify(r *http.Request) (adminapi.VerifyReport, error) {
+	ctx := r.Context()
+	if err := a.fresh(ctx); err != nil {
+		return adminapi.VerifyReport{}, err
+	}
+	var names []zone.Name
+	a.p.replica.Settings().Zones(func(c *fsm.ZoneConfig) bool {
+		names = append(names, c.ID.Name)
+		return true
+	})
+	rep := adminapi.VerifyReport{OK: true, Zones: make([]adminapi.VerifyZone, len(names))}
+	sem := make(chan struct{}, verifyParallel)
+	var wg sync.WaitGroup
+	for i, name := range names {
+		sem <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-sem }()
+			rep.Zones[i] = a.verifyZone(ctx, name)
+		})
+	}
+	wg.Wait()
+	for _, z := range rep.Zones {
+		rep.OK = rep.OK && z.OK
+	}
+	return rep, ctx.Err()
+}
+
+const (
+	verifyParallel = 4
+	// verifyAttempts are how often a zone that changes all the time is asked for before two copies must have met.
+	verifyAttempts = 20
+	verifyPause    = 50 * time.Millisecond
+	maxDifferences = 20
+)
+
+func (a *admin) verifyZone(ctx context.Context, name zone.Name) adminapi.VerifyZone {
+	out := adminapi.VerifyZone{Name: name.String()}
+	for range verifyAttempts {
+		out.Copies = a.copies(ctx, name)
+		if settled(out.Copies) {
+			break
+		}
+		select {
+		case <-time.After(verifyPause):
+		case <-ctx.Done():
+			return out
+		}
+	}
+	out.OK = true
+	for _, c := range out.Copies {
+		out.OK = out.OK && c.Error == "" && c.Serial == out.Copies[0].Serial && c.Digest == out.Copies[0].Digest
+	}
+	if !out.OK {
+		out.Differences = a.differences(ctx, name, out.Copies)
+	}
+	return out
+}
+
+// settled says that the copies can be judged: one has an error, or all are of one serial.
+func settled(copies []adminapi.VerifyCopy) bool {
+	for _, c := range copies {
+		if c.Error != "" {
+			return true
+		}
+		if c.Serial != copies[0].Serial {
+			return false
+		}
+	}
+	return true
+}
+
+// copies are the zone as the local state machine and every primary's named have it.
+func (a *admin) copies(ctx context.Context, name zone.Name) []adminapi.VerifyCopy {
+	peers := a.p.peers.names()
+	out := make([]adminapi.VerifyCopy, 2+len(peers))
+	var wg sync.WaitGroup
+	wg.Go(func() { out[1] = a.localCopy(ctx, name) })
+	for i, peer := range peers {
+		wg.Go(func() {
+			c, err := a.p.peers.clients[peer].Copy(ctx, name.String())
+			if err != nil {
+				out[2+i] = adminapi.VerifyCopy{Server: peer, Error: err.Error()}
+				return
+			}
+			out[2+i] = *c
+		})
+	}
+	wg.Wait()
+	out[0] = adminapi.VerifyCopy{Server: "replicated state"}
+	if v, ok := a.p.replica.Machine().Zone(fsm.ZoneOf(name)); ok {
+		out[0].Serial, out[0].Records, out[0].Digest = v.Zone.Serial(), v.Zone.Records(), v.Zone.Digest().String()
+	} else {
+		out[0].Error = "there is no such zone"
+	}
+	slices.SortFunc(out[1:], func(x, y adminapi.VerifyCopy) int { return cmp.Compare(x.Server, y.Server) })
+	return out
+}
+
+// copyOf answers a peer's question for this primary's copy.
+func (a *admin) copyOf(r *http.Request) (adminapi.VerifyCopy, error) {
+	name, err := pathName(r)
+	if err != nil {
+		return adminapi.VerifyCopy{}, err
+	}
+	return a.localCopy(r.Context(), name), nil
+}
+
+// localCopy transfers the zone from this primary's named, once it serves what a reader would see now.
+func (a *admin) localCopy(ctx context.Context, name zone.Name) adminapi.VerifyCopy {
+	out := adminapi.VerifyCopy{Server: a.p.cfg.Name}
+	if err := a.p.Barrier(ctx, fsm.ZoneOf(name)); err != nil {
+		out.Error = err.Error()
+		return out
+	}
+	sess, ok := a.p.named.Session()
+	if !ok {
+		out.Error = "its named is not running"
+		return out
+	}
+	st := sess.NewStream()
+	defer st.Close()
+	soa, digest, records, err := st.Digest(ctx, name)
+	if err != nil {
+		out.Error = fmt.Sprintf("transfer from named: %v", err)
+		return out
+	}
+	out.Serial, out.Records, out.Digest = zone.SOASerial(soa.Data), records, digest.String()
+	return out
+}
+
+// differences lists what this primary's own named has more or less than the replicated state. Those of another primary
+// are listed when verify is asked there.
+func (a *admin) differences(ctx context.Context, name zone.Name, copies []adminapi.VerifyCopy) []string {
+	var out []string
+	for _, c := range copies[1:] {
+		if c.Error == "" && c.Serial == copies[0].Serial && c.Digest != copies[0].Digest {
+			out = append(out, fmt.Sprintf("; %s differs from the replicated state at serial %d", c.Server, c.Serial))
+		}
+	}
+	v, ok := a.p.replica.Machine().Zone(fsm.ZoneOf(name))
+	sess, running := a.p.named.Session()
+	if !ok || !running {
+		return out
+	}
+	st := sess.NewStream()
+	defer st.Close()
+	want := make(map[string]bool)
+	for _, rr := range v.Zone.RRs() {
+		want[canonicalLine(rr)] = true
+	}
+	var more []string
+	err := st.Transfer(ctx, name, func(rr zone.RR) error {
+		if line := canonicalLine(rr); want[line] {
+			delete(want, line)
+		} else {
+			more = append(more, "+"+line)
+		}
+		return nil
+	})
+	if err != nil {
+		return out
+	}
+	less := make([]string, 0, len(want))
+	for line := range want {
+		less = append(less, "-"+line)
+	}
+	lines := append(less, more...)
+	slices.SortFunc(lines, func(x, y string) int { return cmp.Or(cmp.Compare(x[1:], y[1:]), cmp.Compare(x, y)) })
+	return append(out, lines[:min(len(lines), maxDifferences)]...)
+}
+
+func canonicalLine(rr zone.RR) string {
+	rr.Name = rr.Name.Canonical()
+	rr.Data = zone.CanonicalData(rr.Type, rr.Data)
+	return rr.String()
+}

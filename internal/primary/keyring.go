@@ -1,0 +1,104 @@
+package primary
+
+import (
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/zonekeeper/zonekeeper/internal/fsm"
+	"github.com/zonekeeper/zonekeeper/internal/fsm/seal"
+	"github.com/zonekeeper/zonekeeper/internal/tsig"
+	"github.com/zonekeeper/zonekeeper/internal/zone"
+)
+
+// keyring opens the replicated keys' secrets with the cluster's key, each once. It is safe for concurrent use.
+type keyring struct {
+	sealer *seal.Sealer
+	log    *slog.Logger
+
+	mu     sync.RWMutex
+	opened map[zone.Name]openedKey
+}
+
+// openedKey remembers from which replicated key the secrets came: a key that changes is another *fsm.Key.
+type openedKey struct {
+	from *fsm.Key
+	keys []tsig.Key
+}
+
+func newKeyring(s *seal.Sealer, log *slog.Logger) *keyring {
+	return &keyring{sealer: s, log: log, opened: make(map[zone.Name]openedKey)}
+}
+
+// of gives a key's valid secrets, newest first. The slice is shared: read only.
+func (k *keyring) of(key *fsm.Key) []tsig.Key {
+	k.mu.RLock()
+	o := k.opened[key.Name]
+	k.mu.RUnlock()
+	if o.from == key {
+		return o.keys
+	}
+	keys := k.open(key)
+	k.mu.Lock()
+	k.opened[key.Name] = openedKey{key, keys}
+	k.mu.Unlock()
+	return keys
+}
+
+func (k *keyring) open(key *fsm.Key) []tsig.Key {
+	var out []tsig.Key
+	for _, s := range key.Secrets {
+		if s.State == fsm.KeyRevoked {
+			continue
+		}
+		tk, err := k.openSecret(key.Name, s)
+		if err != nil {
+			// A replica with another cluster key verifies nothing of this name: BADKEY, and here is why.
+			k.log.Error("a key's secret can't be opened; is the cluster key file the same at every replica?",
+				"key", key.Name, "version", s.Version, "err", err)
+			continue
+		}
+		out = append(out, tk)
+	}
+	return out
+}
+
+func (k *keyring) openSecret(name zone.Name, s fsm.KeySecret) (tsig.Key, error) {
+	alg, err := tsig.ParseAlgorithm(s.Algorithm)
+	if err != nil {
+		return tsig.Key{}, err
+	}
+	secret, err := k.sealer.Open(string(name), s.Version, s.Sealed)
+	if err != nil {
+		return tsig.Key{}, err
+	}
+	return tsig.NewKey(tsig.Key{Name: name, Algorithm: alg, Secret: secret, Version: s.Version})
+}
+
+// ring is the keyring as of one generation of the settings.
+type ring struct {
+	k        *keyring
+	settings *fsm.Settings
+}
+
+// Lookup implements tsig.Keyring.
+func (r ring) Lookup(name zone.Name) []tsig.Key {
+	key := r.settings.Key(name)
+	if key == nil {
+		return nil
+	}
+	return r.k.of(key)
+}
+
+// active lists the newest secret of every key, which is the one that named gets: it knows one secret a name.
+func (k *keyring) active(s *fsm.Settings) []tsig.Key {
+	var out []tsig.Key
+	now := time.Now().UnixMilli()
+	s.Keys(func(key *fsm.Key) bool {
+		if keys := k.of(key); len(keys) > 0 && key.Secrets[0].Valid(now) {
+			out = append(out, keys[0])
+		}
+		return true
+	})
+	return out
+}

@@ -1,0 +1,148 @@
+package primary
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/base64"
+	"fmt"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"github.com/zonekeeper/zonekeeper/internal/endpoint"
+	"github.com/zonekeeper/zonekeeper/internal/fsm/seal"
+	"github.com/zonekeeper/zonekeeper/internal/named"
+	"github.com/zonekeeper/zonekeeper/internal/publish"
+	"github.com/zonekeeper/zonekeeper/internal/replica"
+)
+
+// This file turns the primary's configuration into those of its parts.
+
+// checkpointDir is where the replica keeps its checkpoints.
+func (p *Primary) checkpointDir() string { return filepath.Join(p.cfg.Dir, "checkpoints") }
+
+// namedUser is the account that Debian's package makes for named. As root we give up root for it.
+const namedUser = "bind"
+
+func (p *Primary) namedConfig() (named.Config, error) {
+	n := p.cfg.Named
+	c := named.DefaultConfig()
+	path, err := exec.LookPath(n.Path)
+	if err != nil {
+		return c, fmt.Errorf("named.path: %w; install BIND (apt-get install bind9) or name the program", err)
+	}
+	if c.Path, err = filepath.Abs(path); err != nil {
+		return c, fmt.Errorf("named.path: %w", err)
+	}
+	if c.Dir, err = filepath.Abs(n.Dir); err != nil {
+		return c, fmt.Errorf("named.dir: %w", err)
+	}
+	listen, err := netip.ParseAddrPort(n.Listen)
+	if err != nil {
+		return c, fmt.Errorf("named.listen: %w", err)
+	}
+	c.Listen = []netip.AddrPort{listen}
+	c.Control = netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), uint16(n.ControlPort))
+	c.Forwarders = []netip.Addr{p.cfg.DNS.ForwardFrom}
+	c.Threads = n.Threads
+	if os.Geteuid() == 0 && n.User != "" {
+		c.User = n.User
+	}
+	return c, nil
+}
+
+// newPublisher makes the publisher and the named that it drives; each needs the other.
+func (p *Primary) newPublisher(ctx context.Context, ncfg named.Config, sealer *seal.Sealer) error {
+	c := publish.DefaultConfig()
+	c.Opener, c.Logger = sealer, p.log
+	c.Cutter = p.flush
+	var err error
+	if p.publisher, err = publish.New(c, p.metrics); err != nil {
+		return err
+	}
+	if p.named, err = named.New(ctx, ncfg, p.publisher.Content, p.log); err != nil {
+		return fmt.Errorf("named: %w", err)
+	}
+	return nil
+}
+
+func (p *Primary) endpointConfig() (endpoint.Config, error) {
+	d := p.cfg.DNS
+	c := endpoint.DefaultConfig()
+	var err error
+	if c.Listen, err = addrPorts(d.Listen); err != nil {
+		return c, fmt.Errorf("dns.listen: %w", err)
+	}
+	if c.ListenTLS, err = addrPorts(d.ListenTLS); err != nil {
+		return c, fmt.Errorf("dns.listen_tls: %w", err)
+	}
+	if len(c.ListenTLS) > 0 {
+		cert, err := loadCertificate(d.TLSCert, d.TLSKey)
+		if err != nil {
+			return c, fmt.Errorf("dns: %w", err)
+		}
+		c.TLS = func() *tls.Config {
+			return &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{*cert.get()}}
+		}
+	}
+	c.ProxyFrom = d.ProxyFrom
+	if d.ProxyKeyFile != "" {
+		if c.ProxyKey, err = readProxyKey(d.ProxyKeyFile); err != nil {
+			return c, fmt.Errorf("dns.proxy_key_file: %w", err)
+		}
+	}
+	if c.Named, err = netip.ParseAddrPort(p.cfg.Named.Listen); err != nil {
+		return c, fmt.Errorf("named.listen: %w", err)
+	}
+	c.ForwardFrom = d.ForwardFrom
+	c.Writer, c.Reader = proposer{p}, p
+	c.Settings = func() endpoint.Settings { return settingsView{ring{p.keys, p.replica.Settings()}} }
+	c.NotApplied = []error{replica.ErrOverloaded, replica.ErrNotApplied, replica.ErrStopped, replica.ErrNoSpace}
+	c.Logger, c.Registerer = p.log, p.metrics
+	return c, nil
+}
+
+func addrPorts(list []string) ([]netip.AddrPort, error) {
+	out := make([]netip.AddrPort, 0, len(list))
+	for _, s := range list {
+		a, err := netip.ParseAddrPort(s)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, a)
+	}
+	return out, nil
+}
+
+func readProxyKey(path string) ([]byte, error) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	key, err := base64.StdEncoding.DecodeString(strings.TrimSpace(string(b)))
+	if err != nil {
+		return nil, fmt.Errorf("%s: not base64: %w", path, err)
+	}
+	return key, nil
+}
+
+// newRegistry makes the primary's metrics: its own, the Go runtime's, the process's.
+func newRegistry(version string) *prometheus.Registry {
+	r := prometheus.NewRegistry()
+	info := prometheus.NewGauge(prometheus.GaugeOpts{Name: "zonekeeper_build_info", Help: "Always 1; the label has the version.",
+		ConstLabels: prometheus.Labels{"version": version}})
+	info.Set(1)
+	r.MustRegister(info, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return r
+}
+
+// gatherer joins our metrics and those of the embedded etcd, which registers with client_golang's default registry. The
+// runtime's appear in both; ours win.
+func (p *Primary) gatherer() prometheus.Gatherer {
+	return prometheus.Gatherers{p.metrics, etcdOnly{prometheus.DefaultGatherer}}
+}
