@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"time"
 
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
@@ -164,6 +165,9 @@ func (l *EtcdLog) fence(ctx context.Context, claimed uint64) (replicaState, erro
 	err := l.retry(ctx, "raise the epoch", func(ctx context.Context) (err error) {
 		for {
 			state, err = l.raiseEpoch(ctx, known)
+			if errors.Is(err, rpctypes.ErrNoSpace) {
+				return permanent{classifyAppend(err)} // it lasts until somebody makes room; the caller should know now
+			}
 			if err != nil || state.process == l.process {
 				return err
 			}

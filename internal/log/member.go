@@ -92,6 +92,7 @@ func (m *Member) start(ctx context.Context) error {
 	if m.etcd.Server.IsLearner() {
 		m.work.Go(func() { m.promote(dir) })
 	}
+	m.work.Go(m.keepHouse)
 	if m.cfg.FastFailover {
 		m.work.Go(func() { newUndertaker(m).run(m.ctx) })
 	}

@@ -47,6 +47,8 @@ type MemberConfig struct {
 
 	// QuotaBytes bounds the store's file; etcd raises NOSPACE there.
 	QuotaBytes int64
+	// Housekeeping is how often the member looks whether its store's file can be made smaller; see decideReclaim.
+	Housekeeping time.Duration
 	// MaxRequestBytes bounds one request; it must exceed Config.MaxRecordBytes.
 	MaxRequestBytes uint
 	// SnapshotEntries is how many raft entries stay in memory and in the write-ahead log before they are dropped in
@@ -68,6 +70,7 @@ func DefaultMemberConfig() MemberConfig {
 		Election:        700 * time.Millisecond,
 		FastFailover:    true,
 		QuotaBytes:      2 << 30,
+		Housekeeping:    15 * time.Second,
 		MaxRequestBytes: 3 << 19, // 1.5 MiB
 		SnapshotEntries: 2000,
 		CatchUpEntries:  1000,
@@ -133,6 +136,9 @@ func (c MemberConfig) Validate() error {
 	}
 	if c.Heartbeat < time.Millisecond || c.Election < 5*c.Heartbeat {
 		bad("Election %v with Heartbeat %v: must be at least five heartbeats", c.Election, c.Heartbeat)
+	}
+	if c.Housekeeping <= 0 {
+		bad("Housekeeping %v: must be positive", c.Housekeeping)
 	}
 	if c.QuotaBytes < 16<<20 {
 		bad("QuotaBytes %d: must be at least 16 MiB", c.QuotaBytes)

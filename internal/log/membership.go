@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
@@ -127,22 +128,28 @@ type admin struct {
 	tls *TLSFiles
 }
 
-// RemoveMember removes a member that is gone for good, named by its name. It refuses when that would endanger the quorum. The
-// call goes through this member; Leave removes this member itself.
+// RemoveMember removes a member that is gone for good, named by its name. It refuses when that would endanger the quorum.
+// It repeats until ctx ends while etcd says that the cluster is unhealthy: etcd wants a majority to have been connected for
+// five seconds.
 func (m *Member) RemoveMember(ctx context.Context, name string) error {
 	a := admin{cli: m.cli, tls: m.cfg.TLS}
-	members, err := listMembers(ctx, m.cli)
-	if err != nil {
-		return fmt.Errorf("log: remove member %q: list members: %w", name, err)
+	tick := time.NewTicker(250 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		err := a.remove(ctx, name)
+		if err == nil {
+			return nil
+		}
+		err = fmt.Errorf("log: remove member %q: %w", name, err)
+		if !errors.Is(err, rpctypes.ErrUnhealthy) {
+			return err
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return fmt.Errorf("%w: %w", err, ctx.Err())
+		}
 	}
-	i := slices.IndexFunc(members, func(i MemberInfo) bool { return i.Name == name })
-	if i < 0 {
-		return fmt.Errorf("log: remove member %q: %w", name, ErrNoMember)
-	}
-	if err := a.remove(ctx, members, members[i].ID); err != nil {
-		return fmt.Errorf("log: remove member %q: %w", name, err)
-	}
-	return nil
 }
 
 // Leave takes this member out of the cluster for good: leadership is handed over, then the member removed. Close it
@@ -154,14 +161,20 @@ func (m *Member) Leave(ctx context.Context) error {
 	return m.RemoveMember(ctx, m.cfg.Name)
 }
 
-func (a admin) remove(ctx context.Context, members []MemberInfo, id uint64) error {
-	if err := decideRemove(members, id, a.alive(ctx, members)); err != nil {
+func (a admin) remove(ctx context.Context, name string) error {
+	members, err := listMembers(ctx, a.cli)
+	if err != nil {
+		return fmt.Errorf("list members: %w", err)
+	}
+	i := slices.IndexFunc(members, func(i MemberInfo) bool { return i.Name == name })
+	if i < 0 {
+		return ErrNoMember
+	}
+	if err := decideRemove(members, members[i].ID, a.alive(ctx, members)); err != nil {
 		return err
 	}
-	if _, err := a.cli.MemberRemove(ctx, id); err != nil {
-		return fmt.Errorf("etcd: %w", err)
-	}
-	return nil
+	_, err = a.cli.MemberRemove(ctx, members[i].ID)
+	return err
 }
 
 // alive asks every member at its client URLs, at the same time.

@@ -17,7 +17,7 @@ import (
 // undertaker shortens the failover after the leader's process died. It holds an idle connection to the leader's peer
 // port. When that closes and a new one is refused, the host is up and the process gone: waiting for the election
 // timeout would be idle, so this member tells its own raft node to stand for election, with the very message that an orderly
-// leader hands over with (MsgTimeoutNow). The message names the term, so that it is void once any election has happened.
+// leader hands over with (MsgTimeoutNow). The message names the term, so that it is void once another election has begun.
 //
 // Safety does not depend on it: raft lets anybody stand at any time. A wrong verdict costs one election. Timeouts,
 // resets and unreachable hosts are no verdict: those leave it to the election timeout.
@@ -30,11 +30,14 @@ func newUndertaker(m *Member) *undertaker { return &undertaker{m: m} }
 // turn is how long each voter waits for the one before it, so that not all stand at the same time and split the vote.
 const turn = 120 * time.Millisecond
 
+// rounds is how often each voter stands before it is left to the election timeout.
+const rounds = 3
+
 func (u *undertaker) run(ctx context.Context) {
 	server := u.m.etcd.Server
 	for ctx.Err() == nil {
 		changed := server.LeaderChangedNotify()
-		leader, term := server.Lead(), server.Term()
+		leader := server.Lead()
 		if leader == 0 || leader == u.m.ID() {
 			select {
 			case <-changed:
@@ -56,7 +59,7 @@ func (u *undertaker) run(ctx context.Context) {
 		dead := u.awaitDeath(watch, leader)
 		cancel()
 		if dead {
-			u.stand(ctx, leader, term)
+			u.stand(ctx, leader)
 		}
 	}
 }
@@ -104,12 +107,13 @@ func (u *undertaker) dial(ctx context.Context, leader uint64) (net.Conn, error) 
 	return (&tls.Dialer{NetDialer: d, Config: cfg}).DialContext(ctx, "tcp", peer.Host)
 }
 
-// stand makes this member a candidate, after those voters have had their turn that come before it.
-func (u *undertaker) stand(ctx context.Context, leader, term uint64) {
+// stand makes this member a candidate, in its turn among the voters that are left. The first may lose, because the
+// second's log is longer; then the second stands, and so on for a few rounds.
+func (u *undertaker) stand(ctx context.Context, dead uint64) {
 	server := u.m.etcd.Server
 	var rest []uint64
 	for _, m := range server.Cluster().Members() {
-		if !m.IsLearner && uint64(m.ID) != leader {
+		if !m.IsLearner && uint64(m.ID) != dead {
 			rest = append(rest, uint64(m.ID))
 		}
 	}
@@ -118,25 +122,29 @@ func (u *undertaker) stand(ctx context.Context, leader, term uint64) {
 	if rank < 0 {
 		return // a learner does not vote
 	}
-	select {
-	case <-server.LeaderChangedNotify():
-		return
-	case <-time.After(time.Duration(rank) * turn):
-	case <-ctx.Done():
-		return
+	changed := server.LeaderChangedNotify()
+	wait := time.Duration(rank) * turn
+	for range rounds {
+		select {
+		case <-time.After(wait):
+		case <-changed:
+			return
+		case <-ctx.Done():
+			return
+		}
+		if lead := server.Lead(); lead != 0 && lead != dead {
+			return
+		}
+		u.m.log.Info("log: the leader's process is gone: standing for election", "leader", idString(dead), "term", server.Term())
+		if err := u.timeoutNow(ctx, dead, server.Term()); err != nil {
+			u.m.log.Debug("log: standing for election", "err", err)
+		}
+		wait = time.Duration(len(rest)) * turn
 	}
-	if server.Term() != term || server.Lead() != leader {
-		return
-	}
-	u.m.log.Info("log: the leader's process is gone: standing for election", "leader", idString(leader), "term", term)
+}
+
+// timeoutNow steps the message of a leader that hands over. It is void if the term has passed.
+func (u *undertaker) timeoutNow(ctx context.Context, from, term uint64) error {
 	self, kind := u.m.ID(), raftpb.MsgTimeoutNow
-	msg := &raftpb.Message{Type: &kind, From: &leader, To: &self, Term: &term}
-	if err := server.Process(ctx, msg); err != nil {
-		u.m.log.Debug("log: standing for election", "err", err)
-	}
-	select {
-	case <-server.LeaderChangedNotify():
-	case <-time.After(u.m.cfg.Election):
-	case <-ctx.Done():
-	}
+	return u.m.etcd.Server.Process(ctx, &raftpb.Message{Type: &kind, From: &from, To: &self, Term: &term})
 }

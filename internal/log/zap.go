@@ -40,9 +40,12 @@ type slogCore struct {
 	fields  []zapcore.Field
 }
 
-func (c *slogCore) level(l zapcore.Level) slog.Level {
+// startupNoise is what a new member says, as an error, until its first raft snapshot. It means nothing.
+const startupNoise = "failed to update storage version"
+
+func (c *slogCore) level(l zapcore.Level, message string) slog.Level {
 	switch {
-	case l <= zapcore.InfoLevel || c.closing():
+	case l <= zapcore.InfoLevel || c.closing() || message == startupNoise:
 		return slog.LevelDebug
 	case l == zapcore.WarnLevel:
 		return slog.LevelWarn
@@ -52,7 +55,7 @@ func (c *slogCore) level(l zapcore.Level) slog.Level {
 
 // Enabled implements zapcore.LevelEnabler.
 func (c *slogCore) Enabled(l zapcore.Level) bool {
-	return l >= zapcore.InfoLevel && c.log.Enabled(context.Background(), c.level(l))
+	return l >= zapcore.InfoLevel && c.log.Enabled(context.Background(), c.level(l, ""))
 }
 
 // With implements zapcore.Core.
@@ -62,7 +65,7 @@ func (c *slogCore) With(fields []zapcore.Field) zapcore.Core {
 
 // Check implements zapcore.Core.
 func (c *slogCore) Check(e zapcore.Entry, ce *zapcore.CheckedEntry) *zapcore.CheckedEntry {
-	if c.Enabled(e.Level) {
+	if c.log.Enabled(context.Background(), c.level(e.Level, e.Message)) && e.Level >= zapcore.InfoLevel {
 		return ce.AddCore(e, c)
 	}
 	return ce
@@ -81,7 +84,7 @@ func (c *slogCore) Write(e zapcore.Entry, fields []zapcore.Field) error {
 	for k, v := range enc.Fields {
 		attrs = append(attrs, slog.Any(k, v))
 	}
-	c.log.LogAttrs(context.Background(), c.level(e.Level), e.Message, attrs...)
+	c.log.LogAttrs(context.Background(), c.level(e.Level, e.Message), e.Message, attrs...)
 	return nil
 }
 

@@ -1,0 +1,75 @@
+package log
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"go.etcd.io/etcd/api/v3/etcdserverpb"
+	clientv3 "go.etcd.io/etcd/client/v3"
+)
+
+// chore is what a member can do about its store's file.
+type chore int
+
+const (
+	nothing    chore = iota
+	defragment       // rewrite the file without the holes that compaction left
+	disarm           // lift this member's NOSPACE alarm
+)
+
+// decideReclaim says what a member should do about its store. Compaction frees pages inside the file, and later records
+// use them again, so a file that once grew is harmless until it nears the quota, which counts the file and not the data. Rewriting
+// it blocks the member while it lasts; it is done only from half of the quota up, and when it halves the file.
+// NOSPACE is lifted once a quarter of the quota is free, so that it does not come straight back.
+func decideReclaim(s Status) chore {
+	switch {
+	case s.QuotaBytes <= 0:
+		return nothing
+	case s.DBBytes > s.QuotaBytes/2 && s.DBUsed < s.DBBytes/2:
+		return defragment
+	case slices.Contains(s.Alarms, alarmNoSpace) && s.DBBytes < s.QuotaBytes*3/4:
+		return disarm
+	}
+	return nothing
+}
+
+const alarmNoSpace = "NOSPACE"
+
+// keepHouse does the chores of decideReclaim until the member closes.
+func (m *Member) keepHouse() {
+	tick := time.NewTicker(m.cfg.Housekeeping)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+		case <-m.ctx.Done():
+			return
+		}
+		ctx, cancel := context.WithTimeout(m.ctx, time.Minute)
+		m.doChore(ctx)
+		cancel()
+	}
+}
+
+func (m *Member) doChore(ctx context.Context) {
+	s, err := embedded{m}.status(ctx)
+	if err != nil {
+		m.log.Debug("log: housekeeping: status", "err", err)
+		return
+	}
+	switch decideReclaim(s) {
+	case defragment:
+		m.log.Info("log: defragmenting the store", "bytes", s.DBBytes, "used", s.DBUsed, "quota", s.QuotaBytes)
+		if err := m.etcd.Server.Defragment(); err != nil { // the in-process client has no health notifier and would panic
+			m.log.Warn("log: defragmenting the store failed", "err", err)
+		}
+	case disarm:
+		alarm := &clientv3.AlarmMember{MemberID: m.ID(), Alarm: etcdserverpb.AlarmType_NOSPACE}
+		if _, err := m.cli.AlarmDisarm(ctx, alarm); err != nil {
+			m.log.Warn("log: lifting NOSPACE failed", "err", err)
+			return
+		}
+		m.log.Info("log: there is space again, NOSPACE lifted", "bytes", s.DBBytes, "quota", s.QuotaBytes)
+	}
+}
