@@ -33,6 +33,10 @@ func (r *request) handle() {
 		r.reply(a)
 		return
 	}
+	if r.message.class == classHS {
+		r.noView()
+		return
+	}
 	r.authenticated(func() {
 		switch r.message.opcode {
 		case opQuery:
@@ -70,6 +74,19 @@ func (m *message) precheck() (a answer, ok bool) {
 		return answer{}, true
 	}
 	return answer{rcode: rcodeNotImp}, false
+}
+
+// noView answers a class that named has no view for: REFUSED, and since keys
+// belong to a view, a signature is BADKEY.
+func (r *request) noView() {
+	signed, err := r.sig.Verify(r.msg, tsig.Ring(nil), r.srv.cfg.Now())
+	if err != nil && !signed {
+		r.formErr(err)
+		return
+	}
+	r.signed = signed
+	r.srv.refused(r, rcodeRefused, "no zones of this class")
+	r.reply(answer{rcode: rcodeRefused, ede: edeProhibited, text: "no zones of this class"})
 }
 
 // verify checks the signature by the settings in force now. A nil error with

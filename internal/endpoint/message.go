@@ -113,15 +113,17 @@ func (m *message) question(b []byte) (int, error) {
 			return 0, malformed("cut off in the question section")
 		}
 		typ, class := binary.BigEndian.Uint16(b[end:]), binary.BigEndian.Uint16(b[end+2:])
-		if m.opcode == opNotify && (class == classNONE || class == classANY) {
-			return 0, malformed("NOTIFY with class %d", class)
+		if (m.opcode == opNotify || m.opcode == opUpdate) && (class == classNONE || class == classANY) {
+			return 0, malformed("opcode %d with class %d", m.opcode, class)
 		}
 		if m.hasClass && class != m.class {
 			return 0, malformed("questions of classes %d and %d", m.class, class)
 		}
 		if i == 0 {
 			m.qtype, m.class, m.hasClass = typ, class, true
-			if m.opcode != opUpdate { // package update reads the zone section itself
+			// Package update reads the zone section itself; but a compressed name
+			// there is echoed only when it is one.
+			if m.opcode != opUpdate || b[end-1] != 0 {
 				name, _, err := zone.UnpackName(b, start)
 				if err != nil {
 					return 0, malformed("question: %v", err)

@@ -18,22 +18,16 @@ import (
 func (r *request) handleUpdate() {
 	msg, err := update.Parse(r.msg)
 	var late *update.Error
-	if err != nil && errors.As(err, &late) && !late.AfterTSIG {
-		// Class errors come after the EDNS version, all others before it.
-		if late.RCode != rcodeFormErr && r.message.ednsVersion > 0 {
-			r.reply(answer{rcode: rcodeBadVers})
-			return
-		}
-		if late.RCode == rcodeFormErr {
-			r.formErr(err)
-			return
-		}
-		r.srv.refused(r, late.RCode, err.Error())
-		r.reply(answer{rcode: late.RCode, ede: edeOther, text: late.Reason})
+	if errors.As(err, &late) && late.RCode == rcodeFormErr && !late.AfterTSIG {
+		r.formErr(err)
 		return
 	}
-	if r.message.ednsVersion > 0 {
-		r.reply(answer{rcode: rcodeBadVers})
+	if a, ok := r.message.precheck(); !ok {
+		r.reply(a)
+		return
+	}
+	if r.message.class == classHS {
+		r.noView()
 		return
 	}
 	var name zone.Name

@@ -1,0 +1,418 @@
+package endpoint
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/miekg/dns"
+
+	"github.com/zonekeeper/zonekeeper/internal/fsm"
+	"github.com/zonekeeper/zonekeeper/internal/named/namedtest"
+	"github.com/zonekeeper/zonekeeper/internal/tsig"
+)
+
+// manyRecords are enough for a zone transfer of several messages.
+func manyRecords() []string {
+	out := make([]string, 0, 4000)
+	for i := range 4000 {
+		out = append(out, fmt.Sprintf("host-%d A 192.0.2.%d", i, i%250))
+	}
+	return out
+}
+
+// hidden is a named that admits the forwarder only, and an endpoint before it.
+func hidden(t *testing.T, rel namedtest.Release, w *world, records ...string) *Server {
+	t.Helper()
+	// The tests' own address is 127.0.0.1: what is answered came through the endpoint.
+	named := plainNamed(t, rel, nil, "127.0.0.53;", "127.0.0.53;", "none;", records...)
+	return w.start(func(c *Config) { c.Named = named })
+}
+
+// transferAll asks for a zone transfer as our own clients do and returns its messages.
+func transferAll(t testing.TB, to netip.AddrPort, query []byte, k *tsig.Key) ([]*dns.Msg, error) {
+	t.Helper()
+	c := tcpDial(t, to)
+	defer c.Close()
+	var verify *tsig.Transfer
+	if k != nil {
+		query = tsig.SignRequest(query, *k, time.Now())
+		var err error
+		if verify, err = tsig.NewTransfer(query, *k); err != nil {
+			return nil, err
+		}
+	}
+	tcpSend(t, c, query)
+	var out []*dns.Msg
+	end, err := newTransferEnd(query, testName(t, "example.test."))
+	if err != nil {
+		return nil, err
+	}
+	for {
+		msg, err := readFrame(c)
+		if err != nil {
+			return out, err
+		}
+		if verify != nil {
+			if err := verify.Verify(msg, time.Now()); err != nil {
+				return out, fmt.Errorf("message %d: %w", len(out), err)
+			}
+		}
+		out = append(out, unpack(t, msg))
+		last, err := end.next(msg)
+		if err != nil {
+			return out, err
+		}
+		if last {
+			break
+		}
+	}
+	if verify != nil {
+		return out, verify.Finish()
+	}
+	return out, nil
+}
+
+func countRRs(msgs []*dns.Msg) int {
+	n := 0
+	for _, m := range msgs {
+		n += len(m.Answer)
+	}
+	return n
+}
+
+func TestForward(t *testing.T) {
+	namedtest.Each(t, func(t *testing.T, rel namedtest.Release) {
+		w := newWorld(t)
+		w.set(func(s *testSettings) {
+			z := testZone(t, "example.test.", "key")
+			z.AllowTransfer = acl(t, `key "key"; key "short"; key "sha1"; key "sha512"; key "md5";`)
+			s.zones[z.ID.Name] = z
+			s.Ring[truncatingKey(t).Name] = []tsig.Key{truncatingKey(t)}
+		})
+		s := hidden(t, rel, w, manyRecords()...)
+		addr := s.Addrs()[0]
+		k := testKey(t, "key.", tsig.HMACSHA256)
+
+		t.Run("query", func(t *testing.T) {
+			for _, ask := range []func(testing.TB, netip.AddrPort, []byte) []byte{udpAsk, tcpAsk} {
+				m := unpack(t, ask(t, addr, queryMsg(t, "host-17.example.test.", dns.TypeA, withEDNS)))
+				if !m.Authoritative || len(m.Answer) != 1 || m.Answer[0].(*dns.A).A.String() != "192.0.2.17" {
+					t.Errorf("answer %v", m)
+				}
+				signed := tsig.SignRequest(queryMsg(t, "host-17.example.test.", dns.TypeA, withEDNS), k, time.Now())
+				reply := ask(t, addr, signed)
+				if err := tsig.VerifyResponse(reply, signed, k, time.Now()); err != nil {
+					t.Error(err)
+				}
+				if m := unpack(t, reply); len(m.Answer) != 1 {
+					t.Errorf("signed: answer %v", m)
+				}
+			}
+			if w.barriers.Load() == 0 {
+				t.Error("no barrier")
+			}
+		})
+		t.Run("names that do not exist", func(t *testing.T) {
+			if m := unpack(t, udpAsk(t, addr, queryMsg(t, "no.example.test.", dns.TypeA))); m.Rcode != dns.RcodeNameError || !m.Authoritative {
+				t.Errorf("answer %v", m)
+			}
+		})
+		t.Run("NOTIFY", func(t *testing.T) {
+			m := unpack(t, udpAsk(t, addr, queryMsg(t, "example.test.", dns.TypeSOA, func(m *dns.Msg) { m.Opcode = dns.OpcodeNotify })))
+			if m.Rcode != 0 || m.Opcode != dns.OpcodeNotify || !m.Authoritative {
+				t.Errorf("answer %v", m)
+			}
+		})
+		t.Run("AXFR", func(t *testing.T) {
+			for _, key := range []tsig.Key{k, truncatingKey(t), testKey(t, "md5.", tsig.HMACMD5), testKey(t, "sha512.", tsig.HMACSHA512)} {
+				msgs, err := transferAll(t, addr, queryMsg(t, "example.test.", dns.TypeAXFR), &key)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if n := countRRs(msgs); n != 4004 || len(msgs) < 2 {
+					t.Errorf("%d RRs in %d messages", n, len(msgs))
+				}
+			}
+		})
+		t.Run("AXFR by miekg", func(t *testing.T) {
+			tr := &dns.Transfer{TsigSecret: map[string]string{"key.": base64.StdEncoding.EncodeToString(testSecret)}}
+			m := new(dns.Msg)
+			m.SetAxfr("example.test.")
+			m.SetTsig("key.", dns.HmacSHA256, 300, time.Now().Unix())
+			ch, err := tr.In(m, addr.String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			n := 0
+			for e := range ch {
+				if e.Error != nil {
+					t.Fatal(e.Error)
+				}
+				n += len(e.RR)
+			}
+			if n != 4004 {
+				t.Errorf("%d RRs", n)
+			}
+		})
+		t.Run("AXFR by dig", func(t *testing.T) {
+			for _, alg := range []string{"hmac-sha256:key", "hmac-sha1:sha1", "hmac-sha512:sha512"} {
+				out := dig(t, addr, "-y", alg+":"+base64.StdEncoding.EncodeToString(testSecret), "+noall", "+answer", "+stats", "example.test", "AXFR")
+				if !strings.Contains(out, "4004 records") {
+					t.Errorf("%s: dig says %.2000s", alg, out[max(0, len(out)-500):])
+				}
+			}
+		})
+		t.Run("IXFR that is current", func(t *testing.T) {
+			msgs, err := transferAll(t, addr, queryMsg(t, "example.test.", dns.TypeIXFR, func(m *dns.Msg) { m.Ns = []dns.RR{soa(t, "example.test.", 7)} }), &k)
+			if err != nil || countRRs(msgs) != 1 {
+				t.Errorf("%d RRs, %v", countRRs(msgs), err)
+			}
+		})
+		t.Run("IXFR as a full transfer", func(t *testing.T) {
+			msgs, err := transferAll(t, addr, queryMsg(t, "example.test.", dns.TypeIXFR, func(m *dns.Msg) { m.Ns = []dns.RR{soa(t, "example.test.", 3)} }), &k)
+			if err != nil || countRRs(msgs) != 4004 {
+				t.Errorf("%d RRs, %v", countRRs(msgs), err)
+			}
+		})
+		t.Run("several on one connection", func(t *testing.T) {
+			c := tcpDial(t, addr)
+			for i := range 50 {
+				tcpSend(t, c, withID(queryMsg(t, fmt.Sprintf("host-%d.example.test.", i), dns.TypeA), uint16(i)))
+			}
+			seen := map[uint16]bool{}
+			for range 50 {
+				m := unpack(t, tcpRead(t, c))
+				if want := fmt.Sprintf("192.0.2.%d", m.Id); len(m.Answer) != 1 || m.Answer[0].(*dns.A).A.String() != want {
+					t.Errorf("answer to %d: %v", m.Id, m)
+				}
+				seen[m.Id] = true
+			}
+			if len(seen) != 50 {
+				t.Errorf("%d different answers", len(seen))
+			}
+		})
+		t.Run("a signed answer too large for UDP is truncated", func(t *testing.T) {
+			// 512 octets hold named's answer but not our TSIG RR behind it.
+			q := queryMsg(t, "example.test.", dns.TypeTXT)
+			long := rrTXT("txt", 430)
+			w2 := newWorld(t)
+			s2 := hidden(t, rel, w2, long)
+			q = queryMsg(t, "txt.example.test.", dns.TypeTXT)
+			if m := unpack(t, udpAsk(t, s2.Addrs()[0], q)); m.Truncated {
+				t.Fatalf("unsigned: truncated at %d octets", m.Len())
+			}
+			signed := tsig.SignRequest(q, k, time.Now())
+			reply := udpAsk(t, s2.Addrs()[0], signed)
+			if err := tsig.VerifyResponse(reply, signed, k, time.Now()); err != nil {
+				t.Error(err)
+			}
+			if m := unpack(t, reply); !m.Truncated || len(reply) > 512 {
+				t.Errorf("%d octets, TC %v", len(reply), m.Truncated)
+			}
+		})
+	})
+}
+
+func rrTXT(owner string, size int) string {
+	var b strings.Builder
+	b.WriteString(owner + " TXT")
+	for size > 0 {
+		n := min(size, 200)
+		fmt.Fprintf(&b, " %q", strings.Repeat("x", n))
+		size -= n
+	}
+	return b.String()
+}
+
+func dig(t testing.TB, to netip.AddrPort, args ...string) string {
+	t.Helper()
+	out, err := exec.Command("dig", append([]string{"@" + to.Addr().String(), "-p", fmt.Sprint(to.Port()), "+tries=1", "+time=5"}, args...)...).CombinedOutput()
+	if err != nil {
+		t.Errorf("dig: %v\n%s", err, out)
+	}
+	return string(out)
+}
+
+// TestNoBarrier defends I3 and I7: without certainty there is no answer.
+func TestNoBarrier(t *testing.T) {
+	rel := namedtest.Get(t, "9.18")
+	w := newWorld(t)
+	s := hidden(t, rel, w)
+	w.mu.Lock()
+	w.barrier = func(context.Context, fsm.ZoneID) error { return errors.New("no quorum") }
+	w.mu.Unlock()
+	k := testKey(t, "key.", tsig.HMACSHA256)
+	for _, qtype := range []uint16{dns.TypeSOA, dns.TypeAXFR} {
+		signed := tsig.SignRequest(queryMsg(t, "example.test.", qtype, withEDNS), k, time.Now())
+		reply := tcpAsk(t, s.Addrs()[0], signed)
+		if ede, _ := edeOf(t, reply); rcodeOf(reply) != 2 || ede != 14 || len(unpack(t, reply).Answer) != 0 {
+			t.Errorf("%s: RCODE %d, EDE %d", dns.Type(qtype), rcodeOf(reply), ede)
+		}
+		if err := tsig.VerifyResponse(reply, signed, k, time.Now()); err != nil {
+			t.Error(err)
+		}
+	}
+	// A zone that chose local reads is answered without a barrier, if named has it.
+	w.set(func(s *testSettings) {
+		z := s.zones[testName(t, "example.test.")]
+		z.LocalReads = true
+		s.zones[z.ID.Name] = z
+	})
+	if m := unpack(t, udpAsk(t, s.Addrs()[0], queryMsg(t, "example.test.", dns.TypeSOA))); len(m.Answer) != 1 {
+		t.Errorf("local read: %v", m)
+	}
+}
+
+// TestRevokedDuringBarrier defends C6 for reads: what the barrier brings counts.
+func TestRevokedDuringBarrier(t *testing.T) {
+	w := newWorld(t)
+	s := hidden(t, namedtest.Get(t, "9.18"), w, manyRecords()...)
+	w.mu.Lock()
+	w.barrier = func(context.Context, fsm.ZoneID) error {
+		w.set(func(s *testSettings) { delete(s.Ring, testName(t, "key.")) })
+		return nil
+	}
+	w.mu.Unlock()
+	k := testKey(t, "key.", tsig.HMACSHA256)
+	reply := tcpAsk(t, s.Addrs()[0], tsig.SignRequest(queryMsg(t, "example.test.", dns.TypeAXFR), k, time.Now()))
+	if rcodeOf(reply) != 9 || len(unpack(t, reply).Answer) != 0 {
+		t.Errorf("RCODE %d for a key that was revoked before the barrier passed", rcodeOf(reply))
+	}
+}
+
+// TestNamedSilent: named down or hanging is SERVFAIL with a reason, in bounded time.
+func TestNamedSilent(t *testing.T) {
+	blackhole, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.MustParseAddrPort("127.0.0.1:0")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer blackhole.Close()
+	for name, at := range map[string]netip.AddrPort{
+		"down":  netip.MustParseAddrPort("127.0.0.1:1"),
+		"hangs": blackhole.LocalAddr().(*net.UDPAddr).AddrPort(),
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			s := w.start(func(c *Config) { c.Named, c.ReadTimeout = at, 300*time.Millisecond })
+			reply := udpAsk(t, s.Addrs()[0], queryMsg(t, "example.test.", dns.TypeSOA, withEDNS))
+			if ede, _ := edeOf(t, reply); rcodeOf(reply) != 2 || ede != 23 {
+				t.Errorf("RCODE %d, EDE %d", rcodeOf(reply), ede)
+			}
+		})
+	}
+}
+
+// TestCrossing asks for every zone with every key: what is granted works, and
+// nothing else does.
+func TestCrossing(t *testing.T) {
+	const n = 4
+	w := newWorld(t)
+	var keys []tsig.Key
+	named := plainNamed(t, namedtest.Get(t, "9.20"), nil, "127.0.0.53;", "127.0.0.53;", "none;", manyZones(n)...)
+	w.set(func(s *testSettings) {
+		clear(s.zones)
+		for i := range n {
+			k := testKey(t, fmt.Sprintf("tenant%d.", i), tsig.HMACSHA256)
+			keys = append(keys, k)
+			s.Ring[k.Name] = []tsig.Key{k}
+			z := testZone(t, fmt.Sprintf("zone%d.example.test.", i), k.Name.String())
+			z.AllowQuery = acl(t, `key "`+k.Name.String()+`";`)
+			s.zones[z.ID.Name] = z
+		}
+	})
+	s := w.start(func(c *Config) { c.Named = named })
+	addr := s.Addrs()[0]
+	for i := range n {
+		zoneName := fmt.Sprintf("zone%d.example.test.", i)
+		for j, k := range append(keys, tsig.Key{}) {
+			granted := i == j
+			sign := func(msg []byte) []byte {
+				if k.Name == "" {
+					return msg
+				}
+				return tsig.SignRequest(msg, k, time.Now())
+			}
+			for what, msg := range map[string][]byte{
+				"UPDATE": updateMsg(t, zoneName, "h."+zoneName),
+				"query":  queryMsg(t, zoneName, dns.TypeSOA),
+				"AXFR":   queryMsg(t, zoneName, dns.TypeAXFR),
+				"IXFR":   queryMsg(t, zoneName, dns.TypeIXFR, func(m *dns.Msg) { m.Ns = []dns.RR{soa(t, zoneName, 7)} }),
+			} {
+				before := len(w.updates())
+				got := rcodeOf(tcpAsk(t, addr, sign(msg)))
+				// named holds none of the zones as zones of its own: a transfer that was
+				// let through is NOTAUTH there, a query is answered from the parent.
+				want := 5
+				switch {
+				case granted && (what == "AXFR" || what == "IXFR"):
+					want = 9
+				case granted:
+					want = 0
+				}
+				if got != want {
+					t.Errorf("%s of %s with key %d: RCODE %d, want %d", what, zoneName, j, got, want)
+				}
+				if proposed := len(w.updates()) > before; proposed != (granted && what == "UPDATE") {
+					t.Errorf("%s of %s with key %d: proposed %v", what, zoneName, j, proposed)
+				}
+			}
+		}
+	}
+}
+
+func manyZones(n int) []string {
+	var out []string
+	for i := range n {
+		out = append(out, fmt.Sprintf("zone%d TXT \"x\"", i))
+	}
+	return out
+}
+
+// TestNsupdate lets the real program check our signatures, with every algorithm.
+func TestNsupdate(t *testing.T) {
+	w := newWorld(t)
+	w.set(func(s *testSettings) {
+		z := testZone(t, "example.test.", "key")
+		z.AllowUpdate = acl(t, `key "key"; key "md5"; key "sha1"; key "sha224"; key "sha384"; key "sha512"; key "short";`)
+		s.zones[z.ID.Name] = z
+		s.Ring[truncatingKey(t).Name] = []tsig.Key{truncatingKey(t)}
+	})
+	s := w.start(nil)
+	for _, tc := range []struct{ alg, key string }{
+		{"hmac-sha256", "key"}, {"hmac-md5", "md5"}, {"hmac-sha1", "sha1"}, {"hmac-sha224", "sha224"},
+		{"hmac-sha384", "sha384"}, {"hmac-sha512", "sha512"}, {"hmac-sha256-128", "short"},
+	} {
+		for _, flags := range [][]string{nil, {"-v"}} {
+			args := append(flags, "-t", "5", "-y", tc.alg+":"+tc.key+":"+base64.StdEncoding.EncodeToString(testSecret))
+			if out, err := nsupdate(s.Addrs()[0], args, "update add h.example.test 60 A 192.0.2.1\nsend\n"); err != nil {
+				t.Errorf("nsupdate %v: %v\n%s", args, err, out)
+			}
+		}
+	}
+	if got := len(w.updates()); got != 14 {
+		t.Errorf("%d updates proposed", got)
+	}
+	out, err := nsupdate(s.Addrs()[0], []string{"-t", "5", "-y", "hmac-sha256:nobody:" + base64.StdEncoding.EncodeToString(testSecret)}, "update add h.example.test 60 A 192.0.2.1\nsend\n")
+	if err == nil || !strings.Contains(out, "BADKEY") {
+		t.Errorf("unknown key: %v, %s", err, out)
+	}
+	out, err = nsupdate(s.Addrs()[0], []string{"-t", "5"}, "update add h.example.test 60 A 192.0.2.1\nsend\n")
+	if err == nil || !strings.Contains(out, "REFUSED") {
+		t.Errorf("unsigned: %v, %s", err, out)
+	}
+}
+
+func nsupdate(to netip.AddrPort, args []string, script string) (string, error) {
+	cmd := exec.Command("nsupdate", args...)
+	cmd.Stdin = strings.NewReader(fmt.Sprintf("server %s %d\nzone example.test\n%s", to.Addr(), to.Port(), script))
+	out, err := cmd.CombinedOutput()
+	return string(out), err
+}

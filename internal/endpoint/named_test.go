@@ -1,0 +1,324 @@
+package endpoint
+
+import (
+	"bytes"
+	"encoding/base64"
+	"fmt"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/miekg/dns"
+
+	"github.com/zonekeeper/zonekeeper/internal/named/namedtest"
+	"github.com/zonekeeper/zonekeeper/internal/tsig"
+)
+
+// plainNamed runs a named with one zone, "example.test.", and the test keys; acl
+// is the inside of its allow-query, allow-transfer and allow-update.
+func plainNamed(t testing.TB, rel namedtest.Release, keys []tsig.Key, query, transfer, update string, records ...string) netip.AddrPort {
+	t.Helper()
+	dir := namedtest.Dir(t)
+	addr := namedtest.FreePort(t)
+	var conf strings.Builder
+	for _, k := range keys {
+		bits := ""
+		if k.MACSize != 0 {
+			bits = fmt.Sprintf("-%d", 8*k.MACSize)
+		}
+		fmt.Fprintf(&conf, "key %q { algorithm %s%s; secret %q; };\n", k.Name.String(), k.Algorithm, bits, base64.StdEncoding.EncodeToString(k.Secret))
+	}
+	fmt.Fprintf(&conf, `controls { };
+options {
+	directory %q; pid-file none; session-keyfile none; listen-on port %d { 127.0.0.1; }; listen-on-v6 { none; };
+	recursion no; notify no; empty-zones-enable no; dnssec-validation no; tcp-clients 1000;
+};
+zone "example.test" { type primary; file "example.test.db"; allow-query { %s }; allow-transfer { %s }; allow-update { %s }; };
+`, dir, addr.Port(), query, transfer, update)
+	write := func(name, text string) {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("named.conf", conf.String())
+	write("example.test.db", "$ORIGIN example.test.\n$TTL 60\n@ SOA ns hostmaster 7 3600 600 86400 60\n@ NS ns\nns A 192.0.2.53\n"+strings.Join(records, "\n")+"\n")
+
+	cmd := exec.Command(rel.Named, "-g", "-n", "1", "-c", filepath.Join(dir, "named.conf"))
+	var log lockedBuffer
+	cmd.Stderr = &log
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait() // killed: the error is expected
+		if t.Failed() {
+			t.Logf("named: %s", log.String())
+		}
+	})
+	ready := queryMsg(t, "ready.invalid.", dns.TypeSOA)
+	for deadline := time.Now().Add(30 * time.Second); ; {
+		if _, err := udpTry(addr, ready, 200*time.Millisecond); err == nil {
+			return addr
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("named %s does not answer: %s", rel.Version, log.String())
+		}
+	}
+}
+
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+// shape is what two servers' replies must have in common: everything but
+// signatures, times and options.
+func shape(t testing.TB, msg []byte) string {
+	t.Helper()
+	if msg == nil {
+		return "silence"
+	}
+	m := unpack(t, msg)
+	ext := m.Rcode
+	s := fmt.Sprintf("%s id %d %s qr %v aa %v tc %v rd %v ra %v ad %v cd %v", dns.OpcodeToString[m.Opcode], m.Id, dns.RcodeToString[ext],
+		m.Response, m.Authoritative, m.Truncated, m.RecursionDesired, m.RecursionAvailable, m.AuthenticatedData, m.CheckingDisabled)
+	for _, q := range m.Question {
+		s += fmt.Sprintf("; question %s %s %d", q.Name, dns.Type(q.Qtype), q.Qclass)
+	}
+	for _, rr := range m.Answer {
+		s += "; " + rr.String()
+	}
+	if o := m.IsEdns0(); o != nil {
+		s += fmt.Sprintf("; EDNS %d do %v", o.Version(), o.Do())
+	}
+	r, err := tsig.Find(msg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r != nil {
+		s += fmt.Sprintf("; TSIG %s %s error %d MAC %d other %d origid %d", r.KeyName(), r.AlgorithmName(), r.PeerError, len(r.MAC), len(r.Other), r.OrigID)
+	}
+	return s
+}
+
+// testKeys are the keys of newWorld and one that truncates.
+func testKeys(t testing.TB) []tsig.Key {
+	keys := []tsig.Key{testKey(t, "key.", tsig.HMACSHA256)}
+	for name, alg := range map[string]tsig.Algorithm{
+		"md5.": tsig.HMACMD5, "sha1.": tsig.HMACSHA1, "sha224.": tsig.HMACSHA224, "sha384.": tsig.HMACSHA384, "sha512.": tsig.HMACSHA512,
+	} {
+		keys = append(keys, testKey(t, name, alg))
+	}
+	return append(keys, truncatingKey(t))
+}
+
+func truncatingKey(t testing.TB) tsig.Key {
+	t.Helper()
+	k, err := tsig.NewKey(tsig.Key{Name: testName(t, "short."), Algorithm: tsig.HMACSHA256, Secret: testSecret, Version: 1, MACSize: 16})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return k
+}
+
+// TestSameAnswersAsNamed sends the same bytes to a plain named and to the
+// endpoint, and compares everything but the MACs' octets (I5).
+func TestSameAnswersAsNamed(t *testing.T) {
+	namedtest.Each(t, func(t *testing.T, rel namedtest.Release) {
+		keys := testKeys(t)
+		const all = `key "key"; key "md5"; key "sha1"; key "sha224"; key "sha384"; key "sha512"; key "short";`
+		plain := plainNamed(t, rel, keys, all, all, all)
+		w := newWorld(t)
+		w.set(func(s *testSettings) {
+			ring, err := tsig.NewRing(keys...)
+			if err != nil {
+				t.Fatal(err)
+			}
+			s.Ring = ring
+			z := testZone(t, "example.test.", "key")
+			z.AllowUpdate, z.AllowQuery, z.AllowTransfer = acl(t, all), acl(t, all), acl(t, all)
+			s.zones[z.ID.Name] = z
+		})
+		s := w.start(nil)
+		for _, c := range sameAnswerCases(t, keys) {
+			t.Run(c.name, func(t *testing.T) {
+				for _, via := range []string{"udp", "tcp"} {
+					var want, got string
+					if via == "udp" {
+						want, got = shape(t, udpMaybe(t, plain, c.msg)), shape(t, udpMaybe(t, s.Addrs()[0], c.msg))
+					} else {
+						want, got = shape(t, tcpMaybe(t, plain, c.msg)), shape(t, tcpMaybe(t, s.Addrs()[0], c.msg))
+					}
+					if got != want {
+						t.Errorf("%s:\n  named    %s\n  endpoint %s", via, want, got)
+					}
+				}
+			})
+		}
+	})
+}
+
+// udpMaybe returns the reply or nil for silence, which a probe behind the
+// message proves: datagrams of one socket are taken in order.
+func udpMaybe(t testing.TB, to netip.AddrPort, msg []byte) []byte {
+	t.Helper()
+	b, err := udpTry(to, msg, 700*time.Millisecond)
+	if err != nil {
+		return nil
+	}
+	return b
+}
+
+func tcpMaybe(t testing.TB, to netip.AddrPort, msg []byte) []byte {
+	t.Helper()
+	c := tcpDial(t, to)
+	defer c.Close()
+	if err := c.SetDeadline(time.Now().Add(700 * time.Millisecond)); err != nil {
+		t.Fatal(err)
+	}
+	tcpSend(t, c, msg)
+	b, err := readFrame(c)
+	if err != nil {
+		return nil
+	}
+	return b
+}
+
+type answerCase struct {
+	name string
+	msg  []byte
+}
+
+func sameAnswerCases(t testing.TB, keys []tsig.Key) []answerCase {
+	byName := map[string]tsig.Key{}
+	for _, k := range keys {
+		byName[k.Name.String()] = k
+	}
+	k := byName["key."]
+	now := time.Now()
+	up := func(edit ...func(*dns.Msg)) []byte { return updateMsg(t, "example.test.", "h.example.test.", edit...) }
+	sign := func(msg []byte, k tsig.Key) []byte { return tsig.SignRequest(msg, k, now) }
+	wrong := k
+	wrong.Secret = []byte("wrong")
+	wrong, err := tsig.NewKey(wrong)
+	if err != nil {
+		t.Fatal(err)
+	}
+	edit := func(msg []byte, f func([]byte) []byte) []byte { return f(append([]byte(nil), msg...)) }
+	header := func(msg []byte, at int, v byte) []byte {
+		return edit(msg, func(b []byte) []byte { b[at] = v; return b })
+	}
+	cases := []answerCase{
+		{"unsigned", up()},
+		{"unsigned with EDNS", up(withEDNS)},
+		{"unknown key", sign(up(), testKey(t, "nobody.", tsig.HMACSHA256))},
+		{"unknown key, unknown zone", sign(updateMsg(t, "elsewhere.test.", "h.elsewhere.test."), testKey(t, "nobody.", tsig.HMACSHA256))},
+		{"known key, other algorithm", sign(up(), testKey(t, "key.", tsig.HMACSHA1))},
+		{"wrong secret", sign(up(withEDNS), wrong)},
+		{"empty MAC", cutMAC(t, sign(up(), k), 0)},
+		{"MAC too long", cutMAC(t, sign(up(), k), 33)},
+		{"MAC too short", cutMAC(t, sign(up(), k), 15)},
+		{"MAC truncated", cutMAC(t, sign(up(), k), 16)},
+		{"MAC truncated to 31", cutMAC(t, sign(up(), k), 31)},
+		{"truncating key, full MAC", sign(up(), func() tsig.Key { f := byName["short."]; f.MACSize = 0; return f }())},
+		{"truncating key, 20 octets", cutMAC(t, sign(up(), func() tsig.Key { f := byName["short."]; f.MACSize = 0; return f }()), 20)},
+		{"an hour late", tsig.SignRequest(up(), k, now.Add(-time.Hour))},
+		{"an hour early", tsig.SignRequest(up(withEDNS), k, now.Add(time.Hour))},
+		{"other message ID than signed", header(sign(up(), k), 0, 0x55)},
+		{"unknown zone", sign(updateMsg(t, "elsewhere.test.", "h.elsewhere.test."), k)},
+		{"subdomain as the zone", sign(updateMsg(t, "sub.example.test.", "h.sub.example.test."), k)},
+		{"parent as the zone", sign(updateMsg(t, "test.", "h.example.test."), k)},
+		{"no zone section", sign([]byte{0, 9, 0x28, 0, 0, 0, 0, 0, 0, 0, 0, 0}, k)},
+		{"no zone section, unsigned", []byte{0, 9, 0x28, 0, 0, 0, 0, 0, 0, 0, 0, 0}},
+		{"zone section not SOA", sign(edit(up(), func(b []byte) []byte { b[12+14+1] = 1; return b }), k)},
+		{"zone section not SOA, unknown key", sign(edit(up(), func(b []byte) []byte { b[12+14+1] = 1; return b }), testKey(t, "nobody.", tsig.HMACSHA256))},
+		{"zone of class CH", sign(updateMsg(t, "example.test.", "h.example.test.", func(m *dns.Msg) { m.Question[0].Qclass = dns.ClassCHAOS }), k)},
+		{"zone of class HS", sign(updateMsg(t, "example.test.", "h.example.test.", func(m *dns.Msg) { m.Question[0].Qclass = dns.ClassHESIOD }), k)},
+		{"zone of class NONE", sign(updateMsg(t, "example.test.", "h.example.test.", func(m *dns.Msg) { m.Question[0].Qclass = dns.ClassNONE }), k)},
+		{"zone of class ANY", sign(updateMsg(t, "example.test.", "h.example.test.", func(m *dns.Msg) { m.Question[0].Qclass = dns.ClassANY }), k)},
+		{"zone of class 7", sign(updateMsg(t, "example.test.", "h.example.test.", func(m *dns.Msg) { m.Question[0].Qclass = 7 }), k)},
+		{"cut off", up()[:40]},
+		{"cut off in the header", up()[:11]},
+		{"trailing octets", append(sign(up(), k), 1, 2, 3)},
+		{"a response", header(sign(up(), k), 2, 0xa8)},
+		{"IQUERY", sign(header(queryMsg(t, "example.test.", dns.TypeA), 2, 0x08), k)},
+		{"STATUS", header(queryMsg(t, "example.test.", dns.TypeA), 2, 0x10)},
+		{"STATUS without question", []byte{0, 9, 0x10, 0, 0, 0, 0, 0, 0, 0, 0, 0}},
+		{"opcode 15, EDNS, signed", sign(header(queryMsg(t, "example.test.", dns.TypeA, withEDNS), 2, 0x78), k)},
+		{"EDNS version 1", sign(up(withEDNS, func(m *dns.Msg) { m.IsEdns0().SetVersion(1) }), k)},
+		{"EDNS version 1 in a query", queryMsg(t, "example.test.", dns.TypeA, withEDNS, func(m *dns.Msg) { m.IsEdns0().SetVersion(1) })},
+		{"two OPT RRs", up(withEDNS, withEDNS)},
+		{"query without question", []byte{0, 9, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}},
+		{"query of class NONE", queryMsg(t, "example.test.", dns.TypeA, func(m *dns.Msg) { m.Question[0].Qclass = dns.ClassNONE })},
+		{"query of class 7", queryMsg(t, "example.test.", dns.TypeA, func(m *dns.Msg) { m.Question[0].Qclass = 7 })},
+		{"query unsigned", queryMsg(t, "example.test.", dns.TypeSOA)},
+		{"query elsewhere", queryMsg(t, "elsewhere.test.", dns.TypeSOA)},
+		{"query elsewhere, RD and CD", sign(queryMsg(t, "elsewhere.test.", dns.TypeSOA, withEDNS, func(m *dns.Msg) { m.RecursionDesired, m.CheckingDisabled = true, true }), k)},
+		{"query with unknown key", sign(queryMsg(t, "example.test.", dns.TypeSOA), testKey(t, "nobody.", tsig.HMACSHA256))},
+		{"query with wrong secret", sign(queryMsg(t, "example.test.", dns.TypeSOA), wrong)},
+		{"query an hour late", tsig.SignRequest(queryMsg(t, "example.test.", dns.TypeSOA), k, now.Add(-time.Hour))},
+		{"IXFR unsigned", queryMsg(t, "example.test.", dns.TypeIXFR, func(m *dns.Msg) { m.Ns = []dns.RR{soa(t, "example.test.", 7)} })},
+		{"NOTIFY for an unknown zone", queryMsg(t, "elsewhere.test.", dns.TypeSOA, func(m *dns.Msg) { m.Opcode = dns.OpcodeNotify })},
+		{"NOTIFY not SOA", queryMsg(t, "example.test.", dns.TypeA, func(m *dns.Msg) { m.Opcode = dns.OpcodeNotify })},
+		{"NOTIFY without question", []byte{0, 9, 0x20, 0, 0, 0, 0, 0, 0, 0, 0, 0}},
+		{"prerequisite section cut off", edit(up(), func(b []byte) []byte { b[7] = 9; return b })},
+		{"bad label type", edit(up(), func(b []byte) []byte { b[12] = 0x80; return b })},
+		{"compression loop in the zone section", edit(up(), func(b []byte) []byte { b[12], b[13] = 0xc0, 12; return b })},
+		{"compression loop in an owner", edit(up(), func(b []byte) []byte {
+			return append(b[:12+14+4:12+14+4], 0xc0, 12+14+4, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4, 192, 0, 2, 1)
+		})},
+	}
+	for name, key := range byName {
+		cases = append(cases, answerCase{"good, key " + name, sign(updateMsg(t, "example.test.", "good.example.test."), key)})
+		cases = append(cases, answerCase{"good with EDNS, key " + name, sign(updateMsg(t, "example.test.", "good.example.test.", withEDNS), key)})
+	}
+	return cases
+}
+
+func soa(t testing.TB, name string, serial int) dns.RR {
+	t.Helper()
+	rr, err := dns.NewRR(fmt.Sprintf("%s 60 IN SOA ns.%s hostmaster.%s %d 3600 600 86400 60", name, name, name, serial))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return rr
+}
+
+// cutMAC shortens or lengthens the MAC of a signed message to n octets.
+func cutMAC(t testing.TB, msg []byte, n int) []byte {
+	t.Helper()
+	r, err := tsig.Find(msg)
+	if err != nil || r == nil {
+		t.Fatal(err)
+	}
+	size := len(r.MAC)
+	at := r.End - 6 - len(r.Other) - size
+	out := append([]byte(nil), msg[:at+min(n, size)]...)
+	out = append(out, make([]byte, max(0, n-size))...)
+	out = append(out, msg[at+size:]...)
+	out[at-2], out[at-1] = byte(n>>8), byte(n)
+	rdlen := r.Offset + len(r.KeyName()) + 8
+	v := int(out[rdlen])<<8 | int(out[rdlen+1]) + n - size
+	out[rdlen], out[rdlen+1] = byte(v>>8), byte(v)
+	return out
+}
