@@ -147,8 +147,10 @@ func parseLogLine(line string) (category string, level slog.Level, msg string) {
 	if !ok || !ok2 {
 		return "", slog.LevelInfo, line
 	}
-	if strings.HasSuffix(msg, "not removed: file not found") {
-		return category, slog.LevelDebug, msg // a zone that was deleted before it had a journal
+	switch {
+	case strings.HasSuffix(msg, "not removed: file not found"), // a zone that was deleted before it had a journal
+		strings.HasPrefix(msg, "automatic interface scanning terminated"): // 9.18, whenever it stops or reads its configuration
+		return category, slog.LevelDebug, msg
 	}
 	switch severity {
 	case "debug", "info", "notice":

@@ -1,0 +1,119 @@
+package named_test
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/zonekeeper/zonekeeper/internal/named"
+	"github.com/zonekeeper/zonekeeper/internal/named/namedtest"
+	"github.com/zonekeeper/zonekeeper/internal/zone"
+)
+
+// cpu returns the processor time that a process has used.
+func cpu(tb testing.TB, pid int) time.Duration {
+	tb.Helper()
+	b, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "stat"))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	f := strings.Fields(string(b[strings.LastIndexByte(string(b), ')')+1:]))
+	user, _ := strconv.Atoi(f[11])
+	system, _ := strconv.Atoi(f[12])
+	return time.Duration(user+system) * 10 * time.Millisecond // USER_HZ is 100 on every Linux that Go runs on
+}
+
+// BenchmarkUpdate measures one stream into one zone on a tmpfs, RRs of new names, one guarded message after another.
+func BenchmarkUpdate(b *testing.B) {
+	for _, version := range []string{"9.20", "9.18"} {
+		for _, rrs := range []int{1, 10, 50, 500} {
+			b.Run(fmt.Sprintf("named=%s/rrs=%d", version, rrs), func(b *testing.B) {
+				srv := start(b, config(b, namedtest.Get(b, version)), nil, content("example.test", 1, 1))
+				s := srv.session(b, 0)
+				soa(b, s, "example.test")
+				state, _ := srv.Watch()
+				st := s.NewStream()
+				defer st.Close()
+				o := name("example.test")
+				before := cpu(b, state.PID)
+				b.ResetTimer()
+				for i := range b.N {
+					serial := uint32(i + 1)
+					updates := []zone.RR{soaRR(o, serial+1)}
+					for j := range rrs {
+						updates = append(updates, zone.RR{Name: name(fmt.Sprintf("n%d-%d.example.test", i, j)), Type: zone.TypeA, Class: zone.ClassIN, TTL: 60, Data: "\x0a\x00\x00\x01"})
+					}
+					if err := st.Update(b.Context(), o, []zone.RR{soaRR(o, serial)}, updates); err != nil {
+						b.Fatal(err)
+					}
+				}
+				b.StopTimer()
+				n := float64(b.N * rrs)
+				b.ReportMetric(float64(cpu(b, state.PID)-before)/n/1e3, "named-µs/RR")
+				b.ReportMetric(n/b.Elapsed().Seconds(), "RR/s")
+			})
+		}
+	}
+}
+
+// BenchmarkZones measures what the number of zones costs: a start with all of them, adding one more, giving new keys.
+func BenchmarkZones(b *testing.B) {
+	for _, version := range []string{"9.20", "9.18"} {
+		for _, n := range []int{10, 10000} {
+			b.Run(fmt.Sprintf("named=%s/zones=%d", version, n), func(b *testing.B) {
+				var zones []*zone.Zone
+				for i := range n {
+					zones = append(zones, content(fmt.Sprintf("z%d.test", i), 1, 1))
+				}
+				began := time.Now()
+				srv := start(b, config(b, namedtest.Get(b, version)), nil, zones...)
+				s := srv.session(b, 0)
+				soa(b, s, fmt.Sprintf("z%d.test", n-1))
+				b.ReportMetric(float64(time.Since(began).Milliseconds()), "start-ms")
+				ctx := context.Background()
+				began = time.Now()
+				for range 3 {
+					if err := s.SetKeys(ctx, nil); err != nil {
+						b.Fatal(err)
+					}
+				}
+				b.ReportMetric(float64(time.Since(began).Milliseconds())/3, "keys-ms")
+				b.ResetTimer()
+				for i := range b.N {
+					origin := fmt.Sprintf("new%d.test", i)
+					if err := s.AddZone(ctx, named.ZoneConf{Name: name(origin)}, content(origin, 1, 1)); err != nil {
+						b.Fatal(err)
+					}
+					soa(b, s, origin)
+				}
+			})
+		}
+	}
+}
+
+// BenchmarkLoad measures replacing a large zone's content: writing the raw file, and named's reading it.
+func BenchmarkLoad(b *testing.B) {
+	z := content("large.test", 1, 200_000)
+	for _, version := range []string{"9.20", "9.18"} {
+		b.Run("named="+version, func(b *testing.B) {
+			srv := start(b, config(b, namedtest.Get(b, version)), nil)
+			s := srv.session(b, 0)
+			b.ResetTimer()
+			for range b.N {
+				if err := s.DeleteZone(b.Context(), z.Origin()); err != nil {
+					b.Fatal(err)
+				}
+				if err := s.AddZone(b.Context(), named.ZoneConf{Name: z.Origin()}, z); err != nil {
+					b.Fatal(err)
+				}
+				soa(b, s, "large.test")
+			}
+			b.ReportMetric(float64(b.N*z.Records())/b.Elapsed().Seconds(), "RR/s")
+		})
+	}
+}

@@ -1,0 +1,87 @@
+package publish
+
+import (
+	"context"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/zonekeeper/zonekeeper/internal/named"
+)
+
+// Run drives n until ctx is done. n's content must be p.Content.
+func (p *Publisher) Run(ctx context.Context, n Named) error {
+	var wg sync.WaitGroup
+	for range p.cfg.Pushers {
+		wg.Go(func() { p.pusher(ctx, n) })
+	}
+	for range p.cfg.Syncers {
+		wg.Go(func() { p.syncer(ctx) })
+	}
+	wg.Go(func() { p.keeper(ctx) })
+	wg.Go(func() { p.verifier(ctx) })
+	for ctx.Err() == nil {
+		_, changed := n.Watch()
+		s, _ := n.Session()
+		p.follow(s)
+		select {
+		case <-changed:
+		case <-ctx.Done():
+		}
+	}
+	p.mu.Lock()
+	p.stopped = true
+	p.work.Broadcast()
+	for _, z := range p.zones {
+		z.stopServing()
+	}
+	p.wakeLocked()
+	p.mu.Unlock()
+	wg.Wait()
+	return nil
+}
+
+// follow makes another incarnation of named, or none, the one that is driven.
+func (p *Publisher) follow(s *named.Session) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.session == s {
+		return
+	}
+	p.session = s
+	for _, z := range p.zones {
+		// All that was known about the last incarnation is void (C5).
+		z.stopServing()
+		z.clearQueue()
+		if s == nil || z.heldBy != s.Incarnation() {
+			z.heldBy, z.heldConf = 0, nil
+		}
+		z.failures, z.notYet = 0, time.Time{}
+		if z.deleted && z.heldBy == 0 && !z.busy {
+			p.forget(z)
+			continue
+		}
+		p.schedule(z)
+	}
+	p.wakeLocked()
+}
+
+// wakeLocked wakes those who wait for a change of session or keys.
+func (p *Publisher) wakeLocked() {
+	if p.changed != nil {
+		close(p.changed)
+		p.changed = nil
+	}
+}
+
+func (p *Publisher) waitLocked() <-chan struct{} {
+	if p.changed == nil {
+		p.changed = make(chan struct{})
+	}
+	return p.changed
+}
+
+func parseTarget(text string) (named.NotifyTarget, error) {
+	a, err := netip.ParseAddrPort(text)
+	return named.NotifyTarget{Addr: a}, err
+}
