@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/http/pprof"
 	"net/url"
 	"time"
 
@@ -52,6 +53,10 @@ func (a *admin) handler(gather prometheus.Gatherer) http.Handler {
 	mux.HandleFunc("POST "+adminapi.PathKeyRotate, reply(a.rotateKey))
 	mux.HandleFunc("POST "+adminapi.PathKeyRetire, reply(a.retireKey))
 	mux.HandleFunc("DELETE "+adminapi.PathKey, reply(a.deleteKey))
+	// Profiles, for people who look into a slow primary: go tool pprof http://ADMIN/debug/pprof/profile
+	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
+	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
+	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
 	// Between primaries only.
 	mux.HandleFunc("GET "+adminapi.PathReplica, reply(a.replicaStatus))
 	mux.HandleFunc("GET "+adminapi.PathCopy, reply(a.copyOf))
