@@ -1,0 +1,36 @@
+// Command zonekeeper is the whole program: primaries, a local cluster, and the
+// command line for both.
+package main
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/zonekeeper/zonekeeper/internal/cli"
+	"github.com/zonekeeper/zonekeeper/internal/primary"
+)
+
+// version is set by the linker (see the Makefile).
+var version = "development" //nolint:gochecknoglobals // -X needs a variable
+
+func main() {
+	os.Exit(run())
+}
+
+func run() int {
+	// The second signal kills at once: the first has restored the default by then.
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop)
+	p := cli.Program{
+		Version:    version,
+		RunPrimary: primary.Run,
+		Getenv:     os.Getenv,
+		In:         os.Stdin,
+		Out:        os.Stdout,
+		Err:        os.Stderr,
+	}
+	return p.Run(ctx, os.Args[1:])
+}

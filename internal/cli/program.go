@@ -1,0 +1,150 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+
+	"github.com/spf13/cobra"
+
+	"github.com/zonekeeper/zonekeeper/internal/primary"
+)
+
+// Exit codes.
+const (
+	ExitOK     = 0
+	ExitFailed = 1
+	ExitUsage  = 2
+)
+
+// Program is the command line with what it needs from outside.
+type Program struct {
+	Version string
+	// RunPrimary runs one primary until ctx ends.
+	RunPrimary func(ctx context.Context, cfg primary.Config, version string, log *slog.Logger) error
+	// Getenv reads the environment.
+	Getenv func(string) string
+	In     io.Reader
+	Out    io.Writer
+	Err    io.Writer
+}
+
+// Run executes one command and returns the process's exit code. When ctx ends the
+// command stops in order.
+func (p *Program) Run(ctx context.Context, args []string) int {
+	root := p.command()
+	root.SetArgs(args)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return ExitOK
+	}
+	var silent *silentError
+	if !errors.As(err, &silent) {
+		fmt.Fprintf(p.Err, "error: %s\n", err)
+	}
+	var usage *usageError
+	if errors.As(err, &usage) {
+		if usage.command != "" {
+			fmt.Fprintf(p.Err, "see: %s --help\n", usage.command)
+		}
+		return ExitUsage
+	}
+	return ExitFailed
+}
+
+// usageError is a mistake of the caller: exit code 2.
+type usageError struct {
+	err     error
+	command string
+}
+
+func (e *usageError) Error() string { return e.err.Error() }
+func (e *usageError) Unwrap() error { return e.err }
+
+// silentError ends with exit code 1 after the answer itself has said what is wrong.
+type silentError struct{}
+
+func (*silentError) Error() string { return "failed" }
+
+// command builds the tree. There is no state between two calls.
+func (p *Program) command() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "zonekeeper",
+		Short: "One highly available address for nsupdate, in front of several BIND hidden primaries",
+		Long: `One highly available address for nsupdate, in front of several BIND hidden primaries.
+
+Commands that talk to a cluster find it by --admin (or $ZONEKEEPER_ADMIN), a primary's
+admin address, or by --dir (or $ZONEKEEPER_DIR), the directory of a local cluster that
+"zonekeeper dev" runs.
+
+Exit codes: 0 success, 1 failure, 2 a mistake in the command or a configuration.`,
+		SilenceErrors:     true,
+		SilenceUsage:      true,
+		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
+		Args:              cobra.ArbitraryArgs,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return &usageError{err: fmt.Errorf("unknown command %q", args[0]), command: "zonekeeper"}
+			}
+			return cmd.Help()
+		},
+	}
+	root.SetIn(p.In)
+	root.SetOut(p.Out)
+	root.SetErr(p.Err)
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return &usageError{err: err, command: cmd.CommandPath()}
+	})
+	root.AddCommand(
+		p.devCommand(),
+		p.primaryCommand(),
+		p.statusCommand(),
+		p.verifyCommand(),
+		p.zoneCommand(),
+		p.keyCommand(),
+		p.memberCommand(),
+		p.benchCommand(),
+		p.versionCommand(),
+	)
+	return root
+}
+
+// exactly checks the number of arguments; names says what they are.
+func exactly(names ...string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		switch {
+		case len(args) < len(names):
+			return &usageError{err: fmt.Errorf("missing argument: %s", names[len(args)]), command: cmd.CommandPath()}
+		case len(args) > len(names):
+			return &usageError{err: fmt.Errorf("unexpected argument %q", args[len(names)]), command: cmd.CommandPath()}
+		}
+		return nil
+	}
+}
+
+// group is a command that only has subcommands.
+func group(use, short string, subs ...*cobra.Command) *cobra.Command {
+	c := &cobra.Command{
+		Use: use, Short: short, Args: cobra.ArbitraryArgs,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return &usageError{err: fmt.Errorf("unknown command %q for %s", args[0], cmd.CommandPath()), command: cmd.CommandPath()}
+			}
+			return cmd.Help()
+		},
+	}
+	c.AddCommand(subs...)
+	return c
+}
+
+func (p *Program) versionCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "version", Short: "Print the program's version", Args: exactly(),
+		RunE: func(*cobra.Command, []string) error {
+			_, err := fmt.Fprintln(p.Out, "zonekeeper", p.Version)
+			return err
+		},
+	}
+}

@@ -1,0 +1,177 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/zonekeeper/zonekeeper/internal/adminapi"
+)
+
+func (p *Program) statusCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "status", Short: "Show members, leader, log, and every zone's serial and digest on every replica", Args: exactly(),
+		Long: `Show members, leader, log, and every zone's serial and digest on every replica.
+
+The exit code is 0 only when the cluster is healthy; the first line says what is wrong.`,
+	}
+	conn, out := p.connection(cmd), p.output(cmd)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		return conn.do(cmd, func(ctx context.Context, a *adminapi.Client) error {
+			s, err := a.Status(ctx)
+			if err != nil {
+				return err
+			}
+			if err := out.print(s, func(w *tabwriter.Writer) { drawStatus(w, s) }); err != nil {
+				return err
+			}
+			if !s.Healthy {
+				return &silentError{}
+			}
+			return nil
+		})
+	}
+	return cmd
+}
+
+func drawStatus(w *tabwriter.Writer, s *adminapi.Status) {
+	fmt.Fprintf(w, "%s\n\n", s.Summary)
+	row(w, "REPLICA", "READY", "LEADER", "LOG", "APPLIED", "CHECKPOINT", "PUBLISH LAG", "NAMED", "DNS", "WHY NOT")
+	for _, r := range s.Replicas {
+		if !r.Reachable {
+			row(w, r.Name, "no", "-", "-", "-", "-", "-", "-", "-", dash(r.Reason))
+			continue
+		}
+		named := "stopped"
+		if r.Named.Running {
+			named = r.Named.Version
+		}
+		row(w, r.Name, yesNo(r.Ready), yesNo(r.Leader), r.LogIndex, r.AppliedIndex, r.CheckpointIndex,
+			fmt.Sprintf("%d ms", r.PublishLagMS), dash(named), strings.Join(r.DNS, ","), dash(r.Reason))
+	}
+	fmt.Fprintln(w)
+	row(w, "ZONE", "REPLICA", "SERIAL", "PUBLISHED", "RECORDS", "DIGEST", "STATE", "ERROR")
+	for _, name := range zoneNames(s) {
+		for _, r := range s.Replicas {
+			for _, z := range r.Zones {
+				if z.Name == name {
+					row(w, name, r.Name, z.Serial, z.PublishedSerial, z.Records, short(z.Digest), z.State, dash(z.LastError))
+				}
+			}
+		}
+	}
+}
+
+// zoneNames lists the zones of all replicas in the order in which they are first seen.
+func zoneNames(s *adminapi.Status) []string {
+	var l []string
+	seen := map[string]bool{}
+	for _, r := range s.Replicas {
+		for _, z := range r.Zones {
+			if !seen[z.Name] {
+				seen[z.Name] = true
+				l = append(l, z.Name)
+			}
+		}
+	}
+	return l
+}
+
+func (p *Program) verifyCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "verify", Short: "Transfer every zone from every primary's BIND and compare them", Args: exactly(),
+		Long: `Transfer every zone from every primary's BIND and compare them with the replicated state.
+
+The exit code is 0 only when all are the same; differences are printed as zone-file lines,
+"-" for what a copy lacks and "+" for what only it has.`,
+	}
+	conn, out := p.connection(cmd), p.output(cmd)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		return conn.do(cmd, func(ctx context.Context, a *adminapi.Client) error {
+			r, err := a.Verify(ctx)
+			if err != nil {
+				return err
+			}
+			if err := out.print(r, func(w *tabwriter.Writer) { drawVerify(w, r) }); err != nil {
+				return err
+			}
+			if !r.OK {
+				return &silentError{}
+			}
+			return nil
+		})
+	}
+	return cmd
+}
+
+func drawVerify(w *tabwriter.Writer, r *adminapi.VerifyReport) {
+	copies, bad := 0, 0
+	row(w, "ZONE", "SERVER", "SERIAL", "RECORDS", "DIGEST", "RESULT")
+	for _, z := range r.Zones {
+		if !z.OK {
+			bad++
+		}
+		for _, c := range z.Copies {
+			copies++
+			result := "same"
+			switch {
+			case c.Error != "":
+				result = c.Error
+			case !z.OK:
+				result = "see below"
+			}
+			row(w, z.Name, c.Server, c.Serial, c.Records, short(c.Digest), result)
+		}
+	}
+	_ = w.Flush() // differences are not columns
+	for _, z := range r.Zones {
+		for _, d := range z.Differences {
+			fmt.Fprintf(w, "%s: %s\n", z.Name, d)
+		}
+	}
+	if r.OK {
+		fmt.Fprintf(w, "\nall %d copies of %d zones are the same\n", copies, len(r.Zones))
+	} else {
+		fmt.Fprintf(w, "\n%d of %d zones differ\n", bad, len(r.Zones))
+	}
+}
+
+func (p *Program) memberCommand() *cobra.Command {
+	list := &cobra.Command{Use: "list", Short: "List the members of the log's quorum", Args: exactly()}
+	lconn, lout := p.connection(list), p.output(list)
+	list.RunE = func(cmd *cobra.Command, _ []string) error {
+		return lconn.do(cmd, func(ctx context.Context, a *adminapi.Client) error {
+			ms, err := a.Members(ctx)
+			if err != nil {
+				return err
+			}
+			return lout.print(ms, func(w *tabwriter.Writer) {
+				row(w, "NAME", "ID", "LEADER", "LEARNER", "PEER", "CLIENT")
+				for _, m := range ms {
+					row(w, m.Name, m.ID, yesNo(m.Leader), yesNo(m.Learner), dash(strings.Join(m.PeerURLs, ",")), dash(strings.Join(m.ClientURLs, ",")))
+				}
+			})
+		})
+	}
+	remove := &cobra.Command{
+		Use: "remove NAME", Short: "Take a member out of the quorum for good", Args: exactly("NAME"),
+		Long: `Take a member out of the quorum for good.
+
+It is refused when the others are not a live quorum. A member that comes back with its
+disk, or with an empty one, needs no removal: it resumes or replaces itself.`,
+	}
+	rconn := p.connection(remove)
+	remove.RunE = func(cmd *cobra.Command, args []string) error {
+		return rconn.do(cmd, func(ctx context.Context, a *adminapi.Client) error {
+			if err := a.RemoveMember(ctx, args[0]); err != nil {
+				return err
+			}
+			fmt.Fprintf(p.Out, "%s left the quorum\n", args[0])
+			return nil
+		})
+	}
+	return group("member", "The members of the log's quorum", list, remove)
+}
