@@ -148,7 +148,7 @@ func (m *Machine) CompactionFloor(members []string) uint64 {
 	var marked []uint64
 	for _, name := range members {
 		for _, v := range slices.Backward(verdicts) {
-			if _, ok := v.Digests[name]; ok && v.Judge(name, members) != StandingMinority && v.Judge(name, members) != StandingNone {
+			if _, ok := v.Digests[name]; ok && (v.Agree() || v.Judge(name, members) == StandingMajority) {
 				marked = append(marked, v.Index)
 				break
 			}

@@ -1,0 +1,272 @@
+package fsm
+
+import (
+	"bytes"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/zonekeeper/zonekeeper/internal/zone"
+)
+
+// logMaker proposes random commands: mostly valid, some not, some repeated, from several replicas with clocks that disagree.
+type logMaker struct {
+	t    testing.TB
+	rng  *rand.Rand
+	c    *cluster
+	sent []*Update
+	keys map[string]uint64
+	next uint64 // import number
+	open map[string]uint64
+}
+
+var makerZones = []string{"example.test.", "sub.example.test.", "other.test."}
+
+func newLogMaker(t testing.TB, seed uint64, machines int) *logMaker {
+	g := &logMaker{t: t, rng: rand.New(rand.NewPCG(seed, 1)), c: newCluster(t, machines), keys: map[string]uint64{}, open: map[string]uint64{}}
+	limits := DefaultLimits()
+	limits.MaxDedupePerKey, limits.MaxDedupe = 12, 30
+	limits.HistoryPerZone, limits.HistoryTotalBytes, limits.CutBytes, limits.MaxImports = 6, 9000, 700, 2
+	g.c.must(&PutLimits{Limits: limits})
+	return g
+}
+
+func (g *logMaker) pick(list ...string) string { return list[g.rng.IntN(len(list))] }
+
+// step proposes one entry.
+func (g *logMaker) step() Effects {
+	g.c.timeMS += []int64{0, 1, 3, 7, 30, 1500, -200}[g.rng.IntN(7)]
+	if g.rng.IntN(40) == 0 {
+		g.c.timeMS += 200_000
+	}
+	var cmds []Command
+	for range g.rng.IntN(5) {
+		cmds = append(cmds, g.command())
+	}
+	return g.c.applyAs(g.pick("a", "b", "c"), cmds...)
+}
+
+func (g *logMaker) command() Command {
+	r := g.rng.IntN(100)
+	id := ZoneOf(mustName(g.pick(makerZones...)))
+	key := mustName(g.pick("k.", "l."))
+	actor := Actor{By: g.pick("cli", "cli", "cli", "operator"), TakeOver: g.rng.IntN(8) == 0}
+	m := g.c.machines[0]
+	switch {
+	case r < 60:
+		return g.update(id)
+	case r < 64:
+		return g.sent0(id)
+	case r < 68:
+		_, exists := g.keys[string(key)]
+		g.keys[string(key)] = m.Settings().NextKeyVersion
+		return &PutKey{Name: key, Algorithm: "hmac-sha256", Version: m.Settings().NextKeyVersion, Sealed: []byte("s"),
+			SecretID: secretID(key, g.rng.IntN(3)), Rotate: exists && g.rng.IntN(4) > 0, Actor: actor}
+	case r < 70:
+		var version uint64
+		if k := m.Settings().Key(key); k != nil && len(k.Secrets) > 1 && g.rng.IntN(4) > 0 {
+			version = k.Secrets[1].Version
+		}
+		return &DeleteKey{Name: key, Version: version, Actor: actor}
+	case r < 76:
+		c := &PutZone{Zone: id, Create: g.rng.IntN(2) == 0, Settings: ZoneSettings{UpdatePolicy: "grant k. zonesub ANY; grant l. zonesub A TXT;"}, Actor: actor}
+		if c.Create {
+			c.RRs = NewZoneRRs(id.Name, mustName("ns.elsewhere.test."), mustName("h."), nil)
+		}
+		return c
+	case r < 78:
+		return &DeleteZone{Zone: id, Confirm: mustName(g.pick(makerZones...)), Actor: actor}
+	case r < 80:
+		g.next++
+		name := fmt.Sprint("i", g.next)
+		g.open[name] = 0
+		return &ImportBegin{ID: name, Zone: id, Replace: g.rng.IntN(2) == 0, MoveSerial: g.rng.IntN(2) == 0, Actor: actor}
+	case r < 87:
+		return g.importStep()
+	case r < 90:
+		return &Cut{Zone: []ZoneID{id, {}}[g.rng.IntN(2)]}
+	case r < 92:
+		return &BumpSerial{Zone: id, Past: g.rng.Uint32(), HasPast: g.rng.IntN(2) == 0}
+	case r < 94:
+		return &Mark{Replica: g.pick("a", "b", "c"), Index: uint64(g.rng.IntN(int(g.c.index) + 5)), Digest: Digest{byte(g.rng.IntN(2))}}
+	case r < 96:
+		return &Support{Version: uint8(g.rng.IntN(3))}
+	case r < 97:
+		return &Floor{Key: key, TimeSigned: uint64(g.c.timeMS/1000) - 5}
+	case r < 98:
+		return &Activate{Version: 1, Members: []string{"a"}}
+	}
+	return &Checkpoint{}
+}
+
+func (g *logMaker) update(id ZoneID) *Update {
+	host := g.pick("a", "b", "c", "*.w", "ns") + "."
+	name := host + id.Name.String()
+	var lines []string
+	for range 1 + g.rng.IntN(3) {
+		lines = append(lines, g.pick(
+			fmt.Sprintf("add %s %d A 192.0.2.%d", name, 60*(1+g.rng.IntN(3)), g.rng.IntN(9)),
+			fmt.Sprintf("add %s 60 TXT \"%0*d\"", name, 1+g.rng.IntN(200), g.rng.IntN(9)),
+			fmt.Sprintf("add %s 60 CNAME target.test.", name),
+			fmt.Sprintf("del %s 0 A 192.0.2.%d", name, g.rng.IntN(9)),
+			"delname "+name, "delset "+name+" A", "nonexist "+name, "exist "+name))
+	}
+	zoneName := id.Name.String()
+	if g.rng.IntN(20) == 0 {
+		zoneName = "nowhere.test."
+	}
+	wire := updateWire(g.t, zoneName, lines...)
+	if g.rng.IntN(30) == 0 {
+		wire = wire[:g.rng.IntN(len(wire))]
+	}
+	key := g.pick("k.", "l.")
+	u := g.c.signed(key, g.keys[string(mustName(key))], wire)
+	u.TimeSigned += uint64(g.rng.IntN(20)) - 10
+	u.Fudge = uint16(g.rng.IntN(400))
+	if g.rng.IntN(10) == 0 {
+		u.DeadlineMS = g.c.timeMS - 1000 + int64(g.rng.IntN(2000))
+	}
+	g.sent = append(g.sent, u)
+	return u
+}
+
+// sent0 repeats an earlier request.
+func (g *logMaker) sent0(id ZoneID) *Update {
+	if len(g.sent) == 0 {
+		return g.update(id)
+	}
+	return g.sent[len(g.sent)-1-g.rng.IntN(min(len(g.sent), 40))]
+}
+
+func (g *logMaker) importStep() Command {
+	for i := g.next; i > 0 && i+3 > g.next; i-- {
+		name := fmt.Sprint("i", i)
+		if g.rng.IntN(2) == 0 {
+			continue
+		}
+		rrs := NewZoneRRs(mustName(g.pick(makerZones...)), mustName("ns.elsewhere.test."), mustName("h."), nil)
+		switch g.rng.IntN(5) {
+		case 0:
+			return &ImportAbort{ID: name}
+		case 1, 2:
+			return &ImportCommit{ID: name, Records: 2, Digest: zone.DigestRRs(rrs)}
+		}
+		g.open[name]++
+		return &ImportChunk{ID: name, Seq: g.open[name], RRs: rrs}
+	}
+	return &ImportAbort{ID: "none"}
+}
+
+// Any number of machines that apply one log have one digest after every entry; so has a machine that was restored from a
+// checkpoint on the way, and so does a snapshot taken earlier stay what it was. The restored one also has the same effects.
+func TestReplicasAgree(t *testing.T) {
+	seeds, steps := 30, 120
+	if testing.Short() {
+		seeds = 5
+	}
+	base := uint64(time.Now().UnixNano())
+	for i := range seeds {
+		seed := base + uint64(i)
+		g := newLogMaker(t, seed, 3)
+		type kept struct {
+			snap   *Snapshot
+			digest Digest
+		}
+		var snaps []kept
+		for step := range steps {
+			restored := g.rng.IntN(10) == 0
+			if restored {
+				m, err := Restore(bytes.NewReader(checkpointOf(t, g.c.machines[0])))
+				if err != nil {
+					t.Fatalf("seed %d, step %d: %v", seed, step, err)
+				}
+				g.c.machines[2] = m
+			}
+			g.step()
+			digests := make([]Digest, len(g.c.machines))
+			for j, m := range g.c.machines {
+				s := m.Snapshot()
+				digests[j] = s.Digest()
+				if g.rng.IntN(30) == 0 {
+					snaps = append(snaps, kept{s, digests[j]})
+				}
+			}
+			if digests[0] != digests[1] || digests[0] != digests[2] {
+				t.Fatalf("seed %d, step %d (restored before: %v): digests %v", seed, step, restored, digests)
+			}
+			checkZones(t, g.c.machines[0], seed, step)
+		}
+		for _, k := range snaps {
+			if k.snap.Digest() != k.digest {
+				t.Fatalf("seed %d: the snapshot of index %d has changed", seed, k.snap.Index())
+			}
+		}
+	}
+}
+
+// Effects are as deterministic as the state: those who publish rely on the same boundaries everywhere.
+func TestEffectsAgree(t *testing.T) {
+	seed := uint64(time.Now().UnixNano())
+	g := newLogMaker(t, seed, 1)
+	var want []string
+	for range 300 {
+		want = append(want, fmt.Sprintf("%+v", g.step()))
+	}
+	m := New()
+	offset := len(g.c.log) - len(want)
+	for i, e := range g.c.log {
+		if i%7 == 6 {
+			r, err := Restore(bytes.NewReader(checkpointOf(t, m)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			m = r
+		}
+		eff, err := m.Apply(e.index, e.data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if i >= offset {
+			if got := fmt.Sprintf("%+v", eff); got != want[i-offset] {
+				t.Fatalf("seed %d, entry %d:\n got %s\nwant %s", seed, i, got, want[i-offset])
+			}
+		}
+	}
+}
+
+// checkZones checks that history, published content and newest content of each zone fit together.
+func checkZones(t *testing.T, m *Machine, seed uint64, step int) {
+	t.Helper()
+	var ids []ZoneID
+	m.Settings().Zones(func(z *ZoneConfig) bool {
+		ids = append(ids, z.ID)
+		return true
+	})
+	for _, id := range ids {
+		v, ok := m.Zone(id)
+		if !ok {
+			t.Fatalf("seed %d, step %d: zone %s is in the settings only", seed, step, id)
+		}
+		z := v.Oldest()
+		for _, b := range v.History {
+			if z.Serial() != b.From {
+				t.Fatalf("seed %d, step %d: zone %s: boundary from %d at serial %d", seed, step, id, b.From, z.Serial())
+			}
+			z.Apply(b.Diff)
+			if z.Serial() != b.To {
+				t.Fatalf("seed %d, step %d: zone %s: boundary to %d led to serial %d", seed, step, id, b.To, z.Serial())
+			}
+		}
+		published := v.Published()
+		if z.Digest() != published.Digest() || z.Serial() != v.PublishedSerial {
+			t.Fatalf("seed %d, step %d: zone %s: history does not lead to what is published", seed, step, id)
+		}
+		for _, d := range v.pending {
+			published.Apply(d)
+		}
+		if published.Digest() != v.Zone.Digest() || published.Records() != v.Zone.Records() {
+			t.Fatalf("seed %d, step %d: zone %s: pending changes do not lead to the newest content", seed, step, id)
+		}
+	}
+}
