@@ -79,6 +79,29 @@ func TestFromRRs(t *testing.T) {
 	}
 }
 
+// TestDataErrors: what the readers of RDATA refuse.
+func TestDataErrors(t *testing.T) {
+	for _, rr := range []string{
+		`a TYPE1 \# 4 c0000201ff`, `a TYPE1 \# 70000 00`, `a TYPE1 \#`, `a NS \# 2 c000`, `a NS \# 6 0161000161 00`, "a NID 10 1:2:3", "a NID 10 1:2:3:10000",
+		"a NID x 1:2:3:4", "a L64 10", "a AMTRELAY 10 0 1", "a AMTRELAY 256 0 0 .", "a AMTRELAY 1 2 0 .", "a AMTRELAY 1 0 0 x", "a AMTRELAY 1 0 1 ::1",
+		"a AMTRELAY 1 0 2 1.2.3.4", "a AMTRELAY 1 0 4 x", "a AMTRELAY 1 0 3 a..b", "a AMTRELAY 1 0", "a TXT " + strings.Repeat("x", 256), `a TXT "\25"`,
+		"a TXT " + strings.Repeat(strings.Repeat("x", 255)+" ", 257), "a AAAA fe80::1%lo", "a MX", "a LOC 91 N 0 E 0", `a\`, "99999999999 TXT", "a 99999999999 TXT x",
+		"a 1x TXT x", "a h TXT x", `a "TXT" x`, "a", strings.Repeat("a.", 126) + "a TXT x", "$TTL 70000w", "$ORIGIN a..b",
+	} {
+		if rrs, err := ReadFile(strings.NewReader("$TTL 1\n"+rr+"\n"), testOrigin, ReadOptions{}); err == nil {
+			t.Errorf("%.60s was read as %v", rr, rrs)
+		}
+	}
+	for text, want := range map[string]uint32{"0": 0, "300": 300, "1h30m": 5400, "1W2d3H4M5S": 788645, "1h5": 3605, "2147483647": maxTTL} {
+		if ttl, ok := parseTTL(text); !ok || ttl != want {
+			t.Errorf("parseTTL(%s) = %d, %v", text, ttl, ok)
+		}
+	}
+	if _, err := ParseRR("a TXT x\nb TXT y"); err == nil {
+		t.Error("ParseRR took two RRs")
+	}
+}
+
 func TestReadErrors(t *testing.T) {
 	broken := errors.New("broken disk")
 	if _, err := ReadFile(iotest.ErrReader(broken), testOrigin, ReadOptions{}); !errors.Is(err, broken) {

@@ -297,3 +297,55 @@ func FuzzUnpackRR(f *testing.F) {
 		}
 	})
 }
+
+// TestAttributes lists the types with each of named's attributes; all others lack it.
+func TestAttributes(t *testing.T) {
+	for _, c := range []struct {
+		what string
+		has  func(Type) bool
+		want string
+	}{
+		{"question only", IsQuestionOnly, "IXFR AXFR MAILB MAILA ANY"},
+		{"not in questions", IsNotQuestion, "OPT TSIG"},
+		{"singleton", IsSingleton, "CNAME SOA DNAME OPT RESINFO"},
+		{"DNSSEC", IsDNSSEC, "DS RRSIG NSEC DNSKEY NSEC3 NSEC3PARAM"},
+		{"at CNAME", IsAtCNAME, "KEY RRSIG NSEC"},
+		{"zone cut", IsZoneCutAuth, "NS KEY DS RRSIG NSEC"},
+		{"at parent", IsAtParent, "DS"},
+		{"signing", IsSigning, "SIG NXT RRSIG NSEC DNSKEY NSEC3 NSEC3PARAM"},
+		{"obsolete", IsObsolete, "MD MF"},
+	} {
+		var got []string
+		for n := range 1 << 16 {
+			if c.has(Type(n)) {
+				got = append(got, Type(n).String())
+			}
+		}
+		if s := strings.Join(got, " "); s != c.want {
+			t.Errorf("%s: %s, want %s", c.what, s, c.want)
+		}
+	}
+	if !IsKnown(TypeA) || !IsKnown(TypeDLV) || IsKnown(54) || IsKnown(65280) {
+		t.Error("IsKnown")
+	}
+}
+
+func TestEDNSOptions(t *testing.T) {
+	for option, ok := range map[string]bool{
+		"": true, "0001 0012 000102030405060708090a0b0c0d0e0f1011": true, "0001 0011 000102030405060708090a0b0c0d0e0f10": false,
+		"0002 0004 00000001": true, "0002 0008 0000000100000002": true, "0002 0006 000000010000": false,
+		"0008 0004 0000 00 00": true, "0008 0004 0000 01 00": false, "0008 0003 0001 00": false, "0008 0004 0003 00 00": false,
+		"0008 0008 0001 20 00 c0000201": true, "0008 0008 0001 21 00 c0000201": false, "0008 0005 0001 08 21 c0": false, "0008 0005 0002 07 80 fe": true,
+		"0008 0005 0002 07 80 ff": false, "0008 0005 0002 00 00 00": false,
+		"0009 0000": true, "0009 0004 00000001": true, "0009 0001 00": false,
+		"000a 0008 0102030405060708": true, "000a 0010 01020304050607080102030405060708": true, "000a 0009 010203040506070801": false,
+		"000e 0002 0001": true, "000e 0000": false, "000e 0003 000102": false,
+		"000f 0002 0001": true, "000f 0001 00": false, "000f 0004 0001 c3a9": true, "000f 0003 0001 e9": false, "000f 0005 0001 efbbbf": false,
+		"0010 0002 0001": true, "0010 0001 00": false, "0011 0002 0001": true, "0011 0003 000102": false,
+		"ff00 0003 010203": true, "ff00 0003 0102": false, "ff00 00": false, "0009 0000 000e 0000": false, "0009 0000 000e 0002 0001": true,
+	} {
+		if err := CheckData(TypeOPT, ClassIN, unhex(option)); (err == nil) != ok {
+			t.Errorf("option %s: %v", option, err)
+		}
+	}
+}
