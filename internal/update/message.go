@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/zonekeeper/zonekeeper/internal/zone"
 )
@@ -147,7 +148,7 @@ func (p *parser) zones() error {
 func (p *parser) section(s section) error {
 	n := p.count(s)
 	for i := range n {
-		rr, next, err := zone.UnpackRR(p.wire, p.off)
+		rr, next, err := p.unpack(s)
 		if err != nil {
 			return p.badRR(s, err)
 		}
@@ -168,10 +169,26 @@ func (p *parser) section(s section) error {
 	return nil
 }
 
+// unpack reads the RR at the current offset. Of an RR of class NONE in the update section the RDATA is read as of the
+// class of the message: package zone takes that to be IN, which is wrong only in messages that are refused anyway, but
+// with another code when their RDATA does not fit.
+func (p *parser) unpack(s section) (zone.RR, int, error) {
+	if s != sectionUpdate || p.class == zone.ClassIN || !p.hasClass {
+		return zone.UnpackRR(p.wire, p.off)
+	}
+	_, off, err := zone.UnpackName(p.wire, p.off)
+	if err != nil || len(p.wire)-off < 10 || zone.Class(binary.BigEndian.Uint16(p.wire[off+2:])) != zone.ClassNONE {
+		return zone.UnpackRR(p.wire, p.off)
+	}
+	wire := slices.Clone(p.wire)
+	binary.BigEndian.PutUint16(wire[off+2:], uint16(p.class))
+	return zone.UnpackRR(wire, p.off)
+}
+
 // badRR is the error for an RR that package zone could not read. Most are FORMERR; see the kinds of zone.ErrFormat.
 func (p *parser) badRR(s section, err error) error {
 	rcode := FormErr
-	if !p.dataForbidden(s) { // else named does not get as far as looking into the RDATA
+	if !p.malformedAnyway(s) {
 		switch {
 		case errors.Is(err, zone.ErrUnsupported):
 			rcode = ServFail
@@ -182,14 +199,20 @@ func (p *parser) badRR(s section, err error) error {
 	return &Error{RCode: rcode, Reason: s.String() + " section", Err: err}
 }
 
-// dataForbidden reports whether the RR at the current offset has RDATA where its section and class forbid any.
-func (p *parser) dataForbidden(s section) bool {
+// malformedAnyway reports whether named rejects the RR at the current offset before it looks at what package zone
+// complains of: RDATA where section and class forbid any, or none where the type has to have some.
+func (p *parser) malformedAnyway(s section) bool {
 	_, off, err := zone.UnpackName(p.wire, p.off)
 	if err != nil || len(p.wire)-off < 10 {
 		return true
 	}
+	t := zone.Type(binary.BigEndian.Uint16(p.wire[off:]))
 	class := zone.Class(binary.BigEndian.Uint16(p.wire[off+2:]))
-	return mustBeEmpty(s, class) && binary.BigEndian.Uint16(p.wire[off+8:]) != 0
+	empty := binary.BigEndian.Uint16(p.wire[off+8:]) == 0
+	if mustBeEmpty(s, class) {
+		return !empty
+	}
+	return empty && zone.CheckData(t, class, "") != nil
 }
 
 // mustBeEmpty reports whether RRs of class c carry no RDATA in section s (RFC 2136 2.4, 2.5).

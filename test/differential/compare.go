@@ -18,6 +18,34 @@ type Config struct {
 	Options  update.Options
 	// MaxDifferences ends the run early.
 	MaxDifferences int
+	// Goals are how often rows are to be hit; they are aimed at first.
+	Goals map[string]int
+}
+
+// Plan spreads messages over the zones so that, with room to spare, every row can be hit the given number of times.
+func Plan(specs []ZoneSpec, messages, hits int) []Config {
+	zonesOf := map[string]int{}
+	for _, s := range specs {
+		for _, r := range rowsFor(s) {
+			zonesOf[r.name]++
+		}
+	}
+	configs := make([]Config, len(specs))
+	weights, sum := make([]int, len(specs)), 0
+	for i, s := range specs {
+		configs[i].Goals = map[string]int{}
+		weights[i] = hits // for what is random
+		for _, r := range rowsFor(s) {
+			n := (hits + zonesOf[r.name] - 1) / zonesOf[r.name]
+			configs[i].Goals[r.name] = n
+			weights[i] += n
+		}
+		sum += weights[i]
+	}
+	for i := range configs {
+		configs[i].Messages = (messages*weights[i] + sum - 1) / sum
+	}
+	return configs
 }
 
 // Report is the result of a run.
@@ -96,6 +124,9 @@ type comparison struct {
 	report Report
 	// since are the requests since contents were last equal, last among them the current one.
 	since []string
+	// before is the model's content before the current request.
+	before *zone.Zone
+	wire   []byte // of the current request
 }
 
 func (c *comparison) reset(z *zone.Zone, seed uint64) error {
@@ -106,6 +137,7 @@ func (c *comparison) reset(z *zone.Zone, seed uint64) error {
 	c.model, c.since = model, nil
 	if c.gen == nil {
 		c.gen = NewGenerator(seed, c.spec, z)
+		c.gen.aim(c.cfg.Goals)
 	}
 	c.gen.zone = z
 	return nil
@@ -118,6 +150,7 @@ func (c *comparison) step() error {
 		return nil
 	}
 	before := c.model.zone.Snapshot()
+	c.before, c.wire = before, k.Request.Wire
 	c.since = append(c.since, Describe(k.Request))
 	want, err := c.model.Send(k.Request)
 	if err != nil {
@@ -137,7 +170,13 @@ func (c *comparison) step() error {
 		return err
 	}
 	if got != want || serial != c.model.zone.Serial() {
-		c.differ("response code %d, serial %d wanted; got %d and %d (model says %q)", want, c.model.zone.Serial(), got, serial, c.model.Last.Text)
+		rrs, err := c.other.Zone(c.spec.Origin)
+		if err != nil {
+			return err
+		}
+		c.differ("response code %d, serial %d wanted; got %d and %d (model says %q)\nother lacks:\n%s\nother has:\n%s",
+			want, c.model.zone.Serial(), got, serial, c.model.Last.Text,
+			strings.Join(subtract(before.RRs(), rrs), "\n"), strings.Join(subtract(rrs, before.RRs()), "\n"))
 		return c.adopt()
 	}
 	if c.report.Sent%max(c.cfg.Transfer, 1) == 0 {
@@ -181,7 +220,12 @@ func (c *comparison) differ(format string, args ...any) {
 
 func (c *comparison) describe() string {
 	last := c.since[max(0, len(c.since)-30):]
-	return "requests since contents were last equal:\n" + strings.Join(last, "\n")
+	content := make([]string, 0, c.before.Records())
+	for _, rr := range c.before.RRs() {
+		content = append(content, "  "+rr.String())
+	}
+	return fmt.Sprintf("the last request: %x\nrequests since contents were last equal:\n%s\nthe model's content before the last one:\n%s",
+		c.wire, strings.Join(last, "\n"), strings.Join(content, "\n"))
 }
 
 // subtract returns the RRs of a that b lacks. Owners count with their case, RDATA as DNS compares it.

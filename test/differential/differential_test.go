@@ -16,8 +16,11 @@ import (
 
 var (
 	seed     = flag.Uint64("differential.seed", 0, "seed of the generator; 0 picks one")
-	messages = flag.Int("differential.messages", envInt("DIFFERENTIAL_MESSAGES", 4000), "messages to send to each named")
+	messages = flag.Int("differential.messages", envInt("DIFFERENTIAL_MESSAGES", 20000), "messages to send to each named")
 )
+
+// minHits is how often a run of 20,000 messages hits each row at least.
+const minHits = 100
 
 func envInt(name string, otherwise int) int {
 	if n, err := strconv.Atoi(os.Getenv(name)); err == nil {
@@ -41,7 +44,7 @@ func TestNamed(t *testing.T) {
 		}
 		if *messages >= 20000 {
 			for _, row := range differential.Rows() {
-				if n := report.Coverage[row]; n < 100 {
+				if n := report.Coverage[row]; n < minHits {
 					t.Errorf("row %q was hit %d times only", row, n)
 				}
 			}
@@ -55,6 +58,7 @@ func run(t *testing.T, release namedtest.Release, seed uint64, opt update.Option
 	for i, s := range specs {
 		zones[i] = differential.Content(s.Origin, uint32(1+i)<<28)
 	}
+	plan := differential.Plan(specs, *messages, minHits)
 	addr := differential.StartNamed(t, release, specs, zones)
 	var (
 		wg    sync.WaitGroup
@@ -65,9 +69,8 @@ func run(t *testing.T, release namedtest.Release, seed uint64, opt update.Option
 		wg.Go(func() {
 			c := differential.Dial(addr)
 			defer c.Close()
-			cfg := differential.Config{
-				Seed: seed + uint64(i), Messages: *messages / len(specs), Transfer: 20, Options: opt, MaxDifferences: 5,
-			}
+			cfg := plan[i]
+			cfg.Seed, cfg.Transfer, cfg.Options, cfg.MaxDifferences = seed+uint64(i), 20, opt, 5
 			report, err := differential.Compare(cfg, s, zones[i], c)
 			mu.Lock()
 			defer mu.Unlock()

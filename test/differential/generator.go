@@ -20,6 +20,9 @@ type Generator struct {
 	outside   []zone.Name
 	mnemonics []string
 	rows      []row
+	// open are the indexes in rows of those whose goal is not reached; missing is how many hits each row lacks.
+	open    []int
+	missing []int
 }
 
 // NewGenerator makes requests for the zone spec, whose content z is updated by whoever evaluates them.
@@ -43,11 +46,8 @@ func NewGenerator(seed uint64, spec ZoneSpec, z *zone.Zone) *Generator {
 		g.mnemonics = append(g.mnemonics, m)
 	}
 	slices.Sort(g.mnemonics)
-	for _, r := range slices.Concat(rows, policyRows) {
-		if r.in == nil || r.in(spec) {
-			g.rows = append(g.rows, r)
-		}
-	}
+	g.rows = rowsFor(spec)
+	g.aim(nil)
 	return g
 }
 
@@ -60,20 +60,46 @@ type Case struct {
 	Hit func(before, after *zone.Zone, rcode uint16) bool
 }
 
-// Next returns the next request: about as many directed ones as random ones.
+// Next returns the next request: mostly directed ones until every row's goal is reached, mostly random ones afterwards.
 func (g *Generator) Next() Case {
 	g.id++
-	if g.rng.IntN(2) == 0 {
-		r := pick(g.rng, g.rows)
+	i := -1
+	switch {
+	case len(g.open) > 0 && g.rng.IntN(8) > 0:
+		i = pick(g.rng, g.open)
+	case g.rng.IntN(3) == 0:
+		i = g.rng.IntN(len(g.rows))
+	}
+	if i >= 0 {
+		r := &g.rows[i]
 		if m, signer := r.make(g); m != nil {
 			m.compress = g.rng.IntN(3) == 0
 			return Case{
 				Request: Request{Wire: m.wire(g.id), Signer: signer.key(), UDP: r.udp},
-				Row:     r.name, Hit: r.hit,
+				Row:     r.name,
+				Hit:     func(before, after *zone.Zone, rcode uint16) bool { return r.hit(before, after, rcode) && g.count(i) },
 			}
 		}
 	}
 	return g.random()
+}
+
+// count notes a hit of row i; it returns true.
+func (g *Generator) count(i int) bool {
+	if g.missing[i]--; g.missing[i] == 0 {
+		g.open = slices.DeleteFunc(g.open, func(o int) bool { return o == i })
+	}
+	return true
+}
+
+// aim sets the goal of each row; see Plan.
+func (g *Generator) aim(goals map[string]int) {
+	g.open, g.missing = nil, make([]int, len(g.rows))
+	for i, r := range g.rows {
+		if g.missing[i] = goals[r.name]; g.missing[i] > 0 {
+			g.open = append(g.open, i)
+		}
+	}
 }
 
 // who signs a directed request; "" is KeyMain.
@@ -169,10 +195,31 @@ func (g *Generator) random() Case {
 		signer = pick(g.rng, g.spec.Keys)
 	}
 	r := Request{Wire: wire, Signer: zone.MustParseName(signer)}
-	if g.rng.IntN(40) == 0 {
-		r.Signer = ""
+	if g.rng.IntN(40) == 0 || !complete(wire) {
+		r.Signer = "" // what follows damaged counts or lengths would not be seen as a TSIG RR
 	}
 	return Case{Request: r}
+}
+
+// complete reports whether the message ends where its counts and lengths say.
+func complete(wire []byte) bool {
+	off := 12
+	for section := range 4 {
+		for range binary.BigEndian.Uint16(wire[4+2*section:]) {
+			_, next, err := zone.UnpackName(wire, off)
+			if err != nil {
+				return false
+			}
+			if off = next + 4; section == 0 {
+				continue
+			}
+			if off+6 > len(wire) {
+				return false
+			}
+			off += 6 + int(binary.BigEndian.Uint16(wire[off+4:]))
+		}
+	}
+	return off == len(wire)
 }
 
 // damage changes some octets after the header, or a count in it.

@@ -1,6 +1,8 @@
 package differential
 
 import (
+	"slices"
+
 	"github.com/zonekeeper/zonekeeper/internal/update"
 	"github.com/zonekeeper/zonekeeper/internal/zone"
 )
@@ -14,6 +16,16 @@ type row struct {
 	make func(g *Generator) (*message, who)
 	udp  bool
 	hit  func(before, after *zone.Zone, rcode uint16) bool
+}
+
+func rowsFor(spec ZoneSpec) []row {
+	var fit []row
+	for _, r := range slices.Concat(rows, policyRows) {
+		if r.in == nil || r.in(spec) {
+			fit = append(fit, r)
+		}
+	}
+	return fit
 }
 
 func code(want uint16) func(before, after *zone.Zone, rcode uint16) bool {
@@ -281,7 +293,7 @@ var rows = []row{
 		})))
 	}},
 	{name: "MX without an address: REFUSED", in: full, hit: code(update.Refused), make: func(g *Generator) (*message, who) {
-		return only(g.msg().update(g.line(g.at("a"), "MX 5 "+g.at("nothing.here").String())))
+		return only(g.msg().update(deleteName(g.at("*")), g.line(g.at("mx"), "MX 5 "+g.at("nothing.here").String())))
 	}},
 
 	// Serial.
@@ -332,10 +344,15 @@ var rows = []row{
 		return only(g.msg().update(g.soa(g.zone.Serial() + 1<<31)))
 	}},
 	{name: "serial 2^32-1 + 1: 1", in: full, make: func(g *Generator) (*message, who) {
-		if g.zone.Serial() != 1<<32-1 {
-			return only(g.msg().update(g.soa(1<<32 - 1)))
+		const last = 1<<32 - 1
+		switch now := g.zone.Serial(); {
+		case now == last:
+			return only(g.msg().update(g.fresh("TXT")))
+		case zone.SerialGT(last, now):
+			return only(g.msg().update(g.soa(last)))
+		default:
+			return only(g.msg().update(g.soa(now + 1<<31 - 1)))
 		}
-		return only(g.msg().update(g.fresh("TXT")))
 	}, hit: func(before, after *zone.Zone, rcode uint16) bool {
 		return before.Serial() == 1<<32-1 && after.Serial() == 1
 	}},
@@ -386,7 +403,9 @@ var rows = []row{
 			m.update(deleteRR(rr))
 		}
 		return only(m.update(g.line(g.origin, "NS ns1."+g.origin.String()), g.line(g.origin, "NS ns2."+g.origin.String())))
-	}, hit: code(update.NoError)},
+	}, hit: func(_, after *zone.Zone, rcode uint16) bool {
+		return rcode == update.NoError && len(after.Get(after.Origin(), zone.TypeNS).Data) >= 2
+	}},
 	{name: "all of the apex deleted: SOA and NS stay", in: full, make: func(g *Generator) (*message, who) {
 		return only(g.msg().update(deleteName(g.flip(g.origin)), g.line(g.origin, "TXT \"apex\"")))
 	}, hit: func(_, after *zone.Zone, rcode uint16) bool {
@@ -416,7 +435,9 @@ var rows = []row{
 	// RRsets.
 	{name: "other TTL: rewritten for the whole RRset", in: full, make: func(g *Generator) (*message, who) {
 		n := g.at("many")
-		return only(g.msg().update(g.rr(n, "A"), g.rr(n, "A"), g.line(n, "A 192.0.2.200"), g.line(n, "A 192.0.2.201")))
+		last := g.line(n, "A 192.0.2.201")
+		last.TTL = 1000 + g.rng.Uint32N(1000)
+		return only(g.msg().update(g.rr(n, "A"), g.rr(n, "A"), g.line(n, "A 192.0.2.200"), last))
 	}, hit: bumped},
 	{name: "singleton: replaced", in: full, make: func(g *Generator) (*message, who) {
 		n := g.at("single")
