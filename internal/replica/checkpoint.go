@@ -21,6 +21,8 @@ var ErrCorruptCheckpoint = errors.New("corrupt checkpoint")
 const (
 	checkpointPrefix = "checkpoint-"
 	checkpointTmp    = ".tmp"
+	// evidencePrefix names checkpoints of a state that differed from the majority's. Nothing removes them.
+	evidencePrefix = "evidence-"
 	// keepCheckpoints files stay on disk: the newest, and the one before it as evidence and for an operator's rescue.
 	keepCheckpoints = 2
 )
@@ -73,35 +75,50 @@ func (s *checkpointStore) list() ([]uint64, error) {
 	return out, nil
 }
 
-// load restores the newest checkpoint; a nil machine when there is none. A damaged file is an error, never a reason to
-// start from less: an operator decides, the file stays.
-func (s *checkpointStore) load() (*fsm.Machine, error) {
+// load restores the newest checkpoint and gives its size in octets; a nil machine when there is none. A damaged file is an
+// error, never a reason to start from less: an operator decides, the file stays.
+func (s *checkpointStore) load() (*fsm.Machine, int, error) {
 	list, err := s.list()
 	if err != nil || len(list) == 0 {
-		return nil, err
+		return nil, 0, err
 	}
 	path := filepath.Join(s.dir, checkpointName(list[0]))
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, fmt.Errorf("open checkpoint: %w", err)
+		return nil, 0, fmt.Errorf("open checkpoint: %w", err)
 	}
 	defer f.Close()
-	m, err := fsm.Restore(f)
-	if err != nil {
-		return nil, fmt.Errorf("%w %s: %w; move the file away and start again: the replica then loads from its peers",
-			ErrCorruptCheckpoint, path, err)
+	size := &countingReader{r: f}
+	m, err := fsm.Restore(size)
+	if err == nil && m.Index() != list[0] {
+		err = fmt.Errorf("it holds the state of log index %d", m.Index())
 	}
-	return m, nil
+	if errors.Is(err, fsm.ErrVersion) {
+		return nil, 0, fmt.Errorf("checkpoint %s: %w", path, err) // sound, but not for this program
+	}
+	if err != nil {
+		return nil, 0, fmt.Errorf("%w %s: %w; move the file away and start again: the replica then continues from the checkpoint "+
+			"before it, or from a peer's", ErrCorruptCheckpoint, path, err)
+	}
+	return m, size.n, nil
 }
 
-// save writes a checkpoint durably (file and directory are fsynced) and returns its digest.
-func (s *checkpointStore) save(index uint64, write func(io.Writer) (fsm.Digest, error)) (fsm.Digest, error) {
-	final := filepath.Join(s.dir, checkpointName(index))
+// save writes a checkpoint durably (file and directory are fsynced) and returns its digest and its size in octets.
+func (s *checkpointStore) save(index uint64, write func(io.Writer) (fsm.Digest, error)) (fsm.Digest, int, error) {
+	digest, size, err := s.write(filepath.Join(s.dir, checkpointName(index)), write)
+	if err == nil {
+		s.prune()
+	}
+	return digest, size, err
+}
+
+func (s *checkpointStore) write(final string, write func(io.Writer) (fsm.Digest, error)) (fsm.Digest, int, error) {
 	f, err := os.OpenFile(final+checkpointTmp, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
 	if err != nil {
-		return fsm.Digest{}, fmt.Errorf("create checkpoint: %w", err)
+		return fsm.Digest{}, 0, fmt.Errorf("create checkpoint: %w", err)
 	}
-	digest, err := write(f)
+	size := &countingWriter{w: f}
+	digest, err := write(size)
 	if err == nil {
 		err = f.Sync()
 	}
@@ -116,10 +133,58 @@ func (s *checkpointStore) save(index uint64, write func(io.Writer) (fsm.Digest, 
 	}
 	if err != nil {
 		_ = os.Remove(f.Name()) // a full disk must get its space back; the write's own error is what counts
-		return fsm.Digest{}, fmt.Errorf("write checkpoint %s: %w", final, err)
+		return fsm.Digest{}, 0, fmt.Errorf("write checkpoint %s: %w", final, err)
 	}
-	s.prune()
-	return digest, nil
+	return digest, size.n, nil
+}
+
+// setAside renames the checkpoints from an index on, so that they are neither loaded nor given to a peer, and stay for ever. It
+// returns their new paths.
+func (s *checkpointStore) setAside(from uint64) ([]string, error) {
+	list, err := s.list()
+	if err != nil {
+		return nil, err
+	}
+	var kept []string
+	for _, index := range list {
+		if index < from {
+			break
+		}
+		path, err := s.evidencePath(index)
+		if err == nil {
+			err = os.Rename(filepath.Join(s.dir, checkpointName(index)), path)
+		}
+		if err != nil {
+			return kept, fmt.Errorf("set a checkpoint aside as evidence: %w", err)
+		}
+		kept = append(kept, path)
+	}
+	return kept, syncDir(s.dir)
+}
+
+// saveEvidence writes a state as evidence and returns the file's path.
+func (s *checkpointStore) saveEvidence(index uint64, write func(io.Writer) (fsm.Digest, error)) (string, error) {
+	path, err := s.evidencePath(index)
+	if err != nil {
+		return "", err
+	}
+	_, _, err = s.write(path, write)
+	return path, err
+}
+
+// evidencePath gives a name that no earlier evidence has.
+func (s *checkpointStore) evidencePath(index uint64) (string, error) {
+	for n := 1; ; n++ {
+		path := filepath.Join(s.dir, fmt.Sprintf("%s%020d", evidencePrefix, index))
+		if n > 1 {
+			path = fmt.Sprintf("%s.%d", path, n)
+		}
+		if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
+			return path, nil
+		} else if err != nil {
+			return "", fmt.Errorf("find a name for evidence: %w", err)
+		}
+	}
 }
 
 // prune removes all but the newest checkpoints. Failing to is worth a warning only.
@@ -163,4 +228,27 @@ func syncDir(dir string) error {
 		err = cerr
 	}
 	return err
+}
+
+// countingWriter and countingReader count the octets that pass.
+type countingWriter struct {
+	w io.Writer
+	n int
+}
+
+func (c *countingWriter) Write(b []byte) (int, error) {
+	n, err := c.w.Write(b)
+	c.n += n
+	return n, err
+}
+
+type countingReader struct {
+	r io.Reader
+	n int
+}
+
+func (c *countingReader) Read(b []byte) (int, error) {
+	n, err := c.r.Read(b)
+	c.n += n
+	return n, err
 }

@@ -17,133 +17,204 @@ import (
 type worker struct {
 	r       *Replica
 	ctx     context.Context
-	events  chan func() error
-	records chan []log.Record
-	next    chan bool // Run's answer to records: applied, go on
-	stop    context.CancelFunc
 	wg      sync.WaitGroup
+	events  chan func() error
+	records chan delivery
+
+	life     uint64      // counts followers: what an earlier one still delivers is not for the present state
+	unfollow func()      // ends the follower and waits for it
+	timer    *time.Timer // fires at timerAt
+	timerAt  time.Time   // zero: it does not run
+}
+
+// delivery is a run of the log on its way to Run.
+type delivery struct {
+	life uint64
+	recs []log.Record
+}
+
+// minTimer keeps a tick from spinning when the clock that the core is told stands still.
+const minTimer = 200 * time.Microsecond
+
+func newWorker(ctx context.Context, r *Replica) *worker {
+	w := &worker{r: r, ctx: ctx, events: make(chan func() error, 4), records: make(chan delivery, 1), timer: time.NewTimer(time.Hour)}
+	w.timer.Stop()
+	return w
 }
 
 // spawn runs f in a goroutine and hands the event that it returns to Run.
 func (w *worker) spawn(f func() func() error) {
-	w.wg.Add(1)
-	go func() {
-		defer w.wg.Done()
+	w.wg.Go(func() {
 		event := f()
 		select {
 		case w.events <- event:
 		case <-w.ctx.Done():
 		}
-	}()
+	})
 }
 
-func (w *worker) wait() { w.wg.Wait() }
-
-// perform takes what the core wants done: effects to the sink, actions to goroutines.
+// perform does what the core wants done: effects to the sink, actions to goroutines, the next tick to the timer.
 func (w *worker) perform() {
 	r := w.r
 	actions, effects := r.core.take()
 	if len(effects) > 0 {
 		r.cfg.Sink.Applied(effects)
-		// Readers wake after the sink knows: "applied" implies "handed to the publisher".
-		r.applied.advance(r.core.lastIndex)
-	}
-	if len(effects) > 0 || len(actions) > 0 {
-		r.publishStatus()
 	}
 	for _, a := range actions {
 		w.do(a)
 	}
+	r.show() // readers wake after the sink knows: "applied" implies "handed to the publisher"
+	if len(r.drainers) > 0 && r.core.idle() {
+		for _, ch := range r.drainers {
+			close(ch)
+		}
+		r.drainers = nil
+	}
+	w.arm()
 }
 
-func (w *worker) do(a action) {
-	r := w.r
-	switch a.kind {
-	case actAppend:
-		w.spawn(func() func() error {
-			_, err := r.cfg.Log.Append(w.ctx, a.batch.data)
-			return func() error { return r.core.appended(r.cfg.Now(), a.batch, err) }
-		})
-	case actSettle:
-		w.spawn(func() func() error {
-			s, err := r.cfg.Log.Settle(w.ctx)
-			return func() error {
-				if err != nil {
-					return fmt.Errorf("settle: %w", err) // it retries by itself until its context ends
-				}
-				r.core.settled(r.cfg.Now(), s)
-				return nil
-			}
-		})
-	case actSave:
-		w.spawn(func() func() error {
-			start := time.Now()
-			var size countingWriter
-			digest, err := r.store.save(a.index, func(f io.Writer) (fsm.Digest, error) {
-				size.w = f
-				return a.snap.WriteCheckpoint(&size)
-			})
-			return func() error {
-				if err != nil {
-					r.log.Error("checkpoint failed; the log keeps its tail until one succeeds", "index", a.index, "err", err)
-				} else {
-					r.log.Info("checkpoint", "index", a.index, "digest", digest, "bytes", size.n, "took", time.Since(start))
-				}
-				r.core.saved(r.cfg.Now(), a.index, digest, size.n, err)
-				return nil
-			}
-		})
-	case actCompact:
-		w.spawn(func() func() error {
-			if err := r.cfg.Log.Compact(w.ctx, a.index); err != nil && w.ctx.Err() == nil {
-				r.log.Warn("the log could not be compacted; the next checkpoint tries again", "index", a.index, "err", err)
-			}
-			return func() error { return nil }
-		})
-	case actReload:
-		w.reload(a.index)
+// arm sets the timer to the core's next tick. An idle core has none.
+func (w *worker) arm() {
+	at, ok := w.r.core.nextTick()
+	switch {
+	case !ok && w.timerAt.IsZero():
+	case !ok:
+		w.timer.Stop()
+		w.timerAt = time.Time{}
+	case !at.Equal(w.timerAt) || w.timerAt.IsZero():
+		w.timerAt = at
+		w.timer.Reset(max(at.Sub(w.r.cfg.Now()), minTimer))
 	}
 }
 
-// follow delivers the log from an index on to Run until the worker's context ends or unfollow is called.
+func (w *worker) do(a action) {
+	switch a.kind {
+	case actAppend:
+		w.append(a.batch)
+	case actSettle:
+		w.settle()
+	case actSave:
+		w.save(a.index, a.snap)
+	case actCompact:
+		w.compact(a.index)
+	case actReload:
+		w.reload(a.want)
+	case actBarrier:
+		w.barrier()
+	}
+}
+
+func (w *worker) append(b *batch) {
+	w.spawn(func() func() error {
+		_, err := w.r.cfg.Log.Append(w.ctx, b.data)
+		return func() error {
+			if err := w.r.core.appended(w.r.cfg.Now(), b, err); err != nil {
+				return fmt.Errorf("append: %w", err)
+			}
+			return nil
+		}
+	})
+}
+
+func (w *worker) settle() {
+	w.spawn(func() func() error {
+		s, err := w.r.cfg.Log.Settle(w.ctx)
+		return func() error {
+			if err != nil {
+				return fmt.Errorf("settle: %w", err) // it retries by itself: this is final
+			}
+			w.r.core.settled(w.r.cfg.Now(), s)
+			return nil
+		}
+	})
+}
+
+func (w *worker) save(index uint64, snap *fsm.Snapshot) {
+	r := w.r
+	w.spawn(func() func() error {
+		start := time.Now()
+		digest, size, err := r.store.save(index, snap.WriteCheckpoint)
+		if err != nil {
+			r.log.Error("checkpoint failed; the log keeps its tail until one succeeds", "index", index, "err", err)
+		} else {
+			r.log.Info("checkpoint", "index", index, "digest", digest, "bytes", size, "took", time.Since(start))
+		}
+		return func() error {
+			r.core.saved(r.cfg.Now(), index, digest, size, err)
+			return nil
+		}
+	})
+}
+
+func (w *worker) compact(index uint64) {
+	w.wg.Go(func() {
+		if err := w.r.cfg.Log.Compact(w.ctx, index); err != nil && w.ctx.Err() == nil {
+			w.r.log.Warn("the log could not be compacted; the next checkpoint tries again", "index", index, "err", err)
+		}
+	})
+}
+
+// barrier tells the core how far the log reaches.
+func (w *worker) barrier() {
+	w.spawn(func() func() error {
+		index, err := w.r.cfg.Log.Barrier(w.ctx)
+		return func() error {
+			if err != nil {
+				return fmt.Errorf("barrier after a reload: %w", err) // it retries by itself: this is final
+			}
+			w.r.core.barrier(w.r.cfg.Now(), index)
+			return nil
+		}
+	})
+}
+
+// maxRun is how many records Run applies before it looks at anything else.
+const maxRun = 64
+
+// follow delivers the log from an index on to Run, until the worker's context ends or unfollow is called.
 func (w *worker) follow(from uint64) {
 	ctx, stop := context.WithCancel(w.ctx)
-	w.stop = stop
-	next := make(chan bool)
-	w.next = next
-	w.wg.Add(1)
-	go func() {
-		defer w.wg.Done()
+	ended := make(chan struct{})
+	w.unfollow = func() {
+		stop()
+		<-ended
+	}
+	w.life++
+	life := w.life
+	w.wg.Go(func() {
 		err := w.r.cfg.Log.Follow(ctx, from, func(recs []log.Record) error {
-			select {
-			case w.records <- recs:
-			case <-ctx.Done():
-				return ctx.Err()
-			}
-			if !<-next {
-				return errStopFollowing
+			for len(recs) > 0 {
+				n := min(len(recs), maxRun)
+				select {
+				case w.records <- delivery{life, recs[:n]}:
+				case <-ctx.Done():
+					return ctx.Err()
+				}
+				recs = recs[n:]
 			}
 			return nil
 		})
-		if ctx.Err() != nil || errors.Is(err, errStopFollowing) {
+		close(ended)
+		if ctx.Err() != nil {
 			return
 		}
 		select {
-		case w.events <- func() error { return w.unfollowed(err) }:
+		case w.events <- func() error { return w.unfollowed(life, err) }:
 		case <-w.ctx.Done():
 		}
-	}()
+	})
 }
 
-var errStopFollowing = errors.New("stop following")
-
 // unfollowed decides what the end of Follow means.
-func (w *worker) unfollowed(err error) error {
+func (w *worker) unfollowed(life uint64, err error) error {
+	if life != w.life {
+		return nil
+	}
 	var gone *log.CompactedError
 	if errors.As(err, &gone) {
 		w.r.log.Warn("the log has moved on while this replica was away; loading a peer's checkpoint",
 			"have", gone.From, "compacted", gone.Compacted)
-		w.r.core.lag(fmt.Errorf("behind the log's beginning (have index %d, log begins at %d)", gone.From, gone.Compacted), gone.Compacted)
+		w.r.core.behind(w.r.cfg.Now(), gone)
 		return nil
 	}
 	return fmt.Errorf("follow the log: %w", err)
@@ -154,29 +225,30 @@ const (
 	maxReloadPause = 5 * time.Second
 )
 
-// reload fetches a peer's checkpoint until one at or above atLeast is restored, stores it, and continues from there.
-func (w *worker) reload(atLeast uint64) {
-	w.stop()
-	r := w.r
+// reload fetches a peer's checkpoint until one that will do is restored, stores it, and continues from there.
+func (w *worker) reload(want reloadWant) {
+	r, unfollow := w.r, w.unfollow
+	w.life++ // what the follower has delivered already is void
+	var own *fsm.Snapshot
+	if want.diverged {
+		own = r.core.machine.Snapshot()
+		r.log.Error("this replica's state differs from the majority's; loading a peer's checkpoint", "index", want.atLeast)
+	}
 	w.spawn(func() func() error {
+		unfollow()
+		if want.diverged {
+			r.keepEvidence(want.atLeast, own)
+			own = nil // it pins the memory of the whole state
+		}
 		for pause := reloadPause; ; pause = min(2*pause, maxReloadPause) {
-			m, err := r.fetch(w.ctx, atLeast)
+			got, err := r.fetch(w.ctx, want)
 			if err == nil {
-				return func() error {
-					r.core.reset(m)
-					r.machine.Store(m)
-					r.cfg.Sink.Reset(m)
-					r.applied.advance(m.Index())
-					r.publishStatus()
-					r.log.Info("state loaded from a peer's checkpoint", "index", m.Index())
-					w.follow(m.Index())
-					return nil
-				}
+				return func() error { return w.reloaded(got) }
 			}
 			if w.ctx.Err() != nil {
 				return func() error { return nil }
 			}
-			r.log.Warn("no checkpoint could be loaded from a peer; trying again", "at_least", atLeast, "in", pause, "err", err)
+			r.log.Warn("no checkpoint could be loaded from a peer; trying again", "at_least", want.atLeast, "in", pause, "err", err)
 			select {
 			case <-time.After(pause):
 			case <-w.ctx.Done():
@@ -185,70 +257,66 @@ func (w *worker) reload(atLeast uint64) {
 	})
 }
 
-// fetch restores the state from a peer's checkpoint and keeps it as our own.
-func (r *Replica) fetch(ctx context.Context, atLeast uint64) (*fsm.Machine, error) {
-	if r.cfg.Peers == nil {
-		return nil, errors.New("this replica has no peers to load a checkpoint from: restore a backup")
+func (w *worker) reloaded(got fetched) error {
+	r := w.r
+	r.core.reset(r.cfg.Now(), got.machine, got.digest, got.stored)
+	r.machine.Store(got.machine)
+	r.cfg.Sink.Reset(got.machine)
+	r.log.Info("state loaded from a peer's checkpoint", "index", got.machine.Index(), "digest", got.digest)
+	w.follow(got.machine.Index())
+	return nil
+}
+
+// keepEvidence sets the checkpoints of a diverged state aside, before anything else can happen to them; if there is none, the
+// state itself.
+func (r *Replica) keepEvidence(from uint64, own *fsm.Snapshot) {
+	kept, err := r.store.setAside(from)
+	if err == nil && len(kept) == 0 {
+		var path string
+		if path, err = r.store.saveEvidence(own.Index(), own.WriteCheckpoint); err == nil {
+			kept = append(kept, path)
+		}
 	}
-	src, err := r.cfg.Peers.Checkpoint(ctx, atLeast)
 	if err != nil {
-		return nil, err
+		// Without evidence the cause is harder to find; without the reload the replica is of no use.
+		r.log.Error("evidence of the divergence could not be kept", "err", err)
+	}
+	r.log.Error("evidence of the divergence is kept; remove it when the cause is known", "files", kept)
+}
+
+// fetched is a peer's state.
+type fetched struct {
+	machine *fsm.Machine
+	digest  fsm.Digest
+	stored  bool
+}
+
+// fetch restores the state from a peer's checkpoint and keeps it as our own.
+func (r *Replica) fetch(ctx context.Context, want reloadWant) (fetched, error) {
+	if r.cfg.Peers == nil {
+		return fetched{}, errors.New("this replica has no peers to load a checkpoint from: restore a backup")
+	}
+	src, err := r.cfg.Peers.Checkpoint(ctx, want.atLeast)
+	if err != nil {
+		return fetched{}, err
 	}
 	defer src.Close()
 	m, err := fsm.Restore(src)
 	if err != nil {
-		return nil, fmt.Errorf("a peer's checkpoint: %w", err)
+		return fetched{}, fmt.Errorf("a peer's checkpoint: %w", err)
 	}
-	if m.Index() < atLeast {
-		return nil, fmt.Errorf("a peer's checkpoint has index %d, at least %d is needed", m.Index(), atLeast)
+	snap := m.Snapshot()
+	digest, err := snap.WriteCheckpoint(io.Discard)
+	if err == nil {
+		err = want.accepts(m.Index(), digest)
 	}
-	if _, err := r.store.save(m.Index(), m.Snapshot().WriteCheckpoint); err != nil {
-		return nil, err
+	if err != nil {
+		return fetched{}, fmt.Errorf("a peer's checkpoint: %w", err)
 	}
-	return m, nil
-}
-
-func (r *Replica) takeIncoming() {
-	r.mu.Lock()
-	in := r.incoming
-	r.incoming = nil
-	r.mu.Unlock()
-	now := r.cfg.Now()
-	for _, p := range in {
-		r.core.enqueue(p)
+	_, _, err = r.store.save(m.Index(), snap.WriteCheckpoint)
+	if err != nil {
+		// The quorum has it durably; a full disk here is no reason to stay away.
+		r.log.Error("a peer's checkpoint could not be stored; going on without", "index", m.Index(), "err", err)
 	}
-	r.core.flush(now)
-}
-
-// end answers everything that waits; Run has ended.
-func (r *Replica) end(cause error) {
-	r.mu.Lock()
-	in := r.incoming
-	r.incoming, r.closed = nil, cause
-	r.mu.Unlock()
-	for _, p := range in {
-		p.done(fsm.Result{}, fmt.Errorf("%w: %w", ErrStopped, cause))
-	}
-	r.core.abandon(cause)
-	r.publishStatus()
-}
-
-func (r *Replica) publishStatus() {
-	s := Status{Serving: r.core.serving, Applied: r.core.lastIndex, Checkpoint: r.core.checkpoint,
-		Queue: r.core.queueCount, QueueBytes: r.core.queueBytes}
-	if r.core.stopped != nil {
-		s.Reason = r.core.stopped.Error()
-	}
-	r.status.Store(&s)
-}
-
-type countingWriter struct {
-	w io.Writer
-	n int
-}
-
-func (c *countingWriter) Write(b []byte) (int, error) {
-	n, err := c.w.Write(b)
-	c.n += n
-	return n, err
+	return fetched{m, digest, err == nil}, nil
 }
