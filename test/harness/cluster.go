@@ -1,0 +1,246 @@
+package harness
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/zonekeeper/zonekeeper/internal/adminapi"
+	"github.com/zonekeeper/zonekeeper/internal/devcluster"
+)
+
+// Cluster is a running cluster. It is stopped, and its directory removed, when the test ends.
+type Cluster struct {
+	*devcluster.Cluster
+	t     testing.TB
+	Admin map[string]*adminapi.Client
+}
+
+var build struct {
+	sync.Once
+	path string
+	err  error
+}
+
+// Program builds cmd/zonekeeper once for the whole test binary and gives its path.
+func Program(t testing.TB) string {
+	t.Helper()
+	build.Do(func() {
+		dir, err := os.MkdirTemp("", "zonekeeper-test-")
+		if err != nil {
+			build.err = err
+			return
+		}
+		build.path = filepath.Join(dir, "zonekeeper")
+		out, err := exec.Command("go", "build", "-o", build.path, "github.com/zonekeeper/zonekeeper/cmd/zonekeeper").CombinedOutput()
+		if err != nil {
+			build.err = fmt.Errorf("build cmd/zonekeeper: %w\n%s", err, out)
+		}
+	})
+	if build.err != nil {
+		t.Fatal(build.err)
+	}
+	return build.path
+}
+
+// Start runs a cluster. adjust changes the configuration before; nil for none.
+func Start(t testing.TB, adjust func(*devcluster.Config)) *Cluster {
+	t.Helper()
+	cfg := devcluster.DefaultConfig()
+	cfg.Dir = t.TempDir()
+	cfg.Port = 0
+	cfg.Command = []string{Program(t), "primary"}
+	cfg.Logger = slog.New(slog.DiscardHandler)
+	cfg.NamedDir = tmpfsDir(t)
+	if adjust != nil {
+		adjust(&cfg)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), cfg.ReadyTimeout)
+	defer cancel()
+	dc, err := devcluster.Start(ctx, cfg)
+	if err != nil {
+		t.Fatalf("start a cluster: %v", err)
+	}
+	c := &Cluster{Cluster: dc, t: t, Admin: map[string]*adminapi.Client{}}
+	t.Cleanup(func() {
+		if t.Failed() {
+			c.dumpLogs(cfg.Dir)
+		}
+		if err := dc.Close(); err != nil {
+			t.Logf("stop the cluster: %v", err)
+		}
+	})
+	for _, p := range dc.Info().Primaries {
+		if c.Admin[p.Name], err = adminapi.NewClient(p.Admin, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return c
+}
+
+// tmpfsDir is a directory for named's files on a tmpfs, as in production.
+func tmpfsDir(t testing.TB) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("/dev/shm", "zonekeeper-test-")
+	if err != nil {
+		return t.TempDir()
+	}
+	if err := os.Chmod(dir, 0o755); err != nil { // named may run under another account
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Log(err)
+		}
+	})
+	return dir
+}
+
+func (c *Cluster) dumpLogs(dir string) {
+	logs, _ := filepath.Glob(filepath.Join(dir, "*", "log"))
+	for _, f := range logs {
+		b, err := os.ReadFile(f)
+		if err != nil {
+			continue
+		}
+		lines := strings.Split(strings.TrimSpace(string(b)), "\n")
+		c.t.Logf("%s, its end:\n%s", f, strings.Join(lines[max(0, len(lines)-30):], "\n"))
+	}
+}
+
+// Primary gives what dev.json says of a primary.
+func (c *Cluster) Primary(name string) devcluster.PrimaryInfo {
+	c.t.Helper()
+	for _, p := range c.Info().Primaries {
+		if p.Name == name {
+			return p
+		}
+	}
+	c.t.Fatalf("there is no primary %q", name)
+	return devcluster.PrimaryInfo{}
+}
+
+// Names lists the primaries.
+func (c *Cluster) Names() []string {
+	var out []string
+	for _, p := range c.Info().Primaries {
+		out = append(out, p.Name)
+	}
+	return out
+}
+
+// Leader gives the primary whose member leads the log, asked of any that answers.
+func (c *Cluster) Leader() string {
+	c.t.Helper()
+	var leader string
+	c.Until(10*time.Second, "the log has a leader", func(ctx context.Context) error {
+		for _, n := range c.Names() {
+			s, err := c.Admin[n].Status(ctx)
+			if err == nil && s.Leader != "" {
+				leader = s.Leader
+				return nil
+			}
+		}
+		return fmt.Errorf("no primary knows one")
+	})
+	return leader
+}
+
+// Follower gives a primary that does not lead.
+func (c *Cluster) Follower() string {
+	c.t.Helper()
+	leader := c.Leader()
+	for _, n := range c.Names() {
+		if n != leader {
+			return n
+		}
+	}
+	c.t.Fatal("a cluster of one has no follower")
+	return ""
+}
+
+// Signal sends a signal to a primary's process. Its named is another process.
+func (c *Cluster) Signal(name string, sig syscall.Signal) {
+	c.t.Helper()
+	if err := syscall.Kill(c.Primary(name).PID, sig); err != nil {
+		c.t.Fatalf("signal %v to %s: %v", sig, name, err)
+	}
+}
+
+// SignalNamed sends a signal to a primary's named.
+func (c *Cluster) SignalNamed(name string, sig syscall.Signal) {
+	c.t.Helper()
+	s, err := c.Admin[name].Replica(context.Background())
+	if err != nil {
+		c.t.Fatalf("the named of %s: %v", name, err)
+	}
+	if s.Named.PID == 0 {
+		c.t.Fatalf("%s has no named", name)
+	}
+	if err := syscall.Kill(s.Named.PID, sig); err != nil {
+		c.t.Fatalf("signal %v to the named of %s: %v", sig, name, err)
+	}
+}
+
+// Restart starts a primary that has ended, and waits until it is ready.
+func (c *Cluster) Restart(name string) {
+	c.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
+	defer cancel()
+	if err := c.StartPrimary(ctx, name); err != nil {
+		c.t.Fatalf("start %s: %v", name, err)
+	}
+	c.Ready(name)
+}
+
+// Ready waits until a primary takes requests.
+func (c *Cluster) Ready(name string) {
+	c.t.Helper()
+	c.Until(60*time.Second, name+" is ready", c.Admin[name].Ready)
+}
+
+// Until repeats a check until it gives nil, and fails the test with its last error otherwise.
+func (c *Cluster) Until(limit time.Duration, what string, check func(context.Context) error) {
+	c.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
+	var err error
+	for {
+		if err = check(ctx); err == nil {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			c.t.Fatalf("%s: not within %s: %v", what, limit, err)
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
+// Verified waits until every primary is ready and verify finds every named identical to the replicated state.
+func (c *Cluster) Verified() *adminapi.VerifyReport {
+	c.t.Helper()
+	for _, n := range c.Names() {
+		c.Ready(n)
+	}
+	var rep *adminapi.VerifyReport
+	c.Until(60*time.Second, "all primaries agree", func(ctx context.Context) error {
+		var err error
+		if rep, err = c.Admin[c.Names()[0]].Verify(ctx); err != nil {
+			return err
+		}
+		if !rep.OK {
+			return fmt.Errorf("they differ: %+v", rep)
+		}
+		return nil
+	})
+	return rep
+}
