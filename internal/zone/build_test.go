@@ -63,6 +63,7 @@ func TestFromRRs(t *testing.T) {
 		"out of zone":   {Name: Root, Type: TypeA, Class: ClassIN, Data: "1234"},
 		"no name":       {Name: "\x07example", Type: TypeA, Class: ClassIN, Data: "1234"},
 		"bad RDATA":     {Name: testOrigin, Type: TypeA, Class: ClassIN, Data: "123"},
+		"endless TTL":   {Name: testOrigin, Type: TypeA, Class: ClassIN, TTL: MaxTTL + 1, Data: "1234"},
 		"meta-type":     {Name: testOrigin, Type: TypeANY, Class: ClassIN},
 		"signature":     {Name: testOrigin, Type: TypeRRSIG, Class: ClassIN, Data: signingExamples[TypeRRSIG][0]},
 		"another SOA":   {Name: testOrigin, Type: TypeSOA, Class: ClassIN, Data: SOA{MName: Root, RName: Root}.Data()},
@@ -92,7 +93,7 @@ func TestDataErrors(t *testing.T) {
 			t.Errorf("%.60s was read as %v", rr, rrs)
 		}
 	}
-	for text, want := range map[string]uint32{"0": 0, "300": 300, "1h30m": 5400, "1W2d3H4M5S": 788645, "1h5": 3605, "2147483647": maxTTL} {
+	for text, want := range map[string]uint32{"0": 0, "300": 300, "1h30m": 5400, "1W2d3H4M5S": 788645, "1h5": 3605, "2147483647": MaxTTL} {
 		if ttl, ok := parseTTL(text); !ok || ttl != want {
 			t.Errorf("parseTTL(%s) = %d, %v", text, ttl, ok)
 		}

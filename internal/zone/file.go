@@ -303,7 +303,7 @@ func (p *fileParser) directiveLine(toks []token) error {
 	case "$TTL":
 		ttl, ok := parseTTL(arg)
 		if !ok {
-			return fmt.Errorf("%w: $TTL %q is no TTL; write seconds or units such as 1h30m, at most %d s", ErrFormat, arg, maxTTL)
+			return fmt.Errorf("%w: $TTL %q is no TTL; write seconds or units such as 1h30m, at most %d s", ErrFormat, arg, MaxTTL)
 		}
 		p.ttl, p.haveTTL, p.directive = ttl, true, true
 	case "$INCLUDE", "$GENERATE":
@@ -341,16 +341,13 @@ func absolute(s string) bool {
 	return backslashes%2 == 0
 }
 
-// maxTTL is the largest TTL (RFC 2181 8), in seconds.
-const maxTTL = 1<<31 - 1
-
 // parseTTL reads seconds, or numbers with the units w d h m s, in any case.
 func parseTTL(s string) (uint32, bool) {
 	total, n, digits := uint64(0), uint64(0), 0
 	units := false
 	for _, c := range []byte(s) {
 		if isDigit(c) {
-			if n, digits = n*10+uint64(c-'0'), digits+1; n > maxTTL {
+			if n, digits = n*10+uint64(c-'0'), digits+1; n > MaxTTL {
 				return 0, false
 			}
 			continue
@@ -359,7 +356,7 @@ func parseTTL(s string) (uint32, bool) {
 		if seconds == 0 || digits == 0 {
 			return 0, false
 		}
-		if total += n * seconds; total > maxTTL {
+		if total += n * seconds; total > MaxTTL {
 			return 0, false
 		}
 		n, digits, units = 0, 0, true
@@ -369,5 +366,5 @@ func parseTTL(s string) (uint32, bool) {
 	} else if !units {
 		return 0, false
 	}
-	return uint32(total), total <= maxTTL
+	return uint32(total), total <= MaxTTL
 }

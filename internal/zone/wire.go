@@ -70,6 +70,10 @@ func nameTooLong(off int) error {
 	return fmt.Errorf("%w: name at octet %d is longer than %d octets", ErrFormat, off, MaxNameLen)
 }
 
+// MaxTTL is the largest TTL in seconds (RFC 2181 8). named takes greater ones in messages, and makes them 0 when it loads a
+// zone file.
+const MaxTTL = 1<<31 - 1
+
 // RR is one resource record.
 type RR struct {
 	Name  Name

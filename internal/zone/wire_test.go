@@ -287,7 +287,7 @@ func FuzzUnpackRR(f *testing.F) {
 			t.Fatalf("canonical form of %s is %x", rr, low)
 		}
 		Target(rr.Type, rr.Data)
-		if rr.Class == ClassIN && !IsMeta(rr.Type) && rr.TTL <= maxTTL {
+		if rr.Class == ClassIN && !IsMeta(rr.Type) && rr.TTL <= MaxTTL {
 			if again, err := ParseRR(rr.String()); err != nil || again != rr {
 				t.Fatalf("%s is not parsed again: %s %v", rr, again, err)
 			}
