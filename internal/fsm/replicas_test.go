@@ -16,19 +16,28 @@ type logMaker struct {
 	rng  *rand.Rand
 	c    *cluster
 	sent []*Update
-	keys map[string]uint64
 	next uint64 // import number
-	open map[string]uint64
+	open []*openImport
+}
+
+type openImport struct {
+	id   string
+	zone ZoneID
+	rrs  []zone.RR
+	seq  uint64
 }
 
 var makerZones = []string{"example.test.", "sub.example.test.", "other.test."}
 
 func newLogMaker(t testing.TB, seed uint64, machines int) *logMaker {
-	g := &logMaker{t: t, rng: rand.New(rand.NewPCG(seed, 1)), c: newCluster(t, machines), keys: map[string]uint64{}, open: map[string]uint64{}}
+	g := &logMaker{t: t, rng: rand.New(rand.NewPCG(seed, 1)), c: newCluster(t, machines)}
 	limits := DefaultLimits()
-	limits.MaxDedupePerKey, limits.MaxDedupe = 12, 30
+	limits.MaxDedupePerKey, limits.MaxDedupe = 40, 60
 	limits.HistoryPerZone, limits.HistoryTotalBytes, limits.CutBytes, limits.MaxImports = 6, 9000, 700, 2
 	g.c.must(&PutLimits{Limits: limits})
+	g.c.addKey("k.")
+	g.c.addKey("l.")
+	g.c.addZone(makerZones[0])
 	return g
 }
 
@@ -51,7 +60,7 @@ func (g *logMaker) command() Command {
 	r := g.rng.IntN(100)
 	id := ZoneOf(mustName(g.pick(makerZones...)))
 	key := mustName(g.pick("k.", "l."))
-	actor := Actor{By: g.pick("cli", "cli", "cli", "operator"), TakeOver: g.rng.IntN(8) == 0}
+	actor := Actor{By: g.pick("", "", "", "operator"), TakeOver: g.rng.IntN(8) == 0}
 	m := g.c.machines[0]
 	switch {
 	case r < 60:
@@ -59,8 +68,7 @@ func (g *logMaker) command() Command {
 	case r < 64:
 		return g.sent0(id)
 	case r < 68:
-		_, exists := g.keys[string(key)]
-		g.keys[string(key)] = m.Settings().NextKeyVersion
+		exists := m.Settings().Key(key) != nil
 		return &PutKey{Name: key, Algorithm: "hmac-sha256", Version: m.Settings().NextKeyVersion, Sealed: []byte("s"),
 			SecretID: secretID(key, g.rng.IntN(3)), Rotate: exists && g.rng.IntN(4) > 0, Actor: actor}
 	case r < 70:
@@ -79,9 +87,10 @@ func (g *logMaker) command() Command {
 		return &DeleteZone{Zone: id, Confirm: mustName(g.pick(makerZones...)), Actor: actor}
 	case r < 80:
 		g.next++
-		name := fmt.Sprint("i", g.next)
-		g.open[name] = 0
-		return &ImportBegin{ID: name, Zone: id, Replace: g.rng.IntN(2) == 0, MoveSerial: g.rng.IntN(2) == 0, Actor: actor}
+		im := &openImport{id: fmt.Sprint("i", g.next), zone: id}
+		g.open = append(g.open, im)
+		return &ImportBegin{ID: im.id, Zone: id, Settings: ZoneSettings{UpdatePolicy: "grant k. zonesub ANY;"},
+			Replace: g.rng.IntN(4) > 0, MoveSerial: g.rng.IntN(2) == 0, Actor: actor}
 	case r < 87:
 		return g.importStep()
 	case r < 90:
@@ -121,7 +130,11 @@ func (g *logMaker) update(id ZoneID) *Update {
 		wire = wire[:g.rng.IntN(len(wire))]
 	}
 	key := g.pick("k.", "l.")
-	u := g.c.signed(key, g.keys[string(mustName(key))], wire)
+	var version uint64
+	if k := g.c.machines[0].Settings().Key(mustName(key)); k != nil {
+		version = k.Secrets[g.rng.IntN(len(k.Secrets))].Version
+	}
+	u := g.c.signed(key, version, wire)
 	u.TimeSigned += uint64(g.rng.IntN(20)) - 10
 	u.Fudge = uint16(g.rng.IntN(400))
 	if g.rng.IntN(10) == 0 {
@@ -140,22 +153,26 @@ func (g *logMaker) sent0(id ZoneID) *Update {
 }
 
 func (g *logMaker) importStep() Command {
-	for i := g.next; i > 0 && i+3 > g.next; i-- {
-		name := fmt.Sprint("i", i)
-		if g.rng.IntN(2) == 0 {
-			continue
-		}
-		rrs := NewZoneRRs(mustName(g.pick(makerZones...)), mustName("ns.elsewhere.test."), mustName("h."), nil)
-		switch g.rng.IntN(5) {
-		case 0:
-			return &ImportAbort{ID: name}
-		case 1, 2:
-			return &ImportCommit{ID: name, Records: 2, Digest: zone.DigestRRs(rrs)}
-		}
-		g.open[name]++
-		return &ImportChunk{ID: name, Seq: g.open[name], RRs: rrs}
+	if len(g.open) == 0 {
+		return &ImportAbort{ID: "none"}
 	}
-	return &ImportAbort{ID: "none"}
+	im := g.open[len(g.open)-1-g.rng.IntN(min(3, len(g.open)))]
+	r := g.rng.IntN(20)
+	switch {
+	case r == 0:
+		return &ImportAbort{ID: im.id}
+	case r == 1:
+		return &ImportChunk{ID: im.id, Seq: im.seq + 2}
+	case len(im.rrs) > 0 && r < 15:
+		return &ImportCommit{ID: im.id, Records: uint64(len(im.rrs)), Digest: zone.DigestRRs(im.rrs)}
+	}
+	im.seq++
+	rrs := NewZoneRRs(im.zone.Name, mustName("ns.elsewhere.test."), mustName("h."), nil)
+	if im.seq > 1 {
+		rrs = []zone.RR{{Name: mustName(fmt.Sprintf("i%d.%s", im.seq, im.zone)), Type: zone.TypeA, Class: zone.ClassIN, TTL: 5, Data: "\xc0\x00\x02\x01"}}
+	}
+	im.rrs = append(im.rrs, rrs...)
+	return &ImportChunk{ID: im.id, Seq: im.seq, RRs: rrs}
 }
 
 // Any number of machines that apply one log have one digest after every entry; so has a machine that was restored from a
