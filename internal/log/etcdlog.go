@@ -91,6 +91,9 @@ func (l *EtcdLog) appendAt(ctx context.Context, before *flight, epoch, seq uint6
 		}
 		if err != nil {
 			err = classifyAppend(err)
+			if errors.Is(err, ErrNoSpace) {
+				return l.afterNoSpace(ctx, epoch, seq, err)
+			}
 			if !errors.Is(err, ErrUnavailable) {
 				return 0, err
 			}
@@ -124,6 +127,22 @@ func (l *EtcdLog) appendAt(ctx context.Context, before *flight, epoch, seq uint6
 			return 0, fmt.Errorf("%w: the append before it did not return: %w", ErrUnsettled, ctx.Err())
 		}
 	}
+}
+
+// afterNoSpace finds out what became of an append that etcd answered with NOSPACE. The write that exhausts the quota is applied all the
+// same, and then answered like those that are refused afterwards. Either way it has been decided, so that a look is enough.
+func (l *EtcdLog) afterNoSpace(ctx context.Context, epoch, seq uint64, noSpace error) (uint64, error) {
+	resp, err := l.cli.Get(ctx, l.keys.logKey(l.cfg.Replica))
+	if err != nil {
+		return 0, fmt.Errorf("%w: after NOSPACE: %w", ErrInDoubt, err)
+	}
+	if len(resp.Kvs) == 0 || uint64(resp.Kvs[0].Version) < seq {
+		return 0, noSpace
+	}
+	if e, n, _, err := parseRecord(resp.Kvs[0].Value); err == nil && e == epoch && n == seq {
+		return uint64(resp.Kvs[0].ModRevision), nil
+	}
+	return 0, fmt.Errorf("%w: after NOSPACE: the log goes on behind it", ErrInDoubt)
 }
 
 // readState reads the answers of two gets, of the epoch key and the log key, that end a transaction.

@@ -20,45 +20,56 @@ const (
 
 // decideReclaim says what a member should do about its store. Compaction frees pages inside the file, and later records
 // use them again, so a file that once grew is harmless until it nears the quota, which counts the file and not the data. Rewriting
-// it blocks the member while it lasts; it is done only from half of the quota up, and when it halves the file.
+// it blocks the member while it lasts; it is done only from half of the quota up, and when it halves the file. While NOSPACE keeps
+// everybody from writing, DBUsed does not fall either (bbolt counts freed pages at the next write); then it is tried
+// again every few rounds; since is how many have passed.
 // NOSPACE is lifted once a quarter of the quota is free, so that it does not come straight back.
-func decideReclaim(s Status) chore {
+func decideReclaim(s Status, since int) chore {
+	full := slices.Contains(s.Alarms, alarmNoSpace)
 	switch {
 	case s.QuotaBytes <= 0:
 		return nothing
 	case s.DBBytes > s.QuotaBytes/2 && s.DBUsed < s.DBBytes/2:
 		return defragment
-	case slices.Contains(s.Alarms, alarmNoSpace) && s.DBBytes < s.QuotaBytes*3/4:
+	case full && s.DBBytes < s.QuotaBytes*3/4:
 		return disarm
+	case full && since >= retryRounds:
+		return defragment
 	}
 	return nothing
 }
 
-const alarmNoSpace = "NOSPACE"
+const (
+	alarmNoSpace = "NOSPACE"
+	retryRounds  = 4
+)
 
 // keepHouse does the chores of decideReclaim until the member closes.
 func (m *Member) keepHouse() {
 	tick := time.NewTicker(m.cfg.Housekeeping)
 	defer tick.Stop()
-	for {
+	for since := 0; ; since++ {
 		select {
 		case <-tick.C:
 		case <-m.ctx.Done():
 			return
 		}
 		ctx, cancel := context.WithTimeout(m.ctx, time.Minute)
-		m.doChore(ctx)
+		if m.doChore(ctx, since) == defragment {
+			since = 0
+		}
 		cancel()
 	}
 }
 
-func (m *Member) doChore(ctx context.Context) {
+func (m *Member) doChore(ctx context.Context, since int) chore {
 	s, err := embedded{m}.status(ctx)
 	if err != nil {
 		m.log.Debug("log: housekeeping: status", "err", err)
-		return
+		return nothing
 	}
-	switch decideReclaim(s) {
+	todo := decideReclaim(s, since)
+	switch todo {
 	case defragment:
 		m.log.Info("log: defragmenting the store", "bytes", s.DBBytes, "used", s.DBUsed, "quota", s.QuotaBytes)
 		if err := m.etcd.Server.Defragment(); err != nil { // the in-process client has no health notifier and would panic
@@ -68,8 +79,9 @@ func (m *Member) doChore(ctx context.Context) {
 		alarm := &clientv3.AlarmMember{MemberID: m.ID(), Alarm: etcdserverpb.AlarmType_NOSPACE}
 		if _, err := m.cli.AlarmDisarm(ctx, alarm); err != nil {
 			m.log.Warn("log: lifting NOSPACE failed", "err", err)
-			return
+			return todo
 		}
 		m.log.Info("log: there is space again, NOSPACE lifted", "bytes", s.DBBytes, "quota", s.QuotaBytes)
 	}
+	return todo
 }
