@@ -109,8 +109,6 @@ func (m *metrics) observe(s stage, d time.Duration) { m.latency[s].Observe(d.Sec
 
 func (m *metrics) drop(reason string) { m.drops.WithLabelValues(reason).Inc() }
 
-func (m *metrics) dropN(reason string, n int) { m.drops.WithLabelValues(reason).Add(float64(n)) }
-
 func (m *metrics) tsigError(code uint16) { m.tsig.WithLabelValues(tsigText(code)).Inc() }
 
 func opcodeText(opcode uint8) string {

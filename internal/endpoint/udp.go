@@ -17,7 +17,7 @@ import (
 type udpSocket struct {
 	srv  *Server
 	conn *net.UDPConn
-	io   batchIO
+	io   packetIO
 
 	mu   sync.Mutex
 	out  []*request // finished, to be written
@@ -25,7 +25,7 @@ type udpSocket struct {
 }
 
 func newUDPSocket(s *Server, conn *net.UDPConn, wildcard bool) (*udpSocket, error) {
-	io, err := newBatchIO(conn, wildcard)
+	io, err := newPacketIO(conn, wildcard)
 	if err != nil {
 		return nil, err
 	}
@@ -35,7 +35,7 @@ func newUDPSocket(s *Server, conn *net.UDPConn, wildcard bool) (*udpSocket, erro
 // read takes datagrams until the socket's read side is closed.
 func (u *udpSocket) read() error {
 	for {
-		n, err := u.io.read()
+		msg, peer, control, err := u.io.read()
 		if err != nil {
 			if errors.Is(err, net.ErrClosed) || u.srv.stopping() {
 				return nil
@@ -44,11 +44,7 @@ func (u *udpSocket) read() error {
 			u.srv.metrics.drop(dropSocket)
 			continue
 		}
-		now := u.srv.cfg.Now()
-		for i := range n {
-			msg, peer, control := u.io.datagram(i)
-			u.datagram(msg, peer, control, now)
-		}
+		u.datagram(msg, peer, control, u.srv.cfg.Now())
 	}
 }
 
@@ -108,6 +104,7 @@ func (u *udpSocket) updateOrder(*request, zone.Name) {}
 // under way before that.
 func (u *udpSocket) write(ctx context.Context) {
 	var batch []*request
+	var b []byte
 	for {
 		select {
 		case <-u.wake:
@@ -120,14 +117,14 @@ func (u *udpSocket) write(ctx context.Context) {
 		now := u.srv.cfg.Now()
 		for i, r := range batch {
 			if !r.silent {
-				u.io.queue(func(b []byte) []byte { return r.render(b, now) }, r.peer, r.control)
+				b = r.render(b[:0], now)
+				if err := u.io.write(b, r.peer, r.control); err != nil {
+					u.srv.metrics.drop(dropSend)
+				}
 			}
 			r.free()
 			u.srv.end()
 			batch[i] = nil
-		}
-		if lost := u.io.flush(); lost > 0 {
-			u.srv.metrics.dropN(dropSend, lost)
 		}
 	}
 }
