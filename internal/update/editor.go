@@ -2,9 +2,6 @@ package update
 
 import "github.com/zonekeeper/zonekeeper/internal/zone"
 
-// privateType is the type in which named keeps notes on signing (sig-signing-type); clients may not add it.
-const privateType zone.Type = 65534
-
 // maxSetLen is the most octets, each RR's RDATA with its length, that named stores in one RRset (dns_rdataslab_merge).
 const maxSetLen = 65535
 
@@ -97,7 +94,7 @@ func (e *editor) add(rr *zone.RR, limit int) *failure {
 func (e *editor) ignored(rr *zone.RR) bool {
 	apex := rr.Name.Equal(e.origin)
 	switch rr.Type {
-	case zone.TypeMD, zone.TypeMF, privateType:
+	case zone.TypeMD, zone.TypeMF, zone.TypePrivate:
 		return true
 	case zone.TypeNS, zone.TypeDNAME:
 		if rr.Name.IsWildcard() {

@@ -133,13 +133,25 @@ func target(t zone.Type, data string) zone.Name {
 // in what they do with such data, and some mishandle it. Intended differences; see docs/differences.md.
 func (v view) maintainable(rr *zone.RR) *failure {
 	apex := rr.Name.Equal(v.origin)
-	switch {
-	case rr.Class == zone.ClassIN && (rr.Type == zone.TypeDNSKEY || rr.Type == zone.TypeNSEC3PARAM || rr.Type == zone.TypeRRSIG):
-		return refuse(EDENotSupported, "%s RRs cannot be added: this zone is not signed here", rr.Type)
-	case rr.Class == zone.ClassIN && apex && (rr.Type == zone.TypeCDS || rr.Type == zone.TypeCDNSKEY):
-		return refuse(EDENotSupported, "%s RRs cannot be added at the apex: this zone is not signed here", rr.Type)
-	case rr.Class != zone.ClassIN && apex && v.Get(v.origin, zone.TypeNSEC3PARAM) != nil:
-		return refuse(EDENotSupported, "the apex holds an NSEC3PARAM RRset, which some BIND releases mishandle; remove it from the zone by import")
+	if rr.Class == zone.ClassIN {
+		switch rr.Type {
+		case zone.TypeDNSKEY, zone.TypeNSEC3PARAM, zone.TypeRRSIG:
+			return refuse(EDENotSupported, "%s RRs cannot be added: this zone is not signed here", rr.Type)
+		case zone.TypeCDS, zone.TypeCDNSKEY:
+			if apex {
+				return refuse(EDENotSupported, "%s RRs cannot be added at the apex: this zone is not signed here", rr.Type)
+			}
+		}
+		return nil
+	}
+	if !apex {
+		return nil
+	}
+	// A zone that was made by zone.FromRRs holds neither type, so this is a second lock on the same door.
+	for _, t := range []zone.Type{zone.TypeNSEC3PARAM, zone.TypePrivate} {
+		if (rr.Type == zone.TypeANY || rr.Type == t) && v.Get(v.origin, t) != nil {
+			return refuse(EDENotSupported, "the apex holds %s RRs of a signed zone, whose deletion some BIND releases mishandle", t)
+		}
 	}
 	return nil
 }

@@ -135,6 +135,8 @@ const (
 	TypeTA         Type = 32768
 	TypeDLV        Type = 32769
 	TypeKEYDATA    Type = 65533
+	// TypePrivate is where named keeps notes on signing a zone (sig-signing-type).
+	TypePrivate Type = 65534
 )
 
 // String returns the mnemonic, or TYPEn for a type that named has no mnemonic for (RFC 3597 5).
@@ -207,10 +209,11 @@ func IsAtParent(t Type) bool { return t == TypeDS }
 func IsKnown(t Type) bool { return layoutOf(t) != nil }
 
 // IsSigning reports whether t exists only in signed zones, which are refused (their content would change by timers,
-// outside the log): RRSIG, NSEC, NSEC3, NSEC3PARAM, DNSKEY, and the obsolete SIG and NXT. DS, CDS, CDNSKEY and KEY are data.
+// outside the log): RRSIG, NSEC, NSEC3, NSEC3PARAM, DNSKEY, named's notes on signing, and the obsolete SIG and NXT. Some
+// releases of named mishandle updates of zones that hold such data. DS, CDS, CDNSKEY and KEY are data.
 func IsSigning(t Type) bool {
 	switch t {
-	case TypeRRSIG, TypeNSEC, TypeNSEC3, TypeNSEC3PARAM, TypeDNSKEY, TypeSIG, TypeNXT:
+	case TypeRRSIG, TypeNSEC, TypeNSEC3, TypeNSEC3PARAM, TypeDNSKEY, TypePrivate, TypeSIG, TypeNXT:
 		return true
 	}
 	return false
