@@ -1,0 +1,382 @@
+package endpoint
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"math/big"
+	"net"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/miekg/dns"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/zonekeeper/zonekeeper/internal/tsig"
+)
+
+var (
+	proxyKey   = []byte("a key shared by fronts and primaries")
+	clientAddr = netip.MustParseAddrPort("192.0.2.77:40000")
+	client6    = netip.MustParseAddrPort("[2001:db8::77]:40000")
+	serverAddr = netip.MustParseAddrPort("198.51.100.1:53")
+	server6    = netip.MustParseAddrPort("[2001:db8::1]:53")
+	loopback   = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
+)
+
+func TestParseProxy(t *testing.T) {
+	now := time.Unix(1_790_000_000, 0)
+	v2 := func(key []byte, at time.Time, payload []byte) []byte {
+		return AppendProxyHeader(nil, clientAddr, serverAddr, true, key, at, payload)
+	}
+	edit := func(b []byte, f func([]byte)) []byte { b = bytes.Clone(b); f(b); return b }
+	payload := []byte("a DNS message")
+	proven := v2(proxyKey, now, payload)
+	withTLV := func(b []byte, tlv ...byte) []byte {
+		b = append(bytes.Clone(b), tlv...)
+		binary.BigEndian.PutUint16(b[14:], uint16(len(b)-16))
+		return b
+	}
+	for _, tc := range []struct {
+		name   string
+		header []byte
+		client netip.AddrPort
+		proven bool
+		bad    bool
+	}{
+		{name: "version 2", header: v2(nil, now, nil), client: clientAddr},
+		{name: "version 2, IPv6", header: AppendProxyHeader(nil, client6, server6, true, nil, now, nil), client: client6},
+		{name: "unknown TLV", header: withTLV(v2(nil, now, nil), 0x04, 0, 2, 1, 2), client: clientAddr},
+		{name: "proven", header: proven, client: clientAddr, proven: true},
+		{name: "proven, 30 s old", header: v2(proxyKey, now.Add(-30*time.Second), payload), client: clientAddr, proven: true},
+		{name: "proven, 31 s old", header: v2(proxyKey, now.Add(-31*time.Second), payload), bad: true},
+		{name: "proven, 31 s ahead", header: v2(proxyKey, now.Add(31*time.Second), payload), bad: true},
+		{name: "another key", header: v2([]byte("another key, not that of the primaries"), now, payload), bad: true},
+		{name: "another message", header: v2(proxyKey, now, []byte("a spoofed one")), bad: true},
+		{name: "another address", header: edit(proven, func(b []byte) { b[19]++ }), bad: true},
+		{name: "another transport", header: edit(proven, func(b []byte) { b[13] = 0x11 }), bad: true},
+		{name: "TLV behind the MAC", header: withTLV(proven, 0x04, 0, 0), bad: true},
+		{name: "MAC of another length", header: withTLV(v2(nil, now, nil), proxyMACType, 0, 1, 0), bad: true},
+		{name: "TLV cut off", header: withTLV(v2(nil, now, nil), 0x04, 0, 9), bad: true},
+		{name: "LOCAL", header: edit(v2(nil, now, nil), func(b []byte) { b[12] = 0x20 })},
+		{name: "version 3", header: edit(v2(nil, now, nil), func(b []byte) { b[12] = 0x31 }), bad: true},
+		{name: "command 2", header: edit(v2(nil, now, nil), func(b []byte) { b[12] = 0x22 }), bad: true},
+		{name: "family AF_UNIX", header: edit(v2(nil, now, nil), func(b []byte) { b[13] = 0x31 }), bad: true},
+		{name: "IPv6 in the length of IPv4", header: edit(v2(nil, now, nil), func(b []byte) { b[13] = 0x21 }), bad: true},
+		{name: "length beyond the datagram", header: edit(v2(nil, now, nil), func(b []byte) { b[14] = 1 }), bad: true},
+		{name: "none", header: nil, bad: true},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			p, err := parseProxyV2(append(bytes.Clone(tc.header), payload...), nil, proxyKey, now)
+			if (err != nil) != tc.bad || (err != nil && !errors.Is(err, errProxy)) {
+				t.Fatalf("error %v", err)
+			}
+			if err == nil && (p.client != tc.client || p.proven != tc.proven || p.length != len(tc.header)) {
+				t.Errorf("%+v", p)
+			}
+		})
+	}
+	t.Run("no key here", func(t *testing.T) {
+		if p, err := parseProxyV2(append(bytes.Clone(proven), payload...), nil, nil, now); err != nil || p.proven {
+			t.Errorf("%+v, %v", p, err)
+		}
+	})
+}
+
+func TestReadProxyHeader(t *testing.T) {
+	now := time.Unix(1_790_000_000, 0)
+	for _, tc := range []struct {
+		header string
+		client string
+		bad    bool
+	}{
+		{header: "PROXY TCP4 192.0.2.77 198.51.100.1 40000 53\r\n", client: "192.0.2.77:40000"},
+		{header: "PROXY TCP6 2001:db8::77 2001:db8::1 40000 53\r\n", client: "[2001:db8::77]:40000"},
+		{header: "PROXY UNKNOWN\r\n"},
+		{header: "PROXY UNKNOWN ffff:f...f:ffff ffff:f...f:ffff 65535 65535\r\n"},
+		{header: string(AppendProxyHeader(nil, clientAddr, serverAddr, false, proxyKey, now, nil)), client: clientAddr.String()},
+		{header: "PROXY TCP4 2001:db8::77 2001:db8::1 40000 53\r\n", bad: true},
+		{header: "PROXY TCP4 192.0.2.77 198.51.100.1 40000\r\n", bad: true},
+		{header: "PROXY TCP4 192.0.2.77 198.51.100.1 70000 53\r\n", bad: true},
+		{header: "PROXY TCP4 " + fmt.Sprintf("%0120d", 1) + "\r\n", bad: true},
+		{header: "PROXY TCP4 192.0", bad: true},
+		{header: "\x00\x1dsome DNS message or other text", bad: true},
+		{header: proxySignature + "\x21\x11\xff\xff", bad: true},
+		{header: proxySignature + "\x21", bad: true},
+		{header: "", bad: true},
+	} {
+		r := bufio.NewReaderSize(bytes.NewReader([]byte(tc.header+"rest")), readBuffer)
+		if tc.bad {
+			r = bufio.NewReaderSize(bytes.NewReader([]byte(tc.header)), readBuffer)
+		}
+		p, err := readProxyHeader(r, proxyKey, now)
+		if (err != nil) != tc.bad {
+			t.Errorf("%q: %v", tc.header, err)
+			continue
+		}
+		if err != nil {
+			continue
+		}
+		got := ""
+		if p.client.IsValid() {
+			got = p.client.String()
+		}
+		rest, _ := io.ReadAll(r)
+		if got != tc.client || string(rest) != "rest" {
+			t.Errorf("%q: client %s, rest %q", tc.header, got, rest)
+		}
+	}
+}
+
+// addressWorld has a zone that 192.0.2.0/24 may update and query without a key.
+func addressWorld(t *testing.T) *world {
+	w := newWorld(t)
+	w.set(func(s *testSettings) {
+		z := testZone(t, "example.test.", "key")
+		z.AllowUpdate = acl(t, `192.0.2.0/24;`)
+		s.zones[z.ID.Name] = z
+	})
+	return w
+}
+
+// TestProxySpoofing defends D4 and I6: an address is authority only when a front
+// proves it; headers from elsewhere get no hearing at all.
+func TestProxySpoofing(t *testing.T) {
+	plain := updateMsg(t, "example.test.", "h.example.test.")
+	now := time.Now()
+	header := func(udp bool, key []byte) []byte {
+		var payload []byte
+		if udp {
+			payload = plain
+		}
+		return AppendProxyHeader(nil, clientAddr, serverAddr, udp, key, now, payload)
+	}
+	for _, tc := range []struct {
+		name  string
+		from  []netip.Prefix
+		key   []byte // of the header; nil: no MAC
+		proxy bool
+		want  int // -1: closed or silent
+	}{
+		{name: "proven by a front", from: loopback, key: proxyKey, proxy: true, want: 0},
+		{name: "reported by a front", from: loopback, proxy: true, want: 5},
+		{name: "forged behind a front's address", from: loopback, key: []byte("not the key that the primaries have"), proxy: true, want: -1},
+		{name: "from elsewhere", key: proxyKey, proxy: true, want: -1},
+		{name: "a front without a header", from: loopback, want: -1},
+		{name: "a client without a header", want: 5},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			w := addressWorld(t)
+			reg := prometheus.NewRegistry()
+			s := w.start(func(c *Config) { c.ProxyFrom, c.ProxyKey, c.Registerer = tc.from, proxyKey, reg })
+			udp, tcp := plain, []byte(nil)
+			if tc.proxy {
+				udp, tcp = append(header(true, tc.key), plain...), header(false, tc.key)
+			}
+			c := tcpDial(t, s.Addrs()[0])
+			if err := c.SetDeadline(time.Now().Add(2 * time.Second)); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := c.Write(tcp); err != nil {
+				t.Fatal(err)
+			}
+			_ = writeFrame(c, plain) // may meet a closed connection
+			reply, err := readFrame(c)
+			if tc.want < 0 {
+				if err == nil {
+					t.Errorf("TCP: answered with RCODE %d", rcodeOf(reply))
+				}
+				if _, err := udpTry(s.Addrs()[0], udp, 300*time.Millisecond); err == nil {
+					t.Error("UDP: answered")
+				}
+				if counter(t, reg, "drops_total", dropProxy) < 2 {
+					t.Error("not counted")
+				}
+				return
+			}
+			if err != nil || rcodeOf(reply) != tc.want {
+				t.Errorf("TCP: %v, want RCODE %d", err, tc.want)
+			}
+			if got := rcodeOf(udpAsk(t, s.Addrs()[0], udp)); got != tc.want {
+				t.Errorf("UDP: RCODE %d, want %d", got, tc.want)
+			}
+			for _, u := range w.updates() {
+				if u.Addr != clientAddr.Addr() || !u.AddrProven {
+					t.Errorf("proposed %+v", u)
+				}
+			}
+		})
+	}
+}
+
+// TestUnprovenAddressIsRecorded: what a front reports goes into the log as data.
+func TestUnprovenAddressIsRecorded(t *testing.T) {
+	w := newWorld(t)
+	s := w.start(func(c *Config) { c.ProxyFrom = loopback })
+	signed := tsig.SignRequest(updateMsg(t, "example.test.", "h.example.test."), testKey(t, "key.", tsig.HMACSHA256), time.Now())
+	reply := udpAsk(t, s.Addrs()[0], append(AppendProxyHeader(nil, clientAddr, serverAddr, true, nil, time.Now(), nil), signed...))
+	if rcodeOf(reply) != 0 {
+		t.Fatalf("RCODE %d", rcodeOf(reply))
+	}
+	if u := w.updates()[0]; u.Addr != clientAddr.Addr() || u.AddrProven {
+		t.Errorf("proposed %+v", u)
+	}
+}
+
+// authority makes certificates for tests.
+type authority struct {
+	cert *x509.Certificate
+	key  *ecdsa.PrivateKey
+	pool *x509.CertPool
+}
+
+func newAuthority(t testing.TB) *authority {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tmpl := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test CA"}, NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true}
+	der, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool := x509.NewCertPool()
+	pool.AddCert(cert)
+	return &authority{cert, key, pool}
+}
+
+func (a *authority) issue(t testing.TB, serial int64) tls.Certificate {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tmpl := &x509.Certificate{
+		SerialNumber: big.NewInt(serial), NotAfter: time.Now().Add(time.Hour), DNSNames: []string{"zonekeeper.test"},
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
+	}
+	der, err := x509.CreateCertificate(rand.Reader, tmpl, a.cert, &key.PublicKey, a.key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
+}
+
+func tlsAsk(t testing.TB, c net.Conn, config *tls.Config, msg []byte) ([]byte, *tls.Conn, error) {
+	t.Helper()
+	tc := tls.Client(c, config)
+	if err := tc.Handshake(); err != nil {
+		return nil, nil, err
+	}
+	if err := writeFrame(tc, msg); err != nil {
+		return nil, nil, err
+	}
+	reply, err := readFrame(tc)
+	return reply, tc, err
+}
+
+// TestTLS: DNS over TLS with ALPN "dot", and a certificate that is replaced while
+// the endpoint runs.
+func TestTLS(t *testing.T) {
+	ca := newAuthority(t)
+	w := newWorld(t)
+	config := &tls.Config{Certificates: []tls.Certificate{ca.issue(t, 2)}}
+	s := w.start(func(c *Config) {
+		c.ListenTLS = []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:0")}
+		c.TLS = func() *tls.Config { return config }
+	})
+	k := testKey(t, "key.", tsig.HMACSHA256)
+	signed := tsig.SignRequest(updateMsg(t, "example.test.", "h.example.test."), k, time.Now())
+	for serial := int64(2); serial <= 3; serial++ {
+		config = &tls.Config{Certificates: []tls.Certificate{ca.issue(t, serial)}}
+		reply, tc, err := tlsAsk(t, tcpDial(t, s.TLSAddrs()[0]), &tls.Config{RootCAs: ca.pool, ServerName: "zonekeeper.test", NextProtos: []string{"dot"}}, signed)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := tsig.VerifyResponse(reply, signed, k, time.Now()); err != nil || rcodeOf(reply) != 0 {
+			t.Errorf("RCODE %d, %v", rcodeOf(reply), err)
+		}
+		state := tc.ConnectionState()
+		if state.NegotiatedProtocol != "dot" || state.PeerCertificates[0].SerialNumber.Int64() != serial {
+			t.Errorf("ALPN %q, certificate %d", state.NegotiatedProtocol, state.PeerCertificates[0].SerialNumber)
+		}
+	}
+	if u := w.updates()[0]; !u.TCP {
+		t.Error("TLS does not count as TCP")
+	}
+	// Cleartext on the TLS port is closed, not answered.
+	c := tcpDial(t, s.TLSAddrs()[0])
+	tcpSend(t, c, signed)
+	if b, err := readFrame(c); err == nil {
+		t.Errorf("cleartext answered: % x", b)
+	}
+}
+
+// TestFrontTLS: a front's client certificate proves the addresses it reports.
+func TestFrontTLS(t *testing.T) {
+	ca, stranger := newAuthority(t), newAuthority(t)
+	w := addressWorld(t)
+	s := w.start(func(c *Config) {
+		c.ListenFront = []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:0")}
+		c.FrontTLS = func() *tls.Config {
+			return &tls.Config{Certificates: []tls.Certificate{ca.issue(t, 2)}, ClientCAs: ca.pool}
+		}
+	})
+	ask := func(cert []tls.Certificate, header []byte) ([]byte, error) {
+		c := tcpDial(t, s.FrontAddrs()[0])
+		if _, err := c.Write(header); err != nil {
+			return nil, err
+		}
+		reply, _, err := tlsAsk(t, c, &tls.Config{RootCAs: ca.pool, ServerName: "zonekeeper.test", Certificates: cert}, updateMsg(t, "example.test.", "h.example.test."))
+		return reply, err
+	}
+	header := AppendProxyHeader(nil, clientAddr, serverAddr, false, nil, time.Now(), nil)
+	if reply, err := ask([]tls.Certificate{ca.issue(t, 3)}, header); err != nil || rcodeOf(reply) != 0 {
+		t.Errorf("front: %v", err)
+	}
+	if u := w.updates(); len(u) != 1 || !u[0].AddrProven || u[0].Addr != clientAddr.Addr() {
+		t.Errorf("proposed %+v", u)
+	}
+	for name, cert := range map[string][]tls.Certificate{"no certificate": nil, "a stranger's": {stranger.issue(t, 4)}} {
+		if reply, err := ask(cert, header); err == nil {
+			t.Errorf("%s: answered % x", name, reply)
+		}
+	}
+	if reply, err := ask([]tls.Certificate{ca.issue(t, 5)}, nil); err == nil {
+		t.Errorf("no header: answered % x", reply)
+	}
+}
+
+// TestReplyLeavesFromWhereTheRequestCame asks a wildcard socket at an address
+// that is not the one the kernel would choose.
+func TestReplyLeavesFromWhereTheRequestCame(t *testing.T) {
+	w := newWorld(t)
+	s := w.start(func(c *Config) {
+		c.Listen = []netip.AddrPort{netip.MustParseAddrPort("0.0.0.0:0"), netip.MustParseAddrPort("[::1]:0")}
+	})
+	query := queryMsg(t, "elsewhere.", dns.TypeA)
+	// A connected socket takes datagrams from that very address only.
+	if got := rcodeOf(udpAsk(t, netip.AddrPortFrom(netip.MustParseAddr("127.0.0.99"), s.Addrs()[0].Port()), query)); got != 5 {
+		t.Errorf("RCODE %d", got)
+	}
+	for _, ask := range []func(testing.TB, netip.AddrPort, []byte) []byte{udpAsk, tcpAsk} {
+		if got := rcodeOf(ask(t, s.Addrs()[1], query)); got != 5 {
+			t.Errorf("IPv6: RCODE %d", got)
+		}
+	}
+}
