@@ -312,7 +312,7 @@ func TestAttributes(t *testing.T) {
 		{"at CNAME", IsAtCNAME, "KEY RRSIG NSEC"},
 		{"zone cut", IsZoneCutAuth, "NS KEY DS RRSIG NSEC"},
 		{"at parent", IsAtParent, "DS"},
-		{"signing", IsSigning, "SIG NXT RRSIG NSEC DNSKEY NSEC3 NSEC3PARAM"},
+		{"signing", IsSigning, "SIG NXT RRSIG NSEC DNSKEY NSEC3 NSEC3PARAM TYPE65534"},
 		{"obsolete", IsObsolete, "MD MF"},
 	} {
 		var got []string
