@@ -53,7 +53,7 @@ func report(t *testing.T, gaps []time.Duration) (p50, most time.Duration) {
 
 // TestKillLeader kills the leader's process again and again under load. I1, I2, and the gap.
 func TestKillLeader(t *testing.T) {
-	nodes := startNodes(t, nil)
+	nodes := startNodes(t)
 	all := slices.Clone(nodes)
 	var gaps []time.Duration
 	for range repeats(t, 3) {
@@ -84,7 +84,7 @@ func TestKillLeader(t *testing.T) {
 
 // TestHungLeader stops the leader's process: its sockets stay open and nothing refuses a connection, so the election timeout decides.
 func TestHungLeader(t *testing.T) {
-	nodes := startNodes(t, nil)
+	nodes := startNodes(t)
 	all := slices.Clone(nodes)
 	var gaps []time.Duration
 	for range repeats(t, 2) {
@@ -110,7 +110,7 @@ func TestHungLeader(t *testing.T) {
 
 // TestStalledLeader freezes the leader for 500 ms, which is more than a stall of its fsync does: it must keep its office.
 func TestStalledLeader(t *testing.T) {
-	nodes := leaderOf(t, startNodes(t, nil))
+	nodes := leaderOf(t, startNodes(t))
 	_, before, _ := nodes[0].status()
 	for range repeats(t, 3) {
 		awaitAcks(t, nodes, 50)
@@ -128,7 +128,7 @@ func TestStalledLeader(t *testing.T) {
 
 // TestPlannedRestart stops the leader in order: leadership moves away first, and nobody waits for an election timeout.
 func TestPlannedRestart(t *testing.T) {
-	nodes := startNodes(t, nil)
+	nodes := startNodes(t)
 	all := slices.Clone(nodes)
 	var gaps []time.Duration
 	for range repeats(t, 2) {

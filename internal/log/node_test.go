@@ -50,6 +50,14 @@ func runNode(config string) {
 	}
 	fmt.Printf("ready %d\n", m.ID())
 
+	// A second reader follows from the start through every fault; what it saw is compared at the end.
+	seen := &follow{}
+	go func() {
+		err := l.Follow(ctx, 0, seen.take)
+		if !errors.Is(err, ErrClosed) {
+			fmt.Println("fail follow", err)
+		}
+	}()
 	var out sync.Mutex
 	say := func(format string, args ...any) {
 		out.Lock()
@@ -72,17 +80,9 @@ func runNode(config string) {
 				say("fail %v", err)
 				continue
 			}
-			_ = l.Follow(ctx, 0, func(rs []Record) error {
-				for _, r := range rs {
-					if r.Index <= until {
-						say("record %d %s %d %d %s", r.Index, r.Replica, r.Epoch, r.Seq, r.Data)
-					}
-				}
-				if rs[len(rs)-1].Index >= until {
-					return io.EOF
-				}
-				return nil
-			})
+			for _, r := range seen.upTo(until) {
+				say("record %d %s %d %d %s", r.Index, r.Replica, r.Epoch, r.Seq, r.Data)
+			}
 			say("end")
 		case "stop":
 			finished()
@@ -92,6 +92,45 @@ func runNode(config string) {
 			say("stopped")
 			return
 		}
+	}
+}
+
+// follow collects what a follower is given.
+type follow struct {
+	mu      sync.Mutex
+	records []Record
+	more    chan struct{}
+}
+
+func (f *follow) take(rs []Record) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.records = append(f.records, rs...)
+	if f.more != nil {
+		close(f.more)
+		f.more = nil
+	}
+	return nil
+}
+
+// upTo waits until the record at index has come and returns the records up to it.
+func (f *follow) upTo(index uint64) []Record {
+	for {
+		f.mu.Lock()
+		if n := len(f.records); index == 0 || n > 0 && f.records[n-1].Index >= index {
+			records := f.records[:n:n]
+			f.mu.Unlock()
+			for len(records) > 0 && records[len(records)-1].Index > index {
+				records = records[:len(records)-1]
+			}
+			return records
+		}
+		if f.more == nil {
+			f.more = make(chan struct{})
+		}
+		more := f.more
+		f.mu.Unlock()
+		<-more
 	}
 }
 
@@ -259,18 +298,16 @@ func (n *node) records() []string {
 }
 
 // startNodes starts a new cluster of three processes that append.
-func startNodes(t testing.TB, change func(*nodeConfig)) []*node {
+func startNodes(t testing.TB) []*node { return startNodesOf(t, memberConfigs(t, 3)) }
+
+func startNodesOf(t testing.TB, cfgs []MemberConfig) []*node {
 	t.Helper()
 	var nodes []*node
-	for _, c := range memberConfigs(t, 3) {
-		cfg := nodeConfig{Member: c, Append: 2 * time.Millisecond}
-		if change != nil {
-			change(&cfg)
-		}
+	for _, c := range cfgs {
 		if err := os.MkdirAll(filepath.Dir(c.DataDir), 0o700); err != nil {
 			t.Fatal(err)
 		}
-		nodes = append(nodes, startNode(t, cfg))
+		nodes = append(nodes, startNode(t, nodeConfig{Member: c, Append: 2 * time.Millisecond}))
 	}
 	for _, n := range nodes {
 		n.expect("ready")
