@@ -63,6 +63,10 @@ func (p *Primary) notReady() error {
 	if s := p.replica.Status(); !s.Serving {
 		return fmt.Errorf("%w: %s", errNotReady, s.Reason)
 	}
+	if st, _ := p.named.Watch(); st.Phase != named.Running {
+		// Writes would go on, but a client that reads back what it wrote is better served by another primary.
+		return fmt.Errorf("%w: named is %s: %s", errNotReady, st.Phase, st.LastExit)
+	}
 	return nil
 }
 

@@ -193,12 +193,28 @@ func (c *Cluster) SignalNamed(name string, sig syscall.Signal) {
 // Restart starts a primary that has ended, and waits until it is ready.
 func (c *Cluster) Restart(name string) {
 	c.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
-	defer cancel()
-	if err := c.StartPrimary(ctx, name); err != nil {
-		c.t.Fatalf("start %s: %v", name, err)
-	}
+	// A killed process is gone only when its parent has noticed.
+	c.Until(60*time.Second, "start "+name, func(ctx context.Context) error { return c.StartPrimary(ctx, name) })
 	c.Ready(name)
+}
+
+// Kill ends a primary as a power loss would, and waits until it is gone.
+func (c *Cluster) Kill(name string) {
+	c.t.Helper()
+	c.Signal(name, syscall.SIGKILL)
+	c.Gone(name)
+}
+
+// Gone waits until a primary's process has ended.
+func (c *Cluster) Gone(name string) {
+	c.t.Helper()
+	pid := c.Primary(name).PID
+	c.Until(60*time.Second, name+" ends", func(context.Context) error {
+		if syscall.Kill(pid, 0) == nil {
+			return fmt.Errorf("process %d lives", pid)
+		}
+		return nil
+	})
 }
 
 // Ready waits until a primary takes requests.
