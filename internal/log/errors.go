@@ -18,6 +18,8 @@ func classifyAppend(err error) error {
 		return fmt.Errorf("%w: etcd raised NOSPACE; compact, defragment, then disarm the alarm or raise the quota", ErrNoSpace)
 	case errors.Is(err, rpctypes.ErrRequestTooLarge):
 		return fmt.Errorf("%w: etcd's --max-request-bytes is smaller than the record", ErrTooLarge)
+	case errors.Is(err, rpctypes.ErrCorrupt):
+		return fmt.Errorf("%w: etcd raised CORRUPT: its members' stores differ; see etcd's data corruption guide", ErrCorrupt)
 	case errors.Is(err, rpctypes.ErrTooManyRequests):
 		return fmt.Errorf("%w: etcd is overloaded: %w", ErrUnavailable, err)
 	case errors.Is(err, rpctypes.ErrPermissionDenied), errors.Is(err, rpctypes.ErrUserEmpty):

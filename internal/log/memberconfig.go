@@ -12,7 +12,9 @@ import (
 	"time"
 
 	"go.etcd.io/etcd/client/pkg/v3/transport"
+	"go.etcd.io/etcd/pkg/v3/featuregate"
 	"go.etcd.io/etcd/server/v3/embed"
+	"go.etcd.io/etcd/server/v3/features"
 )
 
 // MemberConfig describes an embedded etcd member. Start from DefaultMemberConfig.
@@ -72,7 +74,7 @@ func DefaultMemberConfig() MemberConfig {
 		QuotaBytes:      2 << 30,
 		Housekeeping:    15 * time.Second,
 		MaxRequestBytes: 3 << 19, // 1.5 MiB
-		SnapshotEntries: 2000,
+		SnapshotEntries: 1000,
 		CatchUpEntries:  1000,
 		Logger:          slog.New(slog.DiscardHandler),
 	}
@@ -184,6 +186,14 @@ func (c MemberConfig) embedConfig(state string, cluster map[string]string) *embe
 	e.AutoCompactionRetention = "0"
 	e.StrictReconfigCheck = true
 	e.EnableGRPCGateway = false
+	// The leader compares the members' stores at every compaction and raises CORRUPT when one differs.
+	gate := features.NewDefaultServerFeatureGate(c.Name, nil)
+	if m, ok := gate.(featuregate.MutableFeatureGate); ok {
+		if err := m.SetFromMap(map[string]bool{string(features.CompactHashCheck): true}); err != nil {
+			c.Logger.Warn("log: this etcd has no compaction hash check", "err", err)
+		}
+	}
+	e.ServerFeatureGate = gate
 	return e
 }
 
