@@ -67,6 +67,8 @@ func (m *Machine) putKey(c *PutKey) error {
 				return fmt.Errorf("%s: version %d has this secret already; rotate to another one", what, s.Version)
 			case s.State == KeyPrevious && s.Valid(m.st.timeMS):
 				return fmt.Errorf("%s: version %d is still valid from the last rotation; retire it first", what, s.Version)
+			case s.State == KeyPrevious: // its time is over
+				m.forget(&s)
 			case s.State == KeyActive:
 				s.State = KeyPrevious
 				rec.Secrets = append(rec.Secrets, s)

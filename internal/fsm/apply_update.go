@@ -6,18 +6,15 @@ import (
 
 	"github.com/zonekeeper/zonekeeper/internal/policy"
 	"github.com/zonekeeper/zonekeeper/internal/update"
-	"github.com/zonekeeper/zonekeeper/internal/zone"
 )
 
 // Response codes (RFC 1035, RFC 2136), TSIG errors (RFC 8945 section 3) and extended DNS errors (RFC 8914 section 4) that
 // the machine gives itself; all others come from package update.
 const (
-	rcodeNoError  = 0
-	rcodeFormErr  = 1
-	rcodeServFail = 2
-	rcodeNotImp   = 4
-	rcodeRefused  = 5
-	rcodeNotAuth  = 9
+	rcodeNoError = 0
+	rcodeFormErr = 1
+	rcodeRefused = 5
+	rcodeNotAuth = 9
 
 	tsigBadKey  = 17
 	tsigBadTime = 18
@@ -94,9 +91,6 @@ func (m *Machine) evaluate(u *Update) Result {
 		}
 		return Result{RCode: rcodeFormErr, Text: err.Error()}
 	}
-	if rcode := classAnswer(msg.Class); rcode != rcodeNoError {
-		return Result{RCode: rcode, Text: "updates are for zones of class IN"}
-	}
 	s := m.slots[ZoneID{View: u.View, Name: msg.Zone.Canonical()}]
 	if s == nil {
 		return Result{RCode: rcodeNotAuth, EDE: edeNotAuthoritative, Text: "no such zone here: give the zone's own name"}
@@ -114,21 +108,6 @@ func (m *Machine) evaluate(u *Update) Result {
 		m.change(s, out.Diff)
 	}
 	return Result{RCode: out.RCode, EDE: out.EDE, Text: out.Text, Serial: z.zone.Serial()}
-}
-
-// classAnswer is what named answers by the class of an update's zone section (lib/ns/client.c): it has a zone table for IN
-// only, knows CH well enough to say that it has no updates there, and refuses the rest.
-func classAnswer(c zone.Class) uint16 {
-	const classHS zone.Class = 4
-	switch c {
-	case zone.ClassIN:
-		return rcodeNoError
-	case zone.ClassANY:
-		return rcodeFormErr
-	case classHS, zone.ClassNONE:
-		return rcodeRefused
-	}
-	return rcodeNotImp
 }
 
 // authorizer gives the zone's rules, bound to who sends the request; false when nothing can allow it.

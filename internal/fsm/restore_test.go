@@ -129,7 +129,6 @@ func FuzzRestore(f *testing.F) {
 	m := New()
 	seedMachine(f, m)
 	f.Add(checkpointOf(f, m))
-	f.Add(checkpointOf(f, busyMachine(f)))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		m, err := Restore(bytes.NewReader(resealed(b)))
 		if err != nil {
