@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -29,8 +30,12 @@ func (p *fileParser) data(t Type, toks []token) (string, error) {
 			return "", bad("%d fields; an address is one", len(toks))
 		}
 		return parseAddress(t, toks[0].text)
-	case layoutOf(t) != nil && layoutOf(t).fields[0].kind == texts:
-		return parseStrings(toks)
+	case onlyTexts(t):
+		d, err := parseStrings(toks)
+		if err != nil {
+			return "", err
+		}
+		return plainData([]byte(d), t, ClassIN)
 	case t == TypeNID || t == TypeL64:
 		return parseLocator(toks)
 	case t == TypeAMTRELAY:
@@ -42,12 +47,28 @@ func (p *fileParser) data(t Type, toks []token) (string, error) {
 	return p.miekgData(t, toks)
 }
 
+// onlyTexts reports whether RDATA of type t is nothing but <character-string>s: TXT, HINFO, X25 and the like.
+func onlyTexts(t Type) bool {
+	l := layoutOf(t)
+	return l != nil && !slices.ContainsFunc(l.fields, func(f field) bool {
+		return f.kind != text && f.kind != texts && f.kind != optionalText
+	})
+}
+
 func (p *fileParser) miekgData(t Type, toks []token) (string, error) {
 	var b strings.Builder
 	fmt.Fprintf(&b, ". 0 IN %s", t)
 	for _, tok := range toks {
 		if !tok.glued {
 			b.WriteByte(' ')
+		}
+		if t == TypeSVCB || t == TypeHTTPS {
+			// named writes these two keys by number, and miekg/dns reads known keys by name only.
+			if value, ok := strings.CutPrefix(tok.text, "key7="); ok && !tok.quoted {
+				tok.text = "dohpath=" + value
+			} else if tok.text == "key8" && !tok.quoted {
+				tok.text = "ohttp"
+			}
 		}
 		if tok.quoted {
 			b.WriteString(`"` + tok.text + `"`)

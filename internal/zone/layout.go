@@ -49,7 +49,7 @@ type layout struct {
 	check func(rdata []byte) error
 }
 
-var (
+var ( //nolint:gochecknoglobals // parts of a constant table
 	oneName     = []field{{kind: name}}
 	twoNames    = []field{{kind: name}, {kind: name}}
 	prefName    = []field{{octets, 2}, {kind: name}}
@@ -61,6 +61,8 @@ var (
 )
 
 // layouts is the table of all types that named 9.20 knows, with the source file's rules.
+//
+//nolint:gochecknoglobals // a constant table
 var layouts = map[Type]*layout{
 	TypeA:          {mnemonic: "A", fields: []field{{octets, 4}}, inOnly: true},
 	TypeNS:         {mnemonic: "NS", fields: oneName},
@@ -159,7 +161,7 @@ var layouts = map[Type]*layout{
 }
 
 // The layouts of class-dependent types outside class IN.
-var (
+var ( //nolint:gochecknoglobals // a constant table
 	layoutChaosA  = &layout{fields: []field{{kind: name}, {octets, 2}}}
 	layoutHesiodA = &layout{fields: []field{{octets, 4}}}
 	layoutTSIG    = &layout{fields: []field{{kind: name}, {rest, 16}}, check: checkTSIG}
@@ -167,6 +169,8 @@ var (
 )
 
 // lowLayouts is layouts as an array for the types below 512, which is all but a few: lookups are on the hot path.
+//
+//nolint:gochecknoglobals // a constant table
 var lowLayouts = func() (a [512]*layout) {
 	for t, l := range layouts {
 		if int(t) < len(a) {
@@ -176,11 +180,14 @@ var lowLayouts = func() (a [512]*layout) {
 	return a
 }()
 
+//nolint:gochecknoglobals // a constant table
 var typeByMnemonic = func() map[string]Type {
 	m := make(map[string]Type, len(layouts))
 	for t, l := range layouts {
 		m[l.mnemonic] = t
 	}
+	// named writes these reserved types by mnemonic but reads them by number only, so String does not use them.
+	m["UINFO"], m["UID"], m["GID"], m["UNSPEC"] = TypeUINFO, TypeUID, TypeGID, TypeUNSPEC
 	return m
 }()
 

@@ -92,6 +92,18 @@ func CheckServiceBinding(owner Name, d string) error {
 	return nil
 }
 
+// hasNewSvcParam reports whether checked RDATA has a key from 8 on: miekg/dns writes those that it knows by names that named
+// does not read.
+func hasNewSvcParam(d string) bool {
+	for params := d[nameEnd(d, 2):]; len(params) >= 4; {
+		if params[0] != 0 || params[1] > svcDoHPath {
+			return true
+		}
+		params = params[min(4+(int(params[2])<<8|int(params[3])), len(params)):]
+	}
+	return false
+}
+
 // isDNSServerOwner reports whether n starts with _dns, or with _port and _dns.
 func isDNSServerOwner(n Name) bool {
 	label := func(n Name) string { return lower(string(n[1 : 1+int(n[0])])) }
