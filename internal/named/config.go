@@ -72,7 +72,9 @@ func DefaultConfig() Config {
 		StartTimeout:   60 * time.Second,
 		StopTimeout:    5 * time.Second,
 		ProbeInterval:  500 * time.Millisecond,
-		ProbeTimeout:   time.Second,
+		// Patient: a machine that is short of processor time is not helped by a restart, and a primary whose named hangs
+		// withholds its reads from the first query on that stays unanswered.
+		ProbeTimeout:   2 * time.Second,
 		ProbeFailures:  3,
 		RestartMin:     100 * time.Millisecond,
 		RestartMax:     5 * time.Second,

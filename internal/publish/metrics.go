@@ -20,7 +20,7 @@ func newMetrics(r prometheus.Registerer, p *Publisher) metrics {
 		replacements: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "zonekeeper_publish_zone_replacements_total",
 			Help: "Zones replaced as a whole in the local named, by reason: size, serial, refused, foreign (a serial of others), different (found by a verification), deadly (named ended repeatedly with the step in flight)."}, []string{"reason"}),
 		verified: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "zonekeeper_publish_verifications_total",
-			Help: "Comparisons of a zone in the local named with the state machine, by result: same, different."}, []string{"result"}),
+			Help: "Comparisons of a zone in the local named with the state machine, by result: same, different, unknown (named was too far behind to compare)."}, []string{"result"}),
 		updateSeconds: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "zonekeeper_publish_update_duration_seconds",
 			Help: "Time from sending an UPDATE to the local named to its answer.", Buckets: prometheus.ExponentialBuckets(0.0001, 2, 16)}),
 	}

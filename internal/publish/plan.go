@@ -1,6 +1,8 @@
 package publish
 
 import (
+	"slices"
+
 	"github.com/zonekeeper/zonekeeper/internal/fsm"
 	"github.com/zonekeeper/zonekeeper/internal/named"
 	"github.com/zonekeeper/zonekeeper/internal/zone"
@@ -145,6 +147,30 @@ type view struct {
 
 func newView(v fsm.ZoneView) view {
 	return view{index: v.Index, content: v.Published(), history: v.History}
+}
+
+// extend lets the view go back to the first of the steps that named has not acknowledged: when named is far behind, the
+// state machine has forgotten some of them. False: there is a gap that neither remembers.
+func (v *view) extend(queue []fsm.Boundary) bool {
+	for len(queue) > 0 && queue[len(queue)-1].Index > v.index {
+		queue = queue[:len(queue)-1]
+	}
+	if len(queue) == 0 || len(v.history) > 0 && v.history[0].Index <= queue[0].Index {
+		return true
+	}
+	rest := v.history
+	for len(rest) > 0 && rest[0].Index <= queue[len(queue)-1].Index {
+		rest = rest[1:]
+	}
+	end := v.content.Serial()
+	if len(rest) > 0 {
+		end = rest[0].From
+	}
+	if queue[len(queue)-1].To != end {
+		return false
+	}
+	v.history = append(slices.Clip(queue), rest...)
+	return true
 }
 
 // load says with which content to load the zone and through which steps to lead it then, so that a secondary finds IXFR

@@ -30,7 +30,8 @@ type Publisher struct {
 	cfg     Config
 	log     *slog.Logger
 	metrics metrics
-	started chan struct{} // closed by Start
+	started chan struct{}   // closed by Start
+	sending func(zone.Diff) // set by tests before Run: what is about to be sent
 
 	mu       sync.Mutex // guards what follows; held for microseconds, never while waiting
 	work     *sync.Cond // a run queue got work, or the publisher stops

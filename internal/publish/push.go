@@ -82,6 +82,9 @@ func reasonOf(l limits, b fsm.Boundary) string {
 
 // send carries one step to named and waits for the answer.
 func (p *Publisher) send(ctx context.Context, st *named.Stream, origin zone.Name, d zone.Diff) error {
+	if p.sending != nil {
+		p.sending(d)
+	}
 	u := compose(origin, d)
 	ctx, cancel := context.WithTimeout(ctx, p.cfg.UpdateTimeout)
 	defer cancel()
