@@ -1,0 +1,67 @@
+package bench
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+const (
+	// clockTick is USER_HZ, 100 on every Linux.
+	clockTick  = 10 * time.Millisecond
+	tmpfsMagic = 0x01021994 // linux/magic.h
+	// Fields of /proc/PID/stat behind the command's name, counted from 0.
+	statUserTime   = 11
+	statSystemTime = 12
+)
+
+// cpuTime is what the processes have used so far. One that is gone counts nothing.
+func cpuTime(pids []int) (time.Duration, error) {
+	var sum time.Duration
+	for _, pid := range pids {
+		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+		if err != nil {
+			return 0, fmt.Errorf("CPU time: %w", err)
+		}
+		// The name may hold spaces and parentheses; the last one ends it.
+		fields := strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:]))
+		for _, i := range []int{statUserTime, statSystemTime} {
+			n, err := strconv.ParseInt(fields[i], 10, 64)
+			if err != nil {
+				return 0, fmt.Errorf("CPU time of process %d: %w", pid, err)
+			}
+			sum += time.Duration(n) * clockTick
+		}
+	}
+	return sum, nil
+}
+
+// cpuOf measures groups of processes.
+func cpuOf(groups map[string][]int) (map[string]time.Duration, error) {
+	m := map[string]time.Duration{}
+	for name, pids := range groups {
+		d, err := cpuTime(pids)
+		if err != nil {
+			return nil, err
+		}
+		m[name] = d
+	}
+	return m, nil
+}
+
+// onTmpfs says whether a directory's content would be lost with the power; it
+// makes the directory.
+func onTmpfs(dir string) (bool, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return false, err
+	}
+	var st syscall.Statfs_t
+	if err := syscall.Statfs(dir, &st); err != nil {
+		return false, fmt.Errorf("%s: %w", dir, err)
+	}
+	return st.Type == tmpfsMagic, nil
+}
