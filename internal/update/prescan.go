@@ -2,6 +2,10 @@ package update
 
 import "github.com/zonekeeper/zonekeeper/internal/zone"
 
+// maxTTL is the greatest TTL (RFC 2181 8). named takes greater ones from updates, but makes them 0 when it loads its zone
+// file again. Refusing them is an intended difference; see docs/differences.md.
+const maxTTL = 1<<31 - 1
+
 // prescan refuses a message with an update that is malformed, forbidden or not permitted, before any update or
 // prerequisite is looked at (send_update). The first RR that fails decides. limits is what auth said for each update
 // about the number of RRs, or nil when there are no limits.
@@ -23,6 +27,9 @@ func (v view) prescan(updates []zone.RR, auth Authorizer, opt Options) (limits [
 		}
 		if f := v.maintainable(rr); f != nil {
 			return nil, f
+		}
+		if rr.Class == zone.ClassIN && rr.TTL > maxTTL && (opt.MaxTTL == 0 || opt.MaxTTL > maxTTL) {
+			return nil, refuse(EDENotSupported, "%s %s: TTL %d is greater than %d (RFC 2181 8)", rr.Name, rr.Type, rr.TTL, maxTTL)
 		}
 		if limit != 0 && limits == nil {
 			limits = make([]int, len(updates))

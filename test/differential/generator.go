@@ -183,11 +183,15 @@ func (g *Generator) random() Case {
 	if g.rng.IntN(30) == 0 {
 		m.additional = append(m.additional, g.rr(g.name(), ""))
 	}
+	damaged := g.rng.IntN(25) == 0
+	if !damaged && g.rng.IntN(20) == 0 { // damage would make versions of EDNS, which are not for package update to answer
+		m.additional = append(m.additional, g.opt()...)
+	}
 	if g.rng.IntN(60) == 0 {
 		m.zones[0].class = pick(g.rng, []zone.Class{zone.ClassCH, zone.ClassHS, zone.ClassNONE, zone.ClassANY, 0, 7})
 	}
 	wire := m.wire(g.id)
-	if g.rng.IntN(25) == 0 {
+	if damaged {
 		g.damage(wire)
 	}
 	signer := KeyMain
@@ -220,6 +224,20 @@ func complete(wire []byte) bool {
 		}
 	}
 	return off == len(wire)
+}
+
+// opt returns an OPT RR, in one of four cases misplaced or doubled.
+func (g *Generator) opt() []zone.RR {
+	rr := zone.RR{Name: zone.Root, Type: zone.TypeOPT, Class: 1232, Data: pick(g.rng, []string{
+		"", "\x00\x03\x00\x00", "\x00\x0a\x00\x08cookie01", "\x00\x0c\x00\x02\x00\x00", "\x00\x0a\x00\x03abc", "\x00\x03\x00",
+	})}
+	switch g.rng.IntN(8) {
+	case 0:
+		rr.Name = g.inside()
+	case 1:
+		return []zone.RR{rr, rr}
+	}
+	return []zone.RR{rr}
 }
 
 // damage changes some octets after the header, or a count in it.

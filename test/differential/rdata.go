@@ -87,6 +87,7 @@ var samples = map[string][]string{
 	"TYPE100":    {`\# 2 01{i:02x}`},
 	"TYPE103":    {`\# 1 {i:02x}`},
 	"TYPE65280":  {`\# 3 6162{i:02x}`, `\# 0`},
+	"TYPE65533":  {`\# 4 010203{i:02x}`},
 	"TYPE65534":  {`\# 5 08123400{i:02x}`},
 	"TYPE65535":  {`\# 1 {i:02x}`},
 	"SOA":        {"ns1.{z} hostmaster.{z} {s} 3600 900 604800 300"},
@@ -154,7 +155,7 @@ func (g *Generator) rr(owner zone.Name, mnemonic string) zone.RR {
 }
 
 func (g *Generator) ttl() uint32 {
-	return pick(g.rng, []uint32{300, 300, 300, 300, 60, 7200, 0, 1 << 31, 1<<32 - 1})
+	return pick(g.rng, []uint32{300, 300, 300, 300, 60, 7200, 0, 1<<31 - 1})
 }
 
 // serial returns one near the zone's, on either side, or far away.

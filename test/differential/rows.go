@@ -490,7 +490,7 @@ var rows = []row{
 	}},
 	{name: "TTL above max-zone-ttl: cut", in: kind("limit.test."), make: func(g *Generator) (*message, who) {
 		rr := g.rr(g.at("capped"), "A")
-		rr.TTL = 1 << 30
+		rr.TTL = pick(g.rng, []uint32{3601, 1 << 30, 1 << 31, 1<<32 - 1})
 		return only(g.msg().update(deleteName(rr.Name), rr))
 	}, hit: func(_, after *zone.Zone, rcode uint16) bool {
 		s := after.Get(zone.MustParseName("capped."+after.Origin().String()), zone.TypeA)
