@@ -29,6 +29,7 @@ type proposal struct {
 	cmd      fsm.Command
 	size     int       // estimated octets in the entry
 	deadline time.Time // after this the proposal is not appended (again); zero: none
+	taken    time.Time // when the core took it; zero for housekeeping
 	internal bool      // the replica's own housekeeping: no limit holds it back, no client waits for it
 	done     func(fsm.Result, error)
 }
@@ -180,12 +181,12 @@ var errNotOpen = errors.New("it has not begun to serve")
 
 // propose queues a command and appends it if nothing else is under way.
 func (c *core) propose(now time.Time, p *proposal) {
-	c.enqueue(p)
+	c.enqueue(now, p)
 	c.flush(now)
 }
 
 // enqueue queues a client's command. It answers at once with an error when the command can't be taken.
-func (c *core) enqueue(p *proposal) {
+func (c *core) enqueue(now time.Time, p *proposal) {
 	if err := c.outOfService(); err != nil {
 		p.done(fsm.Result{}, fmt.Errorf("%w: %w", ErrStopped, err))
 		return
@@ -195,6 +196,7 @@ func (c *core) enqueue(p *proposal) {
 		p.done(fsm.Result{}, fmt.Errorf("%w: %d requests of %d octets wait", ErrOverloaded, c.queueCount, c.queueBytes))
 		return
 	}
+	p.taken = now
 	c.queueBytes += p.size
 	c.queueCount++
 	c.queue = append(c.queue, p)
@@ -246,7 +248,7 @@ func (c *core) flush(now time.Time) {
 		c.cmds = append(c.cmds, p.cmd)
 	}
 	b.data = fsm.EncodeEntry(fsm.Entry{
-		Header:   fsm.Header{Replica: c.cfg.name, Epoch: b.epoch, Seq: b.seq, TimeMS: c.entryTime()},
+		Header:   fsm.Header{Replica: c.cfg.name, Epoch: b.epoch, Seq: b.seq, TimeMS: c.entryTime(b).UnixMilli()},
 		Commands: c.cmds,
 	})
 	clear(c.cmds)
@@ -256,13 +258,21 @@ func (c *core) flush(now time.Time) {
 	c.actions = append(c.actions, action{kind: actAppend, batch: b})
 }
 
-// entryTime is the time that an entry brings into the log (C7). A replica that is out of service leaves log time where it is: its
-// clock may be why it is out of service, and its housekeeping needs no time.
-func (c *core) entryTime() int64 {
-	if c.outOfService() != nil && !c.cfg.omit.quietClock {
-		return c.machine.TimeMS()
+// entryTime is the time that an entry brings into the log (C7). A replica that is out of service does not read its clock,
+// which may be why: its entry carries the time at which the clients' proposals were taken, when the clock still counted. Log
+// time must reach that, or an older request in doubt could enter the log behind them within its deadline (C2). Housekeeping needs no
+// time: the epoch leaves log time where it is.
+func (c *core) entryTime(b *batch) time.Time {
+	if c.outOfService() == nil || c.cfg.omit.quietClock {
+		return c.now
 	}
-	return c.now.UnixMilli()
+	at := time.UnixMilli(0)
+	for _, p := range b.props {
+		if p.taken.After(at) {
+			at = p.taken
+		}
+	}
+	return at
 }
 
 // gather takes the next batch from the queue.

@@ -84,8 +84,10 @@ type cluster struct {
 	mem     *log.MemCluster
 	members []string
 	dir     string
-	nodes   map[string]*node
 	adjust  func(*Config)
+
+	mu    sync.Mutex
+	nodes map[string]*node
 }
 
 func newCluster(t *testing.T, n int) *cluster {
@@ -119,7 +121,10 @@ type peersOf struct {
 
 func (p peersOf) Checkpoint(_ context.Context, atLeast uint64) (io.ReadCloser, error) {
 	for _, name := range p.c.members {
-		if n := p.c.nodes[name]; n != nil && name != p.self {
+		p.c.mu.Lock()
+		n := p.c.nodes[name]
+		p.c.mu.Unlock()
+		if n != nil && name != p.self {
 			if f, index, err := n.Checkpoint(); err == nil && index >= atLeast {
 				return f, nil
 			} else if err == nil {
@@ -166,6 +171,8 @@ func (c *cluster) run(name string, l log.Log) (*node, error) {
 		return errors.Join(err, l.Close())
 	})
 	c.t.Cleanup(func() { _ = n.stop() })
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.nodes[name] = n
 	return n, nil
 }

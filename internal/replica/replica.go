@@ -272,8 +272,9 @@ func (r *Replica) takeIncoming() {
 	in := r.incoming
 	r.incoming, r.taken = r.taken[:0], nil
 	r.mu.Unlock()
+	now := r.cfg.Now()
 	for _, p := range in {
-		r.core.enqueue(p)
+		r.core.enqueue(now, p)
 	}
 	clear(in)
 	r.mu.Lock()
@@ -281,7 +282,7 @@ func (r *Replica) takeIncoming() {
 		r.taken = in[:0]
 	}
 	r.mu.Unlock()
-	r.core.flush(r.cfg.Now())
+	r.core.flush(now)
 }
 
 // end answers everything that waits; Run has ended.
