@@ -57,7 +57,7 @@ func Apply(z *zone.Zone, m *Message, auth Authorizer, opt Options) Outcome {
 		return Outcome{RCode: f.rcode, EDE: f.ede, Text: f.text}
 	}
 	tx := z.Begin()
-	e := &editor{view: view{tx, z.Origin()}, tx: tx, opt: opt, limits: limits, before: z.Serial()}
+	e := &editor{view: view{z, z.Origin()}, tx: tx, opt: opt, limits: limits, before: z.Serial()}
 	changed, f := e.run(m.Updates)
 	if f != nil {
 		tx.Rollback()

@@ -11,16 +11,16 @@ func (e *editor) checkNameservers() *failure {
 	}
 	for _, d := range set.Data {
 		host := zone.Name(d)
-		r := e.find(host, zone.TypeA)
-		if r == foundNothing {
-			r = e.find(host, zone.TypeAAAA)
+		r := e.Find(host, zone.TypeA)
+		if r == zone.FoundOtherTypes {
+			r = e.Find(host, zone.TypeAAAA)
 		}
 		switch r {
-		case foundNothing, foundNoName, foundEmpty:
+		case zone.FoundOtherTypes, zone.FoundNoName, zone.FoundEmpty:
 			return refuse(EDEOther, "the zone's name server %s would have no address", host)
-		case foundCNAME:
+		case zone.FoundCNAME:
 			return refuse(EDEOther, "the zone's name server %s would be a CNAME", host)
-		case foundDNAME:
+		case zone.FoundDNAME:
 			return refuse(EDEOther, "the zone's name server %s would be below a DNAME", host)
 		}
 	}
@@ -32,16 +32,16 @@ func (e *editor) checkNameservers() *failure {
 func (e *editor) checkMailExchangers() *failure {
 	return e.journal.each(opAdd, zone.TypeMX, func(mx *entry) *failure {
 		host := zone.Name(mx.data[2:])
-		r := e.find(host, zone.TypeA)
-		if r == foundNothing {
-			r = e.find(host, zone.TypeAAAA)
+		r := e.Find(host, zone.TypeA)
+		if r == zone.FoundOtherTypes {
+			r = e.Find(host, zone.TypeAAAA)
 		}
 		switch r {
-		case foundNothing, foundNoName:
+		case zone.FoundOtherTypes, zone.FoundNoName:
 			return refuse(EDEOther, "%s MX: %s has no address", mx.owner, host)
-		case foundCNAME:
+		case zone.FoundCNAME:
 			return refuse(EDEOther, "%s MX: %s is a CNAME", mx.owner, host)
-		case foundDNAME:
+		case zone.FoundDNAME:
 			return refuse(EDEOther, "%s MX: %s is below a DNAME", mx.owner, host)
 		}
 		return nil

@@ -162,24 +162,18 @@ func checkApex(z *Zone) (problems Problems) {
 	}
 	for _, d := range ns.Data {
 		target := Name(d)
-		if z.Contains(target) && !z.HasAddress(target) && !z.Delegated(target) {
+		r := z.Find(target, TypeA)
+		if r == FoundOtherTypes {
+			r = z.Find(target, TypeAAAA)
+		}
+		switch r {
+		case FoundOtherTypes, FoundNoName, FoundEmpty:
 			problems = append(problems, fmt.Errorf("%w: %s has the NS %s without an address; add its A or AAAA", ErrZone, z.origin, target))
+		case FoundCNAME:
+			problems = append(problems, fmt.Errorf("%w: %s has the NS %s, which is a CNAME; name its target instead", ErrZone, z.origin, target))
+		case FoundDNAME:
+			problems = append(problems, fmt.Errorf("%w: %s has the NS %s, which is below a DNAME; move it", ErrZone, z.origin, target))
 		}
 	}
 	return problems
-}
-
-// HasAddress reports whether n owns an A or AAAA RRset.
-func (z *Zone) HasAddress(n Name) bool {
-	return z.Get(n, TypeA) != nil || z.Get(n, TypeAAAA) != nil
-}
-
-// Delegated reports whether n is at or below a zone cut: a name under the apex that owns NS.
-func (z *Zone) Delegated(n Name) bool {
-	for ; len(n) > len(z.origin); n = n.Parent() {
-		if z.Get(n, TypeNS) != nil {
-			return true
-		}
-	}
-	return false
 }
