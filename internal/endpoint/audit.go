@@ -9,6 +9,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/zonekeeper/zonekeeper/internal/fsm"
+	"github.com/zonekeeper/zonekeeper/internal/update"
 )
 
 // auditLog writes a line for each refused request, as many a second as a person
@@ -56,9 +57,11 @@ func (r *request) who() []slog.Attr {
 	return attrs
 }
 
-// refused logs why a request was not done.
+// refused logs why a request was not done. A prerequisite that does not hold is
+// no refusal: clients ask that way.
 func (s *Server) refused(r *request, rcode uint16, reason string) {
-	if rcode == rcodeNoError || s.auditLog.log == nil {
+	switch rcode {
+	case update.NoError, update.NXDomain, update.NXRRset, update.YXDomain, update.YXRRset:
 		return
 	}
 	s.auditLog.line(slog.LevelWarn, "request refused",

@@ -21,7 +21,8 @@ import (
 // connection costs one goroutine and a small read buffer, nothing else.
 type conn struct {
 	srv    *Server
-	net    net.Conn
+	raw    net.Conn // what was accepted; others close it or cut its reads
+	net    net.Conn // what is read and written: raw, or TLS over it
 	client client
 	// fronted: the connection began with a PROXY header.
 	fronted bool
@@ -43,7 +44,7 @@ type conn struct {
 const readBuffer = 512
 
 func newConn(s *Server, c net.Conn, via transport) *conn {
-	k := &conn{srv: s, net: c}
+	k := &conn{srv: s, raw: c, net: c}
 	k.changed = sync.NewCond(&k.mu)
 	k.client = client{via: via, proven: true}
 	if a, ok := c.RemoteAddr().(*net.TCPAddr); ok {
@@ -56,7 +57,7 @@ func newConn(s *Server, c net.Conn, via transport) *conn {
 
 // serve reads requests until the client is done, too slow, or told to go.
 func (k *conn) serve(front bool, config *tls.Config) {
-	defer k.net.Close()
+	defer func() { k.net.Close() }()
 	r, err := k.open(front, config)
 	if err != nil {
 		k.srv.badProxy(k.client, err)
@@ -318,7 +319,7 @@ func (k *conn) send(b []byte) {
 	}
 	if err != nil {
 		k.srv.metrics.drop(dropSend)
-		k.net.Close()
+		k.raw.Close()
 	}
 	k.lastActive.Store(k.srv.cfg.Now().UnixNano())
 }
@@ -335,7 +336,7 @@ func (k *conn) part(_ *request, msg []byte) error {
 
 // abort implements replier.
 func (k *conn) abort(r *request) {
-	k.net.Close()
+	k.raw.Close()
 	r.silent = true
 	k.finish(r)
 }

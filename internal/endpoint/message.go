@@ -54,7 +54,7 @@ type message struct {
 
 	questions   int
 	questionEnd int       // offset after the question section; 0 when it does not parse
-	name        zone.Name // of the first question, lower case; empty for UPDATE
+	name        zone.Name // of the first question, lower case; of an UPDATE, once package update has read it
 	qtype       uint16
 	class       uint16 // of the message, by its first RR, as BIND determines it
 	hasClass    bool

@@ -16,6 +16,7 @@ import (
 	"math/big"
 	"net"
 	"net/netip"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -295,15 +296,15 @@ func tlsAsk(t testing.TB, c net.Conn, config *tls.Config, msg []byte) ([]byte, *
 func TestTLS(t *testing.T) {
 	ca := newAuthority(t)
 	w := newWorld(t)
-	config := &tls.Config{Certificates: []tls.Certificate{ca.issue(t, 2)}}
+	var config atomic.Pointer[tls.Config]
 	s := w.start(func(c *Config) {
 		c.ListenTLS = []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:0")}
-		c.TLS = func() *tls.Config { return config }
+		c.TLS = config.Load
 	})
 	k := testKey(t, "key.", tsig.HMACSHA256)
 	signed := tsig.SignRequest(updateMsg(t, "example.test.", "h.example.test."), k, time.Now())
 	for serial := int64(2); serial <= 3; serial++ {
-		config = &tls.Config{Certificates: []tls.Certificate{ca.issue(t, serial)}}
+		config.Store(&tls.Config{Certificates: []tls.Certificate{ca.issue(t, serial)}})
 		reply, tc, err := tlsAsk(t, tcpDial(t, s.TLSAddrs()[0]), &tls.Config{RootCAs: ca.pool, ServerName: "zonekeeper.test", NextProtos: []string{"dot"}}, signed)
 		if err != nil {
 			t.Fatal(err)

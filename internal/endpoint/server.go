@@ -197,7 +197,7 @@ func (s *Server) Serve(ctx context.Context, grace time.Duration) error {
 	err := g.Wait()
 	s.drain(grace)
 	s.cancel(errors.New("the endpoint stops"))
-	s.conns.each(func(k *conn) { k.net.Close() })
+	s.conns.each(func(k *conn) { k.raw.Close() })
 	stopWriters()
 	writing.Wait()
 	s.closeSockets()
@@ -217,7 +217,7 @@ func (s *Server) stopReading() {
 	for _, l := range s.listeners {
 		l.Close()
 	}
-	s.conns.each(func(k *conn) { _ = k.net.SetReadDeadline(past) })
+	s.conns.each(func(k *conn) { _ = k.raw.SetReadDeadline(past) })
 }
 
 func (s *Server) drain(grace time.Duration) {
@@ -263,7 +263,7 @@ func (s *Server) accept(ctx context.Context, l *listener) error {
 		evicted, ok := s.conns.add(k)
 		if evicted != nil {
 			s.metrics.drop(dropEvicted)
-			evicted.net.Close()
+			evicted.raw.Close()
 		}
 		if !ok {
 			s.metrics.drop(dropConns)

@@ -3,6 +3,7 @@ package endpoint
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"sync"
@@ -32,18 +33,27 @@ func newUDPSocket(s *Server, conn *net.UDPConn, wildcard bool) (*udpSocket, erro
 	return &udpSocket{srv: s, conn: conn, io: io, wake: make(chan struct{}, 1)}, nil
 }
 
+// maxReadFailures is how many reads in a row may fail.
+const maxReadFailures = 1000
+
 // read takes datagrams until the socket's read side is closed.
 func (u *udpSocket) read() error {
+	failures := 0
 	for {
 		msg, peer, control, err := u.io.read()
 		if err != nil {
 			if errors.Is(err, net.ErrClosed) || u.srv.stopping() {
 				return nil
 			}
-			// ICMP errors of earlier replies surface here; they concern nobody.
+			// A passing error concerns one datagram; a socket that only fails is no
+			// use, and the process had better know.
 			u.srv.metrics.drop(dropSocket)
+			if failures++; failures == maxReadFailures {
+				return fmt.Errorf("endpoint: reading from %v fails again and again: %w", u.conn.LocalAddr(), err)
+			}
 			continue
 		}
+		failures = 0
 		u.datagram(msg, peer, control, u.srv.cfg.Now())
 	}
 }

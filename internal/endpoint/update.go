@@ -33,6 +33,7 @@ func (r *request) handleUpdate() {
 	var name zone.Name
 	if late == nil {
 		name = msg.Zone.Canonical()
+		r.message.name = name
 	}
 	r.judgeUpdate(name, late)
 }

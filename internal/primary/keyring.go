@@ -72,7 +72,8 @@ func (k *keyring) openSecret(name zone.Name, s fsm.KeySecret) (tsig.Key, error) 
 	if err != nil {
 		return tsig.Key{}, err
 	}
-	return tsig.NewKey(tsig.Key{Name: name, Algorithm: alg, Secret: secret, Version: s.Version})
+	// HMAC-MD5 is opt-in for each key: whoever added this one asked for it by name.
+	return tsig.NewKey(tsig.Key{Name: name, Algorithm: alg, Secret: secret, Version: s.Version, AllowMD5: alg == tsig.HMACMD5})
 }
 
 // ring is the keyring as of one generation of the settings.
