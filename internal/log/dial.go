@@ -25,7 +25,7 @@ type DialConfig struct {
 // come back with ErrTooLarge.
 func Dial(ctx context.Context, cfg Config, d DialConfig) (*EtcdLog, error) {
 	if len(d.Endpoints) == 0 {
-		return nil, errors.New("log: dial: no endpoints: name the external etcd's client URLs")
+		return nil, fmt.Errorf("%w: log: dial: no endpoints: name the external etcd's client URLs", ErrConfig)
 	}
 	if d.DialTimeout == 0 {
 		d.DialTimeout = 5 * time.Second

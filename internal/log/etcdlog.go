@@ -41,7 +41,7 @@ type host interface {
 
 func newEtcdLog(cfg Config, cli *clientv3.Client, h host) (*EtcdLog, error) {
 	if err := cfg.Validate(); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w: %w", ErrConfig, err)
 	}
 	l := &EtcdLog{
 		cfg:     cfg,

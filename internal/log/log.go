@@ -118,6 +118,8 @@ var (
 	ErrCompacted = errors.New("log compacted")
 	// ErrCorrupt: the log contradicts itself (a gap in a replica's sequence, an unreadable record). Apply nothing more.
 	ErrCorrupt = errors.New("log corrupt")
+	// ErrConfig: a person has to mend the configuration or the data directory. Nothing was changed.
+	ErrConfig = errors.New("log configuration")
 	// ErrClosed: the Log or the member has been closed.
 	ErrClosed = errors.New("log closed")
 )

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"sync"
 	"time"
 
@@ -39,7 +40,7 @@ type Member struct {
 // caught up.
 func Start(ctx context.Context, cfg MemberConfig) (*Member, error) {
 	if err := cfg.Validate(); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w: %w", ErrConfig, err)
 	}
 	m := &Member{cfg: cfg, log: cfg.Logger.With("member", cfg.Name), done: make(chan struct{})}
 	m.ctx, m.cancel = context.WithCancel(context.Background())
@@ -54,7 +55,7 @@ func (m *Member) start(ctx context.Context) error {
 	dir := dataDir{path: m.cfg.DataDir}
 	before, err := dir.inspect(m.cfg.Name, m.cfg.Token)
 	if err != nil {
-		return err
+		return fmt.Errorf("%w: %w", ErrConfig, err)
 	}
 	state, cluster, learner := embed.ClusterStateFlagExisting, m.cfg.InitialCluster, before.learner
 	if !before.hasData {
@@ -69,18 +70,19 @@ func (m *Member) start(ctx context.Context) error {
 	}
 	e := m.cfg.embedConfig(state, cluster)
 	e.ZapLoggerBuilder = embed.NewZapLoggerBuilder(newZap(m.log, func() bool { return m.ctx.Err() != nil }, m.fail))
-	if m.etcd, err = embed.StartEtcd(e); err != nil {
-		return fmt.Errorf("etcd: %w", err)
+	if err := m.startEtcd(ctx, e, before.hasData); err != nil {
+		return err
 	}
 	select {
 	case <-m.etcd.Server.ReadyNotify():
 	case <-m.etcd.Server.StopNotify():
-		m.etcd.Close()
+		abandon(m.etcd)
 		return fmt.Errorf("etcd stopped while starting: %w", m.stopReason())
 	case <-m.done:
 		return m.err
 	case <-ctx.Done():
-		m.etcd.Close()
+		m.cancel() // what etcd says from here on is about its end
+		abandon(m.etcd)
 		return fmt.Errorf("no leader yet: start a majority of %s: %w", clusterString(cluster), ctx.Err())
 	}
 	if err := dir.mark(marker{Name: m.cfg.Name, Token: m.cfg.Token, Learner: learner, Started: true}); err != nil {
@@ -98,6 +100,60 @@ func (m *Member) start(ctx context.Context) error {
 	}
 	m.log.Info("log: member started", "id", idString(uint64(m.etcd.Server.MemberID())), "learner", m.etcd.Server.IsLearner())
 	return nil
+}
+
+// startEtcd starts the server on a goroutine of its own, because etcd treats data that it can't read as fatal or panics,
+// and the hook that reports it never returns.
+func (m *Member) startEtcd(ctx context.Context, cfg *embed.Config, hasData bool) error {
+	type outcome struct {
+		etcd *embed.Etcd
+		err  error
+	}
+	started := make(chan outcome, 1)
+	go func() {
+		var o outcome
+		defer func() {
+			if p := recover(); p != nil {
+				o.err = m.unreadable(fmt.Errorf("etcd panicked: %v", p))
+			}
+			started <- o
+		}()
+		o.etcd, o.err = embed.StartEtcd(cfg)
+	}()
+	select {
+	case o := <-started:
+		var socket *net.OpError
+		switch {
+		case o.err == nil:
+			m.etcd = o.etcd
+			return nil
+		case errors.Is(o.err, ErrConfig):
+			return o.err
+		case hasData && !errors.As(o.err, &socket):
+			return m.unreadable(o.err)
+		}
+		return fmt.Errorf("etcd: %w", o.err)
+	case <-m.done:
+		return m.unreadable(m.err)
+	case <-ctx.Done():
+		go func() {
+			if o := <-started; o.etcd != nil {
+				abandon(o.etcd)
+			}
+		}()
+		return fmt.Errorf("etcd does not come up: %w", ctx.Err())
+	}
+}
+
+// abandon closes a server that never became ready: embed's Close would wait for its listeners, which wait for readiness.
+func abandon(e *embed.Etcd) {
+	e.Server.HardStop()
+	e.Close()
+}
+
+func (m *Member) unreadable(err error) error {
+	return fmt.Errorf("%w: etcd can't use %s: %w; if the disk is healthy and other members have the data, "+
+		"move the directory away, and the member joins anew", ErrConfig, m.cfg.DataDir, err)
 }
 
 // Open returns the Log of the replica that runs on this member.

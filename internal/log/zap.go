@@ -13,16 +13,17 @@ import (
 // that goes out at debug level, warnings and worse at their own. While closing is true everything does: etcd calls its own
 // listeners' end an error.
 func newZap(l *slog.Logger, closing func() bool, fatal func(error)) *zap.Logger {
-	return zap.New(&slogCore{log: l.With("component", "etcd"), closing: closing}, zap.WithFatalHook(fatalHook(fatal)))
+	hook := freeze(fatal)
+	return zap.New(&slogCore{log: l.With("component", "etcd"), closing: closing}, zap.WithFatalHook(hook), zap.WithPanicHook(hook))
 }
 
-// fatalHook replaces zap's os.Exit. etcd logs at fatal level when it can't write its write-ahead log (disk full, I/O error) and counts on
-// the process ending there. The hook reports it and never returns, so that not one more message leaves the raft loop
-// while the process stops in order.
-type fatalHook func(error)
+// freeze replaces zap's os.Exit and panic. etcd logs at these levels when it can't write its write-ahead log (disk full,
+// I/O error) or can't read what it wrote, and counts on the process ending there. The hook reports it and never returns,
+// so that not one more message leaves the raft loop while the process stops in order.
+type freeze func(error)
 
 // OnWrite implements zapcore.CheckWriteHook.
-func (f fatalHook) OnWrite(e *zapcore.CheckedEntry, fields []zapcore.Field) {
+func (f freeze) OnWrite(e *zapcore.CheckedEntry, fields []zapcore.Field) {
 	err := fmt.Errorf("etcd: %s", e.Message)
 	for _, field := range fields {
 		if cause, ok := field.Interface.(error); ok && field.Type == zapcore.ErrorType {
