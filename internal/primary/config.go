@@ -44,6 +44,9 @@ type Config struct {
 	// StopGrace bounds an orderly stop: draining requests, moving the log's
 	// leadership away, stopping named.
 	StopGrace Duration `json:"stop_grace"`
+	// StopDelay is how long a primary that is asked to stop still takes requests, so that fronts and load balancers
+	// notice that it is not ready before its port closes. A little more than their health check's interval.
+	StopDelay Duration `json:"stop_delay"`
 }
 
 // DNSConfig says where clients reach the endpoint.
@@ -159,6 +162,7 @@ func DefaultConfig() Config {
 		LogLevel:  "info",
 		LogFormat: "text",
 		StopGrace: Duration(10 * time.Second),
+		StopDelay: Duration(500 * time.Millisecond),
 	}
 }
 
@@ -268,6 +272,9 @@ func (c Config) Validate() error {
 	}
 	if c.StopGrace <= 0 {
 		bad("stop_grace", "%s; use a positive duration such as \"10s\"", time.Duration(c.StopGrace))
+	}
+	if c.StopDelay < 0 || c.StopDelay >= c.StopGrace {
+		bad("stop_delay", "%s; use 0 to less than stop_grace (%s)", time.Duration(c.StopDelay), time.Duration(c.StopGrace))
 	}
 	return errors.Join(errs...)
 }

@@ -260,17 +260,21 @@ func (p *Primary) run(ctx context.Context) error {
 	return g.Wait()
 }
 
-// stop is the orderly end: unready, so that fronts look elsewhere; no new requests; answers to those under way; the log's
-// leadership to another member, so that a planned restart costs no write.
+// stop is the orderly end: unready, so that fronts look elsewhere; the log's leadership to another member, so that a planned
+// restart costs no write; no new requests; answers to those under way.
 func (p *Primary) stop(planned bool, closeEndpoint func()) {
 	p.setReady("stopping")
 	ctx, cancel := context.WithTimeout(context.Background(), time.Duration(p.cfg.StopGrace))
 	defer cancel()
 	p.log.Info("stopping", "planned", planned)
 	if planned {
-		// Leadership first: while it moves, requests wait here and are answered, instead of failing elsewhere.
-		if err := p.elog.MoveLeader(ctx); err != nil {
-			p.log.Warn("the log's leadership was not handed over; an election follows", "err", err)
+		// Fronts find out at their next health check. Until then requests are still taken, and wait while leadership moves,
+		// instead of meeting a closed port.
+		noticed := time.After(time.Duration(p.cfg.StopDelay))
+		p.moveLeader(ctx)
+		select {
+		case <-noticed:
+		case <-ctx.Done():
 		}
 	}
 	closeEndpoint()
@@ -279,6 +283,17 @@ func (p *Primary) stop(planned bool, closeEndpoint func()) {
 	}
 	if err := p.replica.Serve(ctx, false, errors.New("stopping")); err != nil && ctx.Err() == nil {
 		p.log.Debug("the replica has ended already", "err", err)
+	}
+}
+
+// moveLeaderWithin bounds the search for another leader: when the whole cluster stops there is none.
+const moveLeaderWithin = 2 * time.Second
+
+func (p *Primary) moveLeader(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, moveLeaderWithin)
+	defer cancel()
+	if err := p.elog.MoveLeader(ctx); err != nil {
+		p.log.Warn("the log's leadership was not handed over; an election follows", "err", err)
 	}
 }
 
