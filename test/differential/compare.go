@@ -1,6 +1,7 @@
 package differential
 
 import (
+	"bytes"
 	"fmt"
 	"slices"
 	"strings"
@@ -196,7 +197,32 @@ func (c *comparison) transfer() error {
 		c.differ("content differs\nmodel only:\n%s\nother only:\n%s", strings.Join(missing, "\n"), strings.Join(extra, "\n"))
 		return c.adopt()
 	}
+	if err := rebuilt(c.model.zone); err != nil {
+		c.differ("the content does not survive: %v", err)
+		return c.adopt()
+	}
 	c.since = nil
+	return nil
+}
+
+// rebuilt checks that what updates have made of z can be built anew from its RRs, as when a checkpoint is restored, and from
+// a zone file.
+func rebuilt(z *zone.Zone) error {
+	again, err := zone.FromRRs(z.Origin(), z.RRs())
+	if err != nil {
+		return fmt.Errorf("from RRs: %w", err)
+	}
+	var file bytes.Buffer
+	if err := zone.WriteFile(&file, z); err != nil {
+		return fmt.Errorf("to a file: %w", err)
+	}
+	read, err := zone.ReadZone(&file, z.Origin(), zone.ReadOptions{})
+	if err != nil {
+		return fmt.Errorf("from a file: %w", err)
+	}
+	if again.Digest() != z.Digest() || read.Digest() != z.Digest() {
+		return fmt.Errorf("digest %x, rebuilt from RRs %x, from a file %x", z.Digest(), again.Digest(), read.Digest())
+	}
 	return nil
 }
 
