@@ -154,7 +154,7 @@ func TestC8GoldenLog(t *testing.T) {
 	path := filepath.Join("testdata", "log-v1.hex")
 	if *rewriteGolden {
 		g := newLogMaker(t, 20260101, 1)
-		for range 150 {
+		for range 300 {
 			g.step()
 		}
 		var b strings.Builder
