@@ -14,8 +14,6 @@ BIN     := bin/zonekeeper
 ARGS     ?=
 FUZZTIME ?= 30s
 
-export GOFLAGS += -trimpath
-
 .PHONY: help run build test vet lint fmt fuzz bench scale failover docs deps clean
 
 help: ## list the targets
