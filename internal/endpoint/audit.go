@@ -29,15 +29,21 @@ func newAuditLog(l *slog.Logger) *auditLog {
 	return &auditLog{log: l, limit: rate.NewLimiter(auditPerSecond, auditBurst)}
 }
 
-func (a *auditLog) line(level slog.Level, msg string, attrs ...slog.Attr) {
-	if !a.limit.Allow() {
-		a.suppressed.Add(1)
-		return
+// allow reports whether a line may be written now. It is asked before the line
+// is made, so that a flood of bad requests costs no more than counting.
+func (a *auditLog) allow() bool {
+	if a.limit.Allow() {
+		return true
 	}
+	a.suppressed.Add(1)
+	return false
+}
+
+func (a *auditLog) line(msg string, attrs ...slog.Attr) {
 	if n := a.suppressed.Swap(0); n > 0 {
 		attrs = append(attrs, slog.Int64("suppressed", n))
 	}
-	a.log.LogAttrs(context.Background(), level, msg, attrs...)
+	a.log.LogAttrs(context.Background(), slog.LevelWarn, msg, attrs...)
 }
 
 // who describes a request's sender and aim. Nothing of it is authority.
@@ -57,15 +63,16 @@ func (r *request) who() []slog.Attr {
 	return attrs
 }
 
-// refused logs why a request was not done. A prerequisite that does not hold is
-// no refusal: clients ask that way.
-func (s *Server) refused(r *request, rcode uint16, reason string) {
+// refused logs why (an error or a text) a request was not done. A prerequisite
+// that does not hold is no refusal: clients ask that way.
+func (s *Server) refused(r *request, rcode uint16, reason any) {
 	switch rcode {
 	case update.NoError, update.NXDomain, update.NXRRset, update.YXDomain, update.YXRRset:
 		return
 	}
-	s.auditLog.line(slog.LevelWarn, "request refused",
-		append(r.who(), slog.String("rcode", rcodeText(rcode)), slog.String("reason", reason))...)
+	if s.auditLog.allow() {
+		s.auditLog.line("request refused", append(r.who(), slog.String("rcode", rcodeText(rcode)), slog.Any("reason", reason))...)
+	}
 }
 
 // audit logs an update that the log has decided, when that is wanted.
@@ -85,6 +92,8 @@ func (s *Server) badProxy(c client, err error) {
 		return
 	}
 	s.metrics.drop(dropProxy)
-	s.auditLog.line(slog.LevelWarn, "PROXY header refused",
-		slog.String("client", c.addr.String()), slog.String("transport", c.via.String()), slog.String("reason", err.Error()))
+	if s.auditLog.allow() {
+		s.auditLog.line("PROXY header refused",
+			slog.String("client", c.addr.String()), slog.String("transport", c.via.String()), slog.Any("reason", err))
+	}
 }

@@ -32,7 +32,7 @@ func manyRecords() []string {
 func hidden(t *testing.T, rel namedtest.Release, w *world, records ...string) *Server {
 	t.Helper()
 	// The tests' own address is 127.0.0.1: what is answered came through the endpoint.
-	named := plainNamed(t, rel, nil, "127.0.0.53;", "127.0.0.53;", "none;", records...)
+	named := startNamed(t, rel, spec{query: "127.0.0.53;", transfer: "127.0.0.53;", update: "none;", records: records})
 	return w.start(func(c *Config) { c.Named = named })
 }
 
@@ -201,11 +201,8 @@ func TestForward(t *testing.T) {
 		})
 		t.Run("a signed answer too large for UDP is truncated", func(t *testing.T) {
 			// 512 octets hold named's answer but not our TSIG RR behind it.
-			q := queryMsg(t, "example.test.", dns.TypeTXT)
-			long := rrTXT("txt", 430)
-			w2 := newWorld(t)
-			s2 := hidden(t, rel, w2, long)
-			q = queryMsg(t, "txt.example.test.", dns.TypeTXT)
+			s2 := hidden(t, rel, newWorld(t), rrTXT("txt", 430))
+			q := queryMsg(t, "txt.example.test.", dns.TypeTXT)
 			if m := unpack(t, udpAsk(t, s2.Addrs()[0], q)); m.Truncated {
 				t.Fatalf("unsigned: truncated at %d octets", m.Len())
 			}
@@ -316,14 +313,18 @@ func TestCrossing(t *testing.T) {
 	const n = 4
 	w := newWorld(t)
 	var keys []tsig.Key
-	named := plainNamed(t, namedtest.Get(t, "9.20"), nil, "127.0.0.53;", "127.0.0.53;", "none;", manyZones(n)...)
+	var zones []string
+	for i := range n {
+		zones = append(zones, fmt.Sprintf("zone%d.test", i))
+	}
+	named := startNamed(t, namedtest.Get(t, "9.20"), spec{query: "127.0.0.53;", transfer: "127.0.0.53;", update: "none;", zones: zones})
 	w.set(func(s *testSettings) {
 		clear(s.zones)
 		for i := range n {
 			k := testKey(t, fmt.Sprintf("tenant%d.", i), tsig.HMACSHA256)
 			keys = append(keys, k)
 			s.Ring[k.Name] = []tsig.Key{k}
-			z := testZone(t, fmt.Sprintf("zone%d.example.test.", i), k.Name.String())
+			z := testZone(t, zones[i]+".", k.Name.String())
 			z.AllowQuery = acl(t, `key "`+k.Name.String()+`";`)
 			s.zones[z.ID.Name] = z
 		}
@@ -331,7 +332,7 @@ func TestCrossing(t *testing.T) {
 	s := w.start(func(c *Config) { c.Named = named })
 	addr := s.Addrs()[0]
 	for i := range n {
-		zoneName := fmt.Sprintf("zone%d.example.test.", i)
+		zoneName := zones[i] + "."
 		for j, k := range append(keys, tsig.Key{}) {
 			granted := i == j
 			sign := func(msg []byte) []byte {
@@ -347,14 +348,13 @@ func TestCrossing(t *testing.T) {
 				"IXFR":   queryMsg(t, zoneName, dns.TypeIXFR, func(m *dns.Msg) { m.Ns = []dns.RR{soa(t, zoneName, 7)} }),
 			} {
 				before := len(w.updates())
-				got := rcodeOf(tcpAsk(t, addr, sign(msg)))
-				// named holds none of the zones as zones of its own: a transfer that was
-				// let through is NOTAUTH there, a query is answered from the parent.
+				reply := tcpAsk(t, addr, sign(msg))
+				got := rcodeOf(reply)
+				if answered := len(unpack(t, reply).Answer) > 0; answered != (granted && what != "UPDATE") {
+					t.Errorf("%s of %s with key %d: answered %v", what, zoneName, j, answered)
+				}
 				want := 5
-				switch {
-				case granted && (what == "AXFR" || what == "IXFR"):
-					want = 9
-				case granted:
+				if granted {
 					want = 0
 				}
 				if got != want {
@@ -368,12 +368,42 @@ func TestCrossing(t *testing.T) {
 	}
 }
 
-func manyZones(n int) []string {
-	var out []string
-	for i := range n {
-		out = append(out, fmt.Sprintf("zone%d TXT \"x\"", i))
+// TestRotation: during a rotation both secrets of a name update, query and
+// transfer, and each gets its answer signed with itself. named knows neither.
+func TestRotation(t *testing.T) {
+	older, newer := testKey(t, "key.", tsig.HMACSHA256), testKey(t, "key.", tsig.HMACSHA512)
+	newer.Secret, newer.Version = []byte("the new secret"), 2
+	newer, err := tsig.NewKey(newer)
+	if err != nil {
+		t.Fatal(err)
 	}
-	return out
+	w := newWorld(t)
+	w.set(func(s *testSettings) { s.Ring[older.Name] = []tsig.Key{newer, older} })
+	s := hidden(t, namedtest.Get(t, "9.20"), w, manyRecords()...)
+	try := func(k tsig.Key, want int) {
+		t.Helper()
+		for _, msg := range [][]byte{updateMsg(t, "example.test.", "h.example.test."), queryMsg(t, "example.test.", dns.TypeSOA)} {
+			signed := tsig.SignRequest(msg, k, time.Now())
+			reply := tcpAsk(t, s.Addrs()[0], signed)
+			if err := tsig.VerifyResponse(reply, signed, k, time.Now()); (err == nil) != (want == 0) || rcodeOf(reply) != want {
+				t.Errorf("version %d: RCODE %d, %v", k.Version, rcodeOf(reply), err)
+			}
+		}
+		msgs, err := transferAll(t, s.Addrs()[0], queryMsg(t, "example.test.", dns.TypeAXFR), &k)
+		if (err == nil) != (want == 0) || (want == 0) != (countRRs(msgs) == 4004) {
+			t.Errorf("version %d: %d RRs, %v", k.Version, countRRs(msgs), err)
+		}
+	}
+	try(older, 0)
+	try(newer, 0)
+	w.set(func(s *testSettings) { s.Ring[older.Name] = []tsig.Key{newer} })
+	try(older, 9)
+	try(newer, 0)
+	for i, u := range w.updates() {
+		if want := []uint64{1, 2, 2}[i]; u.KeyVersion != want {
+			t.Errorf("update %d: key version %d", i, u.KeyVersion)
+		}
+	}
 }
 
 // TestNsupdate lets the real program check our signatures, with every algorithm.

@@ -53,7 +53,7 @@ func (r *request) handle() {
 // because neither could be read with confidence.
 func (r *request) formErr(err error) {
 	r.message.edns = false
-	r.srv.refused(r, rcodeFormErr, err.Error())
+	r.srv.refused(r, rcodeFormErr, err)
 	r.reply(answer{rcode: rcodeFormErr})
 }
 
@@ -127,7 +127,7 @@ func (r *request) badSignature(err error, retry func()) {
 		return
 	}
 	r.srv.metrics.tsigError(e.TSIGError)
-	r.srv.refused(r, e.RCode, e.Error())
+	r.srv.refused(r, e.RCode, e)
 	r.reply(answer{rcode: e.RCode, ede: edeOther, text: e.Reason()})
 }
 
@@ -137,7 +137,7 @@ func (r *request) lookAgain(retry func()) {
 	wait := func() {
 		if err := r.srv.second.wait(r.srv.ctx); err != nil {
 			r.unverified()
-			r.srv.refused(r, rcodeServFail, err.Error())
+			r.srv.refused(r, rcodeServFail, err)
 			r.reply(answer{rcode: rcodeServFail, ede: edeNotReady, text: "no quorum: can't tell whether this is the cluster's present state"})
 			return
 		}

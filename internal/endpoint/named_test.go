@@ -20,14 +20,25 @@ import (
 	"github.com/zonekeeper/zonekeeper/internal/tsig"
 )
 
-// plainNamed runs a named with one zone, "example.test.", and the test keys; acl
-// is the inside of its allow-query, allow-transfer and allow-update.
-func plainNamed(t testing.TB, rel namedtest.Release, keys []tsig.Key, query, transfer, update string, records ...string) netip.AddrPort {
+// spec is a named for tests. query, transfer and update are the insides of
+// allow-query and so on; every zone has the same records.
+type spec struct {
+	keys                    []tsig.Key
+	query, transfer, update string
+	zones                   []string // default: example.test
+	records                 []string
+}
+
+// startNamed runs a named until the test ends.
+func startNamed(t testing.TB, rel namedtest.Release, sp spec) netip.AddrPort {
 	t.Helper()
+	if sp.zones == nil {
+		sp.zones = []string{"example.test"}
+	}
 	dir := namedtest.Dir(t)
 	addr := namedtest.FreePort(t)
 	var conf strings.Builder
-	for _, k := range keys {
+	for _, k := range sp.keys {
 		bits := ""
 		if k.MACSize != 0 {
 			bits = fmt.Sprintf("-%d", 8*k.MACSize)
@@ -39,15 +50,17 @@ options {
 	directory %q; pid-file none; session-keyfile none; listen-on port %d { 127.0.0.1; }; listen-on-v6 { none; };
 	recursion no; notify no; empty-zones-enable no; dnssec-validation no; tcp-clients 1000;
 };
-zone "example.test" { type primary; file "example.test.db"; allow-query { %s }; allow-transfer { %s }; allow-update { %s }; };
-`, dir, addr.Port(), query, transfer, update)
+`, dir, addr.Port())
 	write := func(name, text string) {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
+	for _, z := range sp.zones {
+		fmt.Fprintf(&conf, "zone %q { type primary; file \"%s.db\"; allow-query { %s }; allow-transfer { %s }; allow-update { %s }; };\n", z, z, sp.query, sp.transfer, sp.update)
+		write(z+".db", "$ORIGIN "+z+".\n$TTL 60\n@ SOA ns hostmaster 7 3600 600 86400 60\n@ NS ns\nns A 192.0.2.53\n"+strings.Join(sp.records, "\n")+"\n")
+	}
 	write("named.conf", conf.String())
-	write("example.test.db", "$ORIGIN example.test.\n$TTL 60\n@ SOA ns hostmaster 7 3600 600 86400 60\n@ NS ns\nns A 192.0.2.53\n"+strings.Join(records, "\n")+"\n")
 
 	cmd := exec.Command(rel.Named, "-g", "-n", "1", "-c", filepath.Join(dir, "named.conf"))
 	var log lockedBuffer
@@ -147,7 +160,7 @@ func TestSameAnswersAsNamed(t *testing.T) {
 	namedtest.Each(t, func(t *testing.T, rel namedtest.Release) {
 		keys := testKeys(t)
 		const all = `key "key"; key "md5"; key "sha1"; key "sha224"; key "sha384"; key "sha512"; key "short";`
-		plain := plainNamed(t, rel, keys, all, all, all)
+		plain := startNamed(t, rel, spec{keys: keys, query: all, transfer: all, update: all})
 		w := newWorld(t)
 		w.set(func(s *testSettings) {
 			ring, err := tsig.NewRing(keys...)
@@ -176,6 +189,51 @@ func TestSameAnswersAsNamed(t *testing.T) {
 			})
 		}
 	})
+}
+
+// TestIntendedDifferences shows what docs/differences.md says of signatures: that
+// named does otherwise, and what we do.
+func TestIntendedDifferences(t *testing.T) {
+	k := testKey(t, "key.", tsig.HMACSHA256)
+	sign := func(fudge uint16, at time.Time, tsigError uint16) []byte {
+		m := new(dns.Msg)
+		if err := m.Unpack(updateMsg(t, "example.test.", "h.example.test.")); err != nil {
+			t.Fatal(err)
+		}
+		m.SetTsig("key.", dns.HmacSHA256, fudge, at.Unix())
+		m.IsTsig().Error = tsigError
+		wire, _, err := dns.TsigGenerate(m, base64.StdEncoding.EncodeToString(testSecret), "", false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return wire
+	}
+	w := newWorld(t)
+	s := w.start(nil)
+	namedtest.Each(t, func(t *testing.T, rel namedtest.Release) {
+		named := startNamed(t, rel, spec{keys: []tsig.Key{k}, query: "any;", transfer: "any;", update: `key "key";`})
+		for _, tc := range []struct {
+			name  string
+			msg   []byte
+			rcode int
+			tsig  uint16
+		}{
+			{"a fudge above 300 s", sign(65535, time.Now().Add(-400*time.Second), 0), dns.RcodeNotAuth, tsig.BadTime},
+			{"a TSIG RR that reports an error", sign(300, time.Now(), tsig.BadTime), dns.RcodeFormatError, 0},
+		} {
+			if theirs := udpAsk(t, named, tc.msg); rcodeOf(theirs) != 0 {
+				t.Errorf("%s: named answers RCODE %d: no difference", tc.name, rcodeOf(theirs))
+			}
+			ours := udpAsk(t, s.Addrs()[0], tc.msg)
+			r, err := tsig.Find(ours)
+			if err != nil || r == nil || rcodeOf(ours) != tc.rcode || r.PeerError != tc.tsig || len(r.MAC) != 32 {
+				t.Errorf("%s: %s", tc.name, shape(t, ours))
+			}
+		}
+	})
+	if n := len(w.updates()); n != 0 {
+		t.Errorf("%d of them proposed", n)
+	}
 }
 
 // udpMaybe returns the reply or nil for silence, which a probe behind the

@@ -132,7 +132,7 @@ func (r *request) proposedDone(res fsm.Result, err error) {
 	case err == nil:
 		r.reply(answer{rcode: rcodeServFail, ede: edeOther, text: "the update took too long and was not applied: retry"})
 	case r.srv.notApplied(err):
-		r.srv.refused(r, rcodeServFail, err.Error())
+		r.srv.refused(r, rcodeServFail, err)
 		r.reply(answer{rcode: rcodeServFail, ede: edeNotReady, text: "not applied: " + err.Error()})
 	default:
 		// It may be in the log. Only the same signed request, sent again, can tell
