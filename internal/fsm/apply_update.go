@@ -2,7 +2,9 @@ package fsm
 
 import (
 	"errors"
+	"fmt"
 	"net/netip"
+	"runtime/debug"
 
 	"github.com/zonekeeper/zonekeeper/internal/policy"
 	"github.com/zonekeeper/zonekeeper/internal/update"
@@ -11,10 +13,11 @@ import (
 // Response codes (RFC 1035, RFC 2136), TSIG errors (RFC 8945 section 3) and extended DNS errors (RFC 8914 section 4) that
 // the machine gives itself; all others come from package update.
 const (
-	rcodeNoError = 0
-	rcodeFormErr = 1
-	rcodeRefused = 5
-	rcodeNotAuth = 9
+	rcodeNoError  = 0
+	rcodeFormErr  = 1
+	rcodeServFail = 2
+	rcodeRefused  = 5
+	rcodeNotAuth  = 9
 
 	tsigBadKey  = 17
 	tsigBadTime = 18
@@ -36,7 +39,7 @@ func (m *Machine) update(u *Update) Result {
 		if m.pastDeadline(u) {
 			return Result{Expired: true}
 		}
-		return m.evaluate(u)
+		return m.evaluateSafely(u)
 	}
 
 	now := m.now()
@@ -63,7 +66,7 @@ func (m *Machine) update(u *Update) Result {
 		return Result{RCode: rcodeNotAuth, TSIGError: tsigBadTime, Text: "the time signed is too far from the cluster's time"}
 	}
 
-	res := m.evaluate(u)
+	res := m.evaluateSafely(u)
 	if m.st.dedupe.full(key.id, &m.st.limits) {
 		k := *key
 		k.floor = u.TimeSigned
@@ -79,6 +82,19 @@ func (m *Machine) update(u *Update) Result {
 // an abandoned addition must not come back after a deletion that was acknowledged (C2).
 func (m *Machine) pastDeadline(u *Update) bool {
 	return u.DeadlineMS != 0 && m.st.timeMS > u.DeadlineMS
+}
+
+// evaluateSafely turns a panic into SERVFAIL. A request is in the log by now: without this, one that hits a mistake in the
+// evaluation would stop every replica, and again at each restart. The mistake is as deterministic as all the rest, so every
+// replica answers alike; mending it changes semantics, and needs a new version like any other such change (rule C8).
+func (m *Machine) evaluateSafely(u *Update) (res Result) {
+	defer func() {
+		if p := recover(); p != nil {
+			m.eff.Panics = append(m.eff.Panics, fmt.Sprintf("%v\n%s", p, debug.Stack()))
+			res = Result{RCode: rcodeServFail, Text: "the request hit an internal error and changed nothing"}
+		}
+	}()
+	return m.evaluate(u)
 }
 
 // evaluate applies the RFC 2136 semantics.

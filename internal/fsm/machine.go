@@ -82,6 +82,8 @@ type Effects struct {
 	Checkpoint bool
 	// Verdicts compare the marks of an index, once for each mark that arrived.
 	Verdicts []Verdict
+	// Panics are mistakes of this program that requests hit, with their stacks: log them loudly. The requests got SERVFAIL.
+	Panics []string
 	// Activated is the version that came into use, 0 for none.
 	Activated uint8
 }

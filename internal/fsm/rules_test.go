@@ -496,3 +496,20 @@ func TestEntriesMustFollow(t *testing.T) {
 		}
 	}
 }
+
+// A request that hits a mistake in the evaluation must not stop the cluster: it is in the log for ever.
+func TestPanicIsAnswered(t *testing.T) {
+	c, id, v := standard(t)
+	m := c.machines[0]
+	good := m.slots[id].cur.conf
+	m.slots[id].cur.conf = &ZoneConfig{ID: id} // no lists: the evaluation runs into a nil pointer
+	u := c.signed("k.", v, updateWire(t, "example.test", "add a.example.test. 60 A 192.0.2.9"))
+	eff := c.apply(u)
+	checkAnswer(t, "faulty", eff.Results[0], answerWant{rcode: rcodeServFail})
+	if len(eff.Panics) != 1 || !strings.Contains(eff.Panics[0], "nil pointer") {
+		t.Errorf("panics %q, want the one that happened", eff.Panics)
+	}
+	m.slots[id].cur.conf = good
+	checkAnswer(t, "the same again", c.update(u), answerWant{rcode: rcodeServFail, duplicate: true})
+	checkAnswer(t, "the next", c.update(c.signed("k.", v, u.Wire)), answerWant{serial: 2})
+}

@@ -57,6 +57,7 @@ func Apply(z *zone.Zone, m *Message, auth Authorizer, opt Options) Outcome {
 		return Outcome{RCode: f.rcode, EDE: f.ede, Text: f.text}
 	}
 	tx := z.Begin()
+	defer tx.Rollback() // does nothing once tx has ended; leaves z as it was if a mistake in here panics
 	e := &editor{view: view{z, z.Origin()}, tx: tx, opt: opt, limits: limits, before: z.Serial()}
 	changed, f := e.run(m.Updates)
 	if f != nil {
