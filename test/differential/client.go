@@ -43,10 +43,10 @@ func (c *Client) Close() error {
 }
 
 // Send implements Target.
-func (c *Client) Send(r Request) (uint16, error) {
-	msg, err := c.signed(r.Wire, r.Signer)
+func (c *Client) Send(r Request) (Answer, error) {
+	msg, err := c.signed(r)
 	if err != nil {
-		return 0, err
+		return Answer{}, err
 	}
 	var answer []byte
 	if r.UDP {
@@ -55,26 +55,70 @@ func (c *Client) Send(r Request) (uint16, error) {
 		answer, err = c.exchange(msg)
 	}
 	if err != nil {
-		return 0, fmt.Errorf("UPDATE to %s: %w", c.server, err)
+		return Answer{}, fmt.Errorf("UPDATE to %s: %w", c.server, err)
 	}
-	return binary.BigEndian.Uint16(answer[2:]) & 0xf, nil
+	a := Answer{RCode: binary.BigEndian.Uint16(answer[2:]) & 0xf}
+	a.TSIGError, err = tsigError(answer)
+	return a, err
 }
 
-func (c *Client) signed(msg []byte, signer zone.Name) ([]byte, error) {
-	msg = append(make([]byte, 0, len(msg)+256), msg...)
-	if signer == "" {
+func (c *Client) signed(r Request) ([]byte, error) {
+	msg := append(make([]byte, 0, len(r.Wire)+256), r.Wire...)
+	if r.Signer == "" {
 		return msg, nil
 	}
-	key, ok := c.keys[signer]
-	if !ok {
-		var err error
-		key, err = tsig.NewKey(tsig.Key{Name: signer, Algorithm: tsig.HMACSHA256, Secret: Secret})
-		if err != nil {
-			return nil, err
+	if r.Tamper == Genuine {
+		if key, ok := c.keys[r.Signer]; ok {
+			return tsig.SignRequest(msg, key, time.Now()), nil
 		}
-		c.keys[signer] = key
 	}
-	return tsig.SignRequest(msg, key, time.Now()), nil
+	key := tsig.Key{Name: r.Signer, Algorithm: tsig.HMACSHA256, Secret: Secret}
+	now := time.Now()
+	switch r.Tamper {
+	case WrongSecret:
+		key.Secret = []byte("not the secret")
+	case OtherAlgorithm:
+		key.Algorithm = tsig.HMACSHA512
+	case OldSignature:
+		now = now.Add(-time.Hour)
+	}
+	key, err := tsig.NewKey(key)
+	if err != nil {
+		return nil, err
+	}
+	if r.Tamper == Genuine {
+		c.keys[r.Signer] = key
+	}
+	return tsig.SignRequest(msg, key, now), nil
+}
+
+// tsigError returns the error field of the TSIG RR, the last RR of a response that has one.
+func tsigError(msg []byte) (uint16, error) {
+	off := 12
+	var err error
+	for range binary.BigEndian.Uint16(msg[4:]) {
+		if _, off, err = zone.UnpackName(msg, off); err != nil {
+			return 0, err
+		}
+		off += 4
+	}
+	var last zone.RR
+	for range int(binary.BigEndian.Uint16(msg[6:])) + int(binary.BigEndian.Uint16(msg[8:])) + int(binary.BigEndian.Uint16(msg[10:])) {
+		if last, off, err = zone.UnpackRR(msg, off); err != nil {
+			return 0, err
+		}
+	}
+	if last.Type != zone.TypeTSIG {
+		return 0, nil
+	}
+	d := []byte(last.Data)
+	_, at, err := zone.UnpackName(d, 0) // algorithm, time signed, fudge, MAC, original ID, error (RFC 8945 4.2)
+	if err != nil {
+		return 0, err
+	}
+	at += 8
+	at += 2 + int(binary.BigEndian.Uint16(d[at:])) + 2
+	return binary.BigEndian.Uint16(d[at:]), nil
 }
 
 func (c *Client) datagram(msg []byte) ([]byte, error) {
@@ -155,18 +199,18 @@ func checkAnswer(msg, answer []byte) error {
 	return nil
 }
 
-func (c *Client) query(origin zone.Name, t zone.Type) []byte {
+func (c *Client) query(origin zone.Name, t zone.Type) Request {
 	c.id++
 	b := binary.BigEndian.AppendUint16(nil, c.id)
 	b = append(b, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0)
 	b = append(b, origin...)
 	b = binary.BigEndian.AppendUint16(b, uint16(t))
-	return binary.BigEndian.AppendUint16(b, uint16(zone.ClassIN))
+	return Request{Wire: binary.BigEndian.AppendUint16(b, uint16(zone.ClassIN)), Signer: zone.MustParseName(KeyMain)}
 }
 
 // Serial implements Target. The answer to a query that follows the answer to an UPDATE shows that update.
 func (c *Client) Serial(origin zone.Name) (uint32, error) {
-	msg, err := c.signed(c.query(origin, zone.TypeSOA), zone.MustParseName(KeyMain))
+	msg, err := c.signed(c.query(origin, zone.TypeSOA))
 	if err != nil {
 		return 0, err
 	}
@@ -183,7 +227,7 @@ func (c *Client) Serial(origin zone.Name) (uint32, error) {
 
 // Zone implements Target by an AXFR on a connection of its own.
 func (c *Client) Zone(origin zone.Name) ([]zone.RR, error) {
-	msg, err := c.signed(c.query(origin, zone.TypeAXFR), zone.MustParseName(KeyMain))
+	msg, err := c.signed(c.query(origin, zone.TypeAXFR))
 	if err != nil {
 		return nil, err
 	}

@@ -100,10 +100,11 @@ func Rows() []string {
 	return names
 }
 
-// Compare runs requests against the model of spec and against other, which must hold the same content z, and returns what
-// differed. After a difference the model goes on from the other's content.
-func Compare(cfg Config, spec ZoneSpec, z *zone.Zone, other Target) (Report, error) {
-	c := &comparison{cfg: cfg, spec: spec, other: other}
+// Compare runs requests against the model of spec and against the targets, which must all hold the same content z, and
+// returns what differed from the model. After a difference the model goes on from the content of the target that differed,
+// so with several targets the first difference is the one to look at.
+func Compare(cfg Config, spec ZoneSpec, z *zone.Zone, targets ...Target) (Report, error) {
+	c := &comparison{cfg: cfg, spec: spec, targets: targets}
 	c.report.Merge(Report{})
 	if err := c.reset(z, cfg.Seed); err != nil {
 		return c.report, err
@@ -117,12 +118,12 @@ func Compare(cfg Config, spec ZoneSpec, z *zone.Zone, other Target) (Report, err
 }
 
 type comparison struct {
-	cfg    Config
-	spec   ZoneSpec
-	other  Target
-	model  *Model
-	gen    *Generator
-	report Report
+	cfg     Config
+	spec    ZoneSpec
+	targets []Target
+	model   *Model
+	gen     *Generator
+	report  Report
 	// since are the requests since contents were last equal, last among them the current one.
 	since []string
 	// before is the model's content before the current request.
@@ -157,28 +158,15 @@ func (c *comparison) step() error {
 	if err != nil {
 		return err
 	}
-	got, err := c.other.Send(k.Request)
-	if err != nil {
-		return err
-	}
 	c.report.Sent++
-	c.report.RCodes[got]++
-	if k.Row != "" && k.Hit(before, c.model.zone, want) {
+	c.report.RCodes[want.RCode]++
+	if k.Row != "" && k.Hit(before, c.model.zone, want.RCode) {
 		c.report.Coverage[k.Row]++
 	}
-	serial, err := c.other.Serial(c.spec.Origin)
-	if err != nil {
-		return err
-	}
-	if got != want || serial != c.model.zone.Serial() {
-		rrs, err := c.other.Zone(c.spec.Origin)
-		if err != nil {
+	for i, target := range c.targets {
+		if same, err := c.send(i, target, k.Request, want); !same || err != nil {
 			return err
 		}
-		c.differ("response code %d, serial %d wanted; got %d and %d (model says %q)\nother lacks:\n%s\nother has:\n%s",
-			want, c.model.zone.Serial(), got, serial, c.model.Last.Text,
-			strings.Join(subtract(before.RRs(), rrs), "\n"), strings.Join(subtract(rrs, before.RRs()), "\n"))
-		return c.adopt()
 	}
 	if c.report.Sent%max(c.cfg.Transfer, 1) == 0 {
 		return c.transfer()
@@ -186,20 +174,44 @@ func (c *comparison) step() error {
 	return nil
 }
 
+// send gives a request to a target and compares answer and serial with the model's.
+func (c *comparison) send(i int, target Target, r Request, want Answer) (same bool, err error) {
+	got, err := target.Send(r)
+	if err != nil {
+		return false, fmt.Errorf("target %d: %w", i, err)
+	}
+	serial, err := target.Serial(c.spec.Origin)
+	if err != nil {
+		return false, fmt.Errorf("target %d: %w", i, err)
+	}
+	if got == want && serial == c.model.zone.Serial() {
+		return true, nil
+	}
+	rrs, err := target.Zone(c.spec.Origin)
+	if err != nil {
+		return false, fmt.Errorf("target %d: %w", i, err)
+	}
+	c.differ("target %d: %+v, serial %d wanted; got %+v and %d (model says %q)\nit lacks of the content before:\n%s\nit has:\n%s",
+		i, want, c.model.zone.Serial(), got, serial, c.model.Last.Text,
+		strings.Join(subtract(c.before.RRs(), rrs), "\n"), strings.Join(subtract(rrs, c.before.RRs()), "\n"))
+	return false, c.adopt(rrs)
+}
+
 // transfer compares contents.
 func (c *comparison) transfer() error {
-	rrs, err := c.other.Zone(c.spec.Origin)
-	if err != nil {
-		return err
-	}
 	c.report.Transfers++
-	if missing, extra := subtract(c.model.zone.RRs(), rrs), subtract(rrs, c.model.zone.RRs()); len(missing)+len(extra) > 0 {
-		c.differ("content differs\nmodel only:\n%s\nother only:\n%s", strings.Join(missing, "\n"), strings.Join(extra, "\n"))
-		return c.adopt()
+	for i, target := range c.targets {
+		rrs, err := target.Zone(c.spec.Origin)
+		if err != nil {
+			return fmt.Errorf("target %d: %w", i, err)
+		}
+		if missing, extra := subtract(c.model.zone.RRs(), rrs), subtract(rrs, c.model.zone.RRs()); len(missing)+len(extra) > 0 {
+			c.differ("target %d: content differs\nmodel only:\n%s\ntarget only:\n%s", i, strings.Join(missing, "\n"), strings.Join(extra, "\n"))
+			return c.adopt(rrs)
+		}
 	}
 	if err := rebuilt(c.model.zone); err != nil {
 		c.differ("the content does not survive: %v", err)
-		return c.adopt()
 	}
 	c.since = nil
 	return nil
@@ -226,15 +238,11 @@ func rebuilt(z *zone.Zone) error {
 	return nil
 }
 
-// adopt goes on from the other's content.
-func (c *comparison) adopt() error {
-	rrs, err := c.other.Zone(c.spec.Origin)
-	if err != nil {
-		return err
-	}
+// adopt goes on from a target's content.
+func (c *comparison) adopt(rrs []zone.RR) error {
 	z, err := zone.FromRRs(c.spec.Origin, rrs)
 	if err != nil {
-		return fmt.Errorf("content of the other side: %w", err)
+		return fmt.Errorf("content of the target: %w", err)
 	}
 	return c.reset(z, 0)
 }

@@ -75,7 +75,7 @@ func (g *Generator) Next() Case {
 		if m, signer := r.make(g); m != nil {
 			m.compress = g.rng.IntN(3) == 0
 			return Case{
-				Request: Request{Wire: m.wire(g.id), Signer: signer.key(), UDP: r.udp},
+				Request: Request{Wire: m.wire(g.id), Signer: signer.key(), UDP: r.udp, Tamper: r.tamper},
 				Row:     r.name,
 				Hit:     func(before, after *zone.Zone, rcode uint16) bool { return r.hit(before, after, rcode) && g.count(i) },
 			}

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 
 	"github.com/zonekeeper/zonekeeper/internal/policy"
+	"github.com/zonekeeper/zonekeeper/internal/tsig"
 	"github.com/zonekeeper/zonekeeper/internal/update"
 	"github.com/zonekeeper/zonekeeper/internal/zone"
 )
@@ -14,6 +15,7 @@ import (
 type Model struct {
 	zone   *zone.Zone
 	opt    update.Options
+	keys   map[zone.Name]bool
 	policy *policy.Policy
 	acl    *policy.ACL
 	// Last is the outcome of the last request, as far as it got to package update.
@@ -22,7 +24,10 @@ type Model struct {
 
 // NewModel serves the zone spec with content z.
 func NewModel(spec ZoneSpec, z *zone.Zone, opt update.Options) (*Model, error) {
-	m := &Model{zone: z, opt: opt}
+	m := &Model{zone: z, opt: opt, keys: map[zone.Name]bool{}}
+	for _, k := range spec.Keys {
+		m.keys[zone.MustParseName(k).Canonical()] = true
+	}
 	m.opt.MaxTTL = spec.MaxTTL
 	var err error
 	if spec.ACL != "" {
@@ -40,15 +45,25 @@ func NewModel(spec ZoneSpec, z *zone.Zone, opt update.Options) (*Model, error) {
 var loopback = netip.MustParseAddr("127.0.0.1")
 
 // Send implements Target.
-func (m *Model) Send(r Request) (uint16, error) {
+func (m *Model) Send(r Request) (Answer, error) {
 	m.Last = update.Outcome{}
 	msg, err := update.Parse(r.Wire)
-	if err != nil {
-		var bad *update.Error
-		if !errors.As(err, &bad) {
-			return 0, err
+	var bad *update.Error
+	if err != nil && !errors.As(err, &bad) {
+		return Answer{}, err
+	}
+	if bad != nil && !bad.AfterTSIG {
+		a := Answer{RCode: bad.RCode}
+		if bad.RCode == update.Refused && bad.Err == nil && r.Signer != "" {
+			a.TSIGError = tsig.BadKey // no view has that class, and only views have keys
 		}
-		return bad.RCode, nil
+		return a, nil
+	}
+	if tsigError := m.verify(r); tsigError != 0 {
+		return Answer{RCode: update.NotAuth, TSIGError: tsigError}, nil
+	}
+	if bad != nil {
+		return Answer{RCode: bad.RCode}, nil
 	}
 	s := policy.Subject{Signer: r.Signer, Addr: loopback, TCP: !r.UDP}
 	var auth update.Authorizer
@@ -58,7 +73,22 @@ func (m *Model) Send(r Request) (uint16, error) {
 		auth = m.policy.For(s, m.zone.Origin())
 	}
 	m.Last = update.Apply(m.zone, msg, auth, m.opt)
-	return m.Last.RCode, nil
+	return Answer{RCode: m.Last.RCode}, nil
+}
+
+// verify stands in for package tsig: it knows how the signature was made.
+func (m *Model) verify(r Request) (tsigError uint16) {
+	switch {
+	case r.Signer == "":
+		return 0
+	case !m.keys[r.Signer.Canonical()], r.Tamper == OtherAlgorithm:
+		return tsig.BadKey
+	case r.Tamper == WrongSecret:
+		return tsig.BadSig
+	case r.Tamper == OldSignature:
+		return tsig.BadTime
+	}
+	return 0
 }
 
 // Serial implements Target.

@@ -13,9 +13,10 @@ type row struct {
 	name string
 	in   func(ZoneSpec) bool // nil: every zone
 	// make returns the request and who signs it; nil when the zone's content does not allow for it now.
-	make func(g *Generator) (*message, who)
-	udp  bool
-	hit  func(before, after *zone.Zone, rcode uint16) bool
+	make   func(g *Generator) (*message, who)
+	udp    bool
+	tamper Tamper
+	hit    func(before, after *zone.Zone, rcode uint16) bool
 }
 
 func rowsFor(spec ZoneSpec) []row {
@@ -132,6 +133,23 @@ func (g *Generator) some() *zone.RRset {
 }
 
 var rows = []row{
+	// Signatures.
+	{name: "BADSIG: NOTAUTH", hit: code(update.NotAuth), tamper: WrongSecret, make: func(g *Generator) (*message, who) {
+		return only(g.msg().update(g.fresh("A")))
+	}},
+	{name: "BADSIG over UDP: NOTAUTH", hit: code(update.NotAuth), tamper: WrongSecret, udp: true, make: func(g *Generator) (*message, who) {
+		return only(g.msg().update(g.fresh("A")))
+	}},
+	{name: "unknown key, BADKEY: NOTAUTH", hit: code(update.NotAuth), make: func(g *Generator) (*message, who) {
+		return g.msg().update(g.fresh("A")), "nobody."
+	}},
+	{name: "known key, other algorithm, BADKEY: NOTAUTH", hit: code(update.NotAuth), tamper: OtherAlgorithm, make: func(g *Generator) (*message, who) {
+		return only(g.msg().update(g.fresh("A")))
+	}},
+	{name: "clock skew, BADTIME: NOTAUTH", hit: code(update.NotAuth), tamper: OldSignature, make: func(g *Generator) (*message, who) {
+		return only(g.msg().update(g.fresh("A")))
+	}},
+
 	// Answers.
 	{name: "unsigned, zone allowed to others: REFUSED", in: byACL, hit: code(update.Refused), make: func(g *Generator) (*message, who) {
 		return g.msg().update(g.fresh("A")), unsigned
