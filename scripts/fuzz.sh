@@ -14,5 +14,5 @@ grep -rlE '^func Fuzz[A-Z]' --include='*_test.go' internal test | xargs -n1 dirn
 done
 if [ -d test/differential ]; then
     printf '=== differential, %s messages\n' "${MESSAGES:-1000000}"
-    ZONEKEEPER_DIFF_MESSAGES=${MESSAGES:-1000000} "$GO" test ./test/differential/... -count=1 -timeout 12h -v
+    DIFFERENTIAL_MESSAGES=${MESSAGES:-1000000} "$GO" test ./test/differential/... -count=1 -timeout 12h -v
 fi
