@@ -57,16 +57,14 @@ func Apply(z *zone.Zone, m *Message, auth Authorizer, opt Options) Outcome {
 		return Outcome{RCode: f.rcode, EDE: f.ede, Text: f.text}
 	}
 	tx := z.Begin()
-	defer tx.Rollback() // does nothing once tx has ended; leaves z as it was if a mistake in here panics
+	defer tx.Rollback() // does nothing after Commit; with a panic on its way up, z is as it was
 	e := &editor{view: view{z, z.Origin()}, tx: tx, opt: opt, limits: limits, before: z.Serial()}
 	changed, f := e.run(m.Updates)
-	if f != nil {
-		tx.Rollback()
+	switch {
+	case f != nil:
 		return Outcome{RCode: f.rcode, EDE: f.ede, Text: f.text}
-	}
-	if !changed {
+	case !changed:
 		// Everything cancelled out. named commits here, which can at most have changed the case of names in RDATA.
-		tx.Rollback()
 		return Outcome{RCode: NoError}
 	}
 	return Outcome{RCode: NoError, Diff: tx.Commit()}

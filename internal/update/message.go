@@ -114,6 +114,10 @@ func (p *parser) count(s section) int {
 	return int(binary.BigEndian.Uint16(p.wire[4+2*int(s):]))
 }
 
+// maxZoneTypes bounds how many types of a zone section are kept for comparison: one is right, and with two it is already
+// certain that the answer is FORMERR.
+const maxZoneTypes = 16
+
 // zones reads the zone section. More than one RR, or another type than SOA, is found out later only: see checkZone.
 func (p *parser) zones() error {
 	for i := range p.count(sectionZone) {
@@ -135,12 +139,12 @@ func (p *parser) zones() error {
 		} else if !name.Equal(p.m.Zone) || class != p.class {
 			return formErr("zone section names %s and %s", p.m.Zone, name)
 		}
-		for _, seen := range p.types {
-			if seen == t {
-				return formErr("zone section has %s %s twice", name, t)
-			}
+		if slices.Contains(p.types, t) {
+			return formErr("zone section has %s %s twice", name, t)
 		}
-		p.types = append(p.types, t)
+		if len(p.types) < maxZoneTypes {
+			p.types = append(p.types, t)
+		}
 	}
 	return nil
 }

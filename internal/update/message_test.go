@@ -216,3 +216,36 @@ func BenchmarkApply(b *testing.B) {
 		}
 	}
 }
+
+// panics is an authorizer that fails in the middle of a request.
+type panics struct{ everything }
+
+func (panics) Allow(zone.Name, zone.Type, zone.Name) (max int, ok bool) { panic("no rule") }
+
+// TestPanicLeavesZone: whoever recovers goes on with the zone as it was.
+func TestPanicLeavesZone(t *testing.T) {
+	z := small(t, zone.MustParseName("z."))
+	digest := z.Digest()
+	add := zone.RR{Name: zone.MustParseName("b.z."), Type: zone.TypeA, Class: zone.ClassIN, Data: "\xc0\x00\x02\x01"}
+	for auth, m := range map[update.Authorizer]*update.Message{
+		panics{}: {Zone: z.Origin(), Class: zone.ClassIN, Updates: []zone.RR{add}},
+		// An MX RR without RDATA, which Parse never lets pass.
+		everything{}: {Zone: z.Origin(), Class: zone.ClassIN, Updates: []zone.RR{add, {Name: z.Origin(), Type: zone.TypeMX, Class: zone.ClassIN}}},
+	} {
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Error("no panic: this tests nothing")
+				}
+			}()
+			update.Apply(z, m, auth, update.Options{CheckIntegrity: true})
+		}()
+		if z.Digest() != digest {
+			t.Error("the zone changed")
+		}
+	}
+	m := &update.Message{Zone: z.Origin(), Class: zone.ClassIN, Updates: []zone.RR{add}}
+	if out := update.Apply(z, m, everything{}, update.DefaultOptions()); out.RCode != update.NoError {
+		t.Errorf("%+v", out)
+	}
+}
