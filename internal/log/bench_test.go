@@ -32,7 +32,8 @@ func reportPercentiles(b *testing.B, took []time.Duration) {
 	b.ReportMetric(0, "ns/op")
 }
 
-// BenchmarkLatency is one client's append until its own follower has the record, and a barrier, at the leader and at a follower.
+// BenchmarkLatency is one client's append until its own follower has the record, and a barrier, at the leader and at a
+// follower.
 func BenchmarkLatency(b *testing.B) {
 	members := leaderFirst(startMembers(b, 3))
 	for i, where := range []string{"leader", "follower"} {
@@ -79,7 +80,8 @@ func BenchmarkLatency(b *testing.B) {
 	}
 }
 
-// BenchmarkThroughput appends records of 20 kB (about 100 updates each), with several in flight, at one replica and at all three.
+// BenchmarkThroughput appends records of 20 kB (about 100 updates each), with several in flight, at one replica and at
+// all three.
 func BenchmarkThroughput(b *testing.B) {
 	members := leaderFirst(startMembers(b, 3))
 	for _, at := range []struct {

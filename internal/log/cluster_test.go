@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// freeURLs reserves n loopback ports and returns them as URLs. They are released just before use: another process could take
-// one in between, which a test would report as a failed bind.
+// freeURLs reserves n loopback ports and returns them as URLs. They are released just before use: another process could
+// take one in between, which a test would report as a failed bind.
 func freeURLs(t testing.TB, n int) []string {
 	t.Helper()
 	var urls []string

@@ -15,10 +15,10 @@ type Config struct {
 	// Prefix is where the log lies in etcd, like /zonekeeper. Several clusters may share one external etcd.
 	Prefix string
 
-	// AppendTimeout bounds one append; at the timeout it is in doubt and Settle finds out. etcd itself answers a proposal that
-	// was lost with a dead leader only after 5 s plus two election timeouts, far too late for a DNS client. On an embedded
-	// member a new leader ends the append at once, so that this timeout only matters when a message is lost otherwise; it
-	// should exceed the stalls of a busy disk, because every doubt costs a Settle.
+	// AppendTimeout bounds one append; at the timeout it is in doubt and Settle finds out. etcd itself answers a
+	// proposal that was lost with a dead leader only after 5 s plus two election timeouts, far too late for a DNS
+	// client. On an embedded member a new leader ends the append at once, so that this timeout only matters when a
+	// message is lost otherwise; it should exceed the stalls of a busy disk, because every doubt costs a Settle.
 	AppendTimeout time.Duration
 	// AttemptTimeout bounds each attempt of Settle, Barrier and Compact, which are repeated until their context ends.
 	AttemptTimeout time.Duration

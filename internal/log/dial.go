@@ -21,8 +21,8 @@ type DialConfig struct {
 
 // Dial opens a replica's Log on an external etcd. The cluster's owner must leave automatic compaction off
 // (--auto-compaction-retention=0): what the replicas have not compacted they still need. Follow reports ErrCompacted
-// when history disappeared all the same. --max-request-bytes must exceed Config.MaxRecordBytes by 1 KiB, or large records
-// come back with ErrTooLarge.
+// when history disappeared all the same. --max-request-bytes must exceed Config.MaxRecordBytes by 1 KiB, or large
+// records come back with ErrTooLarge.
 func Dial(ctx context.Context, cfg Config, d DialConfig) (*EtcdLog, error) {
 	if len(d.Endpoints) == 0 {
 		return nil, fmt.Errorf("%w: log: dial: no endpoints: name the external etcd's client URLs", ErrConfig)

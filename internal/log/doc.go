@@ -13,9 +13,9 @@
 //
 // # What it does not promise
 //
-// It knows nothing of what the records say. It does not retry an append that is in doubt: only its caller knows
-// whether the request is still wanted. It keeps no state of its own outside etcd; compaction forgets records for ever, so callers
-// compact only what a quorum of checkpoints holds durably.
+// It knows nothing of what the records say. It does not retry an append that is in doubt: only its caller knows whether
+// the request is still wanted. It keeps no state of its own outside etcd; compaction forgets records for ever, so
+// callers compact only what a quorum of checkpoints holds durably.
 //
 // # What the caller must do
 //
@@ -32,8 +32,8 @@
 //	head         written along with every record, so that its ModRevision is the index of the newest record of all
 //
 // An append is: if Version(epoch/NAME) is my epoch and Version(log/NAME) is n-1, then put log/NAME and head. History is
-// etcd's own multi-version store, followed by a watch on log/. The versions make the sequence dense and an attempt that is
-// delivered twice harmless, without a key per record.
+// etcd's own multi-version store, followed by a watch on log/. The versions make the sequence dense and an attempt that
+// is delivered twice harmless, without a key per record.
 //
 // Three implementations satisfy Log and one contract test: EtcdLog on an embedded member (Member), EtcdLog on an
 // external cluster (Dial), and MemCluster's handles, the deterministic twin for simulation.

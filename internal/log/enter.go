@@ -74,6 +74,8 @@ type peerView struct {
 	members []peerMember
 }
 
+func (v peerView) heard() bool { return v.fresh || v.running }
+
 type peerMember struct {
 	Name       string   `json:"name"`
 	PeerURLs   []string `json:"peerURLs"`
@@ -83,26 +85,26 @@ type peerMember struct {
 type verdict int
 
 const (
-	wait      verdict = iota // somebody has not been heard of
-	bootstrap                // all are empty, or just bootstrapped without us having taken part yet
-	joinFirst                // a cluster exists that we are not, or no longer, part of
+	entryWait      verdict = iota // somebody has not been heard of
+	entryBootstrap                // all are empty, or just bootstrapped without us having taken part yet
+	entryJoin                     // a cluster exists that we are not, or no longer, part of
 )
 
 // decideEntry says what an empty member that may bootstrap does, given what the other initial members show. Static
-// bootstrap gives a member the same identity every time, so bootstrapping again after a lost disk would make it an amnesiac
-// voter. A member that ever came up has published its client URLs; seeing ours means that we lost our disk. With
-// somebody unheard of we can't know, and wait: a first start needs all members.
+// bootstrap gives a member the same identity every time, so bootstrapping again after a lost disk would make it an
+// amnesiac voter. A member that ever came up has published its client URLs; seeing ours means that we lost our disk.
+// With somebody unheard of we can't know, and wait: a first start needs all members.
 func decideEntry(self string, others map[string]peerView) verdict {
-	v := bootstrap
+	v := entryBootstrap
 	for _, view := range others {
 		switch {
 		case view.running:
 			i := slices.IndexFunc(view.members, func(m peerMember) bool { return m.Name == self })
 			if i < 0 || len(view.members[i].ClientURLs) > 0 {
-				return joinFirst
+				return entryJoin
 			}
 		case !view.fresh:
-			v = wait
+			v = entryWait
 		}
 	}
 	return v
@@ -133,29 +135,23 @@ func (m *Member) meet(ctx context.Context) (joins bool, err error) {
 
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
-	// An empty member that was seen stays seen: it may be between its last answer and its etcd's first.
 	views := make(map[string]peerView)
 	for round := 0; ; round++ {
 		var missing []string
 		for name, u := range others {
-			v := lookAt(ctx, client, u, m.cfg.Token)
-			if v.fresh || v.running {
-				views[name] = v
-			} else if _, seen := views[name]; !seen {
+			// Who was heard of once stays heard of: it may be between its last answer as an empty member and its etcd's
+			// first.
+			if v := lookAt(ctx, client, u, m.cfg.Token); v.heard() || !views[name].heard() {
 				views[name] = v
 			}
-			if !views[name].fresh && !views[name].running {
+			if !views[name].heard() {
 				missing = append(missing, name)
-				delete(views, name)
 			}
-		}
-		for _, name := range missing {
-			views[name] = peerView{}
 		}
 		switch decideEntry(m.cfg.Name, views) {
-		case bootstrap:
+		case entryBootstrap:
 			return false, nil
-		case joinFirst:
+		case entryJoin:
 			m.log.Warn("log: the cluster exists and this disk is empty: joining as a new member")
 			return true, nil
 		}

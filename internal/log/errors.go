@@ -9,9 +9,9 @@ import (
 	"go.etcd.io/raft/v3"
 )
 
-// classifyAppend says what an error of an append's transaction proves. Only errors that etcd returns before it proposes,
-// or when it applies without effect, prove that nothing was appended; every other one leaves the append in doubt.
-// ErrNoSpace is the exception: it proves that the append was decided, not how; see afterNoSpace.
+// classifyAppend says what an error of an append's transaction proves. Only errors that etcd returns before it
+// proposes, or when it applies without effect, prove that nothing was appended; every other one leaves the append in
+// doubt. ErrNoSpace is the exception: it proves that the append was decided, not how; see afterNoSpace.
 func classifyAppend(err error) error {
 	switch {
 	case errors.Is(err, rpctypes.ErrNoSpace):

@@ -129,8 +129,9 @@ func (l *EtcdLog) appendAt(ctx context.Context, before *flight, epoch, seq uint6
 	}
 }
 
-// afterNoSpace finds out what became of an append that etcd answered with NOSPACE. The write that exhausts the quota is applied all the
-// same, and then answered like those that are refused afterwards. Either way it has been decided, so that a look is enough.
+// afterNoSpace finds out what became of an append that etcd answered with NOSPACE. The write that exhausts the quota is
+// applied all the same, and then answered like those that are refused afterwards. Either way it has been decided, so
+// that a look is enough.
 func (l *EtcdLog) afterNoSpace(ctx context.Context, epoch, seq uint64, noSpace error) (uint64, error) {
 	resp, err := l.cli.Get(ctx, l.keys.logKey(l.cfg.Replica))
 	if err != nil {
@@ -164,8 +165,8 @@ func readState(resp *clientv3.TxnResponse) replicaState {
 // Settle implements Log.
 func (l *EtcdLog) Settle(ctx context.Context) (Settled, error) { return l.settle(ctx, l.fence) }
 
-// fence raises the epoch, however often it takes. Each attempt is conditional on the epoch that was read, so that one which commits
-// late, after this process has gone on, changes nothing.
+// fence raises the epoch, however often it takes. Each attempt is conditional on the epoch that was read, so that one
+// which commits late, after this process has gone on, changes nothing.
 func (l *EtcdLog) fence(ctx context.Context, claimed uint64) (replicaState, error) {
 	known := claimed
 	if claimed == 0 {

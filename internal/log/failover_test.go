@@ -9,7 +9,8 @@ import (
 	"time"
 )
 
-// repeats is how often a fault is repeated: few in the ordinary run, as many as ZONEKEEPER_REPEATS says for a measurement.
+// repeats is how often a fault is repeated: few in the ordinary run, as many as ZONEKEEPER_REPEATS says for a
+// measurement.
 func repeats(t *testing.T, few int) int {
 	if n, err := strconv.Atoi(os.Getenv("ZONEKEEPER_REPEATS")); err == nil {
 		return n
@@ -17,8 +18,8 @@ func repeats(t *testing.T, few int) int {
 	return few
 }
 
-// measuring says whether the figures of the design are asserted: on a quiet machine, when repeats were asked for. In an ordinary
-// run, beside other tests on few cores, only the order of magnitude is.
+// measuring says whether the figures of the design are asserted: on a quiet machine, when repeats were asked for. In an
+// ordinary run, beside other tests on few cores, only the order of magnitude is.
 func measuring() bool { return os.Getenv("ZONEKEEPER_REPEATS") != "" }
 
 // gap is the longest time around the fault in which none of the nodes had an append acknowledged.
@@ -82,7 +83,8 @@ func TestKillLeader(t *testing.T) {
 	}
 }
 
-// TestHungLeader stops the leader's process: its sockets stay open and nothing refuses a connection, so the election timeout decides.
+// TestHungLeader stops the leader's process: its sockets stay open and nothing refuses a connection, so the election
+// timeout decides.
 func TestHungLeader(t *testing.T) {
 	nodes := startNodes(t)
 	all := slices.Clone(nodes)
@@ -108,7 +110,8 @@ func TestHungLeader(t *testing.T) {
 	}
 }
 
-// TestStalledLeader freezes the leader for 500 ms, which is more than a stall of its fsync does: it must keep its office.
+// TestStalledLeader freezes the leader for 500 ms, which is more than a stall of its fsync does: it must keep its
+// office.
 func TestStalledLeader(t *testing.T) {
 	nodes := leaderOf(t, startNodes(t))
 	_, before, _ := nodes[0].status()

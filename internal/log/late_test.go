@@ -9,7 +9,8 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
-// lateKV is a network that holds a transaction back: its caller gives up, and the transaction arrives when deliver is called.
+// lateKV is a network that holds a transaction back: its caller gives up, and the transaction arrives when deliver is
+// called.
 type lateKV struct {
 	clientv3.KV
 	mu   sync.Mutex
@@ -68,8 +69,8 @@ func openLate(t *testing.T, m *Member, replica string) (*EtcdLog, *lateKV) {
 	return l, kv
 }
 
-// TestLateAppend is hazard C2 on a real etcd: an append that timed out arrives late. Unsettled it becomes a ghost, which
-// is why absence proves nothing; settled it never enters the log.
+// TestLateAppend is hazard C2 on a real etcd: an append that timed out arrives late. Unsettled it becomes a ghost,
+// which is why absence proves nothing; settled it never enters the log.
 func TestLateAppend(t *testing.T) {
 	t.Parallel()
 	m := startMembers(t, 1)[0]

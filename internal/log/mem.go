@@ -11,9 +11,10 @@ import (
 )
 
 // MemCluster is a replicated log in memory: the deterministic twin of etcd for simulation. It has no goroutines and no
-// clock of its own. Waiting goes through channels and through package time, so that inside testing/synctest all of it runs
-// in virtual time; late deliveries go through MemConfig.Schedule, so that a scheduler of one's own can take their place. Without Latency, every
-// call that does not have to wait returns at once, which suits a single-threaded simulation.
+// clock of its own. Waiting goes through channels and through package time, so that inside testing/synctest all of it
+// runs in virtual time; late deliveries go through MemConfig.Schedule, so that a scheduler of one's own can take their
+// place. Without Latency, every call that does not have to wait returns at once, which suits a single-threaded
+// simulation.
 //
 // Faults are drawn per replica and call, not from one shared stream: the same seed gives each replica the same faults
 // whatever the interleaving.
@@ -38,7 +39,8 @@ type memReplica struct {
 
 // MemConfig configures a MemCluster. The zero value is a cluster without faults or latency.
 type MemConfig struct {
-	// Fault decides what becomes of an append. nil: nothing goes wrong. It must be a pure function.
+	// Fault decides what becomes of an append. nil: nothing goes wrong. It is called once for each, and must not call
+	// back.
 	Fault func(MemAppend) Fault
 	// Latency is how long an append, a Settle or a Barrier takes. nil: no time.
 	Latency func(replica string, n uint64) time.Duration

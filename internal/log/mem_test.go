@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// simulation is a run of three replicas that append through faults, settle what is in doubt, crash and come back, are cut
-// off and healed, all in virtual time.
+// simulation is a run of three replicas that append through faults, settle what is in doubt, crash and come back, are
+// cut off and healed, all in virtual time.
 type simulation struct {
 	t       *testing.T
 	seed    uint64
@@ -169,8 +169,8 @@ func TestSimulation(t *testing.T) {
 	}
 }
 
-// TestSimulationGhost shows that the simulation finds what it is for: without fencing, an append that arrives late after
-// its caller was told "not applied" is a ghost.
+// TestSimulationGhost shows that the simulation finds what it is for: without fencing, an append that arrives late
+// after its caller was told "not applied" is a ghost.
 func TestSimulationGhost(t *testing.T) {
 	var late []func()
 	c := NewMemCluster(MemConfig{

@@ -17,7 +17,8 @@ import (
 
 // Member is an embedded etcd member: one voter (or, while it catches up, learner) of the cluster, inside this process.
 //
-// Order of a planned stop: settle or finish appends, Close the Log, Close the Member. Close hands leadership over first.
+// Order of a planned stop: settle or finish appends, Close the Log, Close the Member. Close hands leadership over
+// first.
 type Member struct {
 	cfg  MemberConfig
 	etcd *embed.Etcd
@@ -35,9 +36,11 @@ type Member struct {
 	closeOnce sync.Once
 }
 
-// Start brings the member up and returns when it is part of a cluster with a leader, or ctx ends. What an empty or used DataDir means
-// is decided by decideStart; a member that joins starts as a learner and is promoted in the background once it has
-// caught up.
+// Start brings the member up and returns when it is part of a cluster with a leader, or ctx ends. What an empty or used
+// DataDir means is decided by decideStart; a member that joins starts as a learner and is promoted in the background
+// once it has caught up.
+//
+// etcd registers its metrics with prometheus.DefaultRegisterer; expose them from prometheus.DefaultGatherer.
 func Start(ctx context.Context, cfg MemberConfig) (*Member, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrConfig, err)
@@ -96,14 +99,14 @@ func (m *Member) start(ctx context.Context) error {
 	}
 	m.work.Go(m.keepHouse)
 	if m.cfg.FastFailover {
-		m.work.Go(func() { newUndertaker(m).run(m.ctx) })
+		m.work.Go(func() { leaderWatch{m}.run(m.ctx) })
 	}
 	m.log.Info("log: member started", "id", idString(uint64(m.etcd.Server.MemberID())), "learner", m.etcd.Server.IsLearner())
 	return nil
 }
 
-// startEtcd starts the server on a goroutine of its own, because etcd treats data that it can't read as fatal or panics,
-// and the hook that reports it never returns.
+// startEtcd starts the server on a goroutine of its own, because etcd treats data that it can't read as fatal or
+// panics, and the hook that reports it never returns.
 func (m *Member) startEtcd(ctx context.Context, cfg *embed.Config, hasData bool) error {
 	type outcome struct {
 		etcd *embed.Etcd
@@ -145,7 +148,8 @@ func (m *Member) startEtcd(ctx context.Context, cfg *embed.Config, hasData bool)
 	}
 }
 
-// abandon closes a server that never became ready: embed's Close would wait for its listeners, which wait for readiness.
+// abandon closes a server that never became ready: embed's Close would wait for its listeners, which wait for
+// readiness.
 func abandon(e *embed.Etcd) {
 	e.Server.HardStop()
 	e.Close()

@@ -32,8 +32,8 @@ type MemberConfig struct {
 	InitialCluster map[string]string
 	// Token is minted once for each cluster; members of different clusters refuse one another.
 	Token string
-	// Bootstrap permits this member to create the cluster together with the other members of InitialCluster, if they all are
-	// empty too. Where it is false, an empty member joins a running cluster.
+	// Bootstrap permits this member to create the cluster together with the other members of InitialCluster, if they
+	// all are empty too. Where it is false, an empty member joins a running cluster.
 	Bootstrap bool
 	// Peers maps names to client URLs of other members: whom an empty member asks to admit it.
 	Peers map[string]string
@@ -63,9 +63,9 @@ type MemberConfig struct {
 // DefaultMemberConfig returns the measured settings.
 //
 // The election timeout must exceed a 500 ms stall of the leader's fsync: etcd's raft loop neither ticks nor sends
-// heartbeats while it waits for its disk. A timeout short enough for a failover below 600 ms would therefore elect on every stall, so
-// the two are decoupled: 700 ms tolerates the stall (followers vote after 700 to 1,400 ms of silence, which covers a hung or cut-off
-// leader), and FastFailover covers the leader whose process died.
+// heartbeats while it waits for its disk. A timeout short enough for a failover below 600 ms would therefore elect on
+// every stall, so the two are decoupled: 700 ms tolerates the stall (followers vote after 700 to 1,400 ms of silence,
+// which covers a hung or cut-off leader), and FastFailover covers the leader whose process died.
 func DefaultMemberConfig() MemberConfig {
 	return MemberConfig{
 		Heartbeat:       50 * time.Millisecond,
@@ -154,8 +154,8 @@ func (c MemberConfig) Validate() error {
 	return errors.Join(errs...)
 }
 
-// embedConfig renders the member's etcd configuration. state is embed.ClusterStateFlagNew or …Existing; etcd looks at it
-// and at cluster only when DataDir is empty.
+// embedConfig renders the member's etcd configuration. state is embed.ClusterStateFlagNew or …Existing; etcd looks at
+// it and at cluster only when DataDir is empty.
 func (c MemberConfig) embedConfig(state string, cluster map[string]string) *embed.Config {
 	e := embed.NewConfig()
 	e.Name = c.Name

@@ -122,15 +122,16 @@ func listMembers(ctx context.Context, cli *clientv3.Client) ([]MemberInfo, error
 	return members, nil
 }
 
-// admin changes the membership through other members' client URLs.
+// admin changes the membership through a client: in-process, or of another member while this one is not part of the
+// cluster yet.
 type admin struct {
 	cli *clientv3.Client
 	tls *TLSFiles
 }
 
-// RemoveMember removes a member that is gone for good, named by its name. It refuses when that would endanger the quorum.
-// It repeats until ctx ends while etcd says that the cluster is unhealthy: etcd wants a majority to have been connected for
-// five seconds.
+// RemoveMember removes a member that is gone for good, named by its name. It refuses when that would endanger the
+// quorum. It repeats until ctx ends while etcd says that the cluster is unhealthy: etcd wants a majority to have been
+// connected for five seconds.
 func (m *Member) RemoveMember(ctx context.Context, name string) error {
 	a := admin{cli: m.cli, tls: m.cfg.TLS}
 	tick := time.NewTicker(250 * time.Millisecond)

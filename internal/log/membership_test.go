@@ -91,14 +91,14 @@ func TestDecideEntry(t *testing.T) {
 		a, b peerView
 		want verdict
 	}{
-		{"all are empty", fresh, fresh, bootstrap},
-		{"one has not been heard of", fresh, unheard, wait},
-		{"nobody has been heard of", unheard, unheard, wait},
-		{"one was faster", running(), fresh, bootstrap},
-		{"both were faster", running(), running(), bootstrap},
-		{"we were a member: the disk is lost", running("http://self"), unheard, joinFirst},
-		{"the cluster does not know us", without, fresh, joinFirst},
-		{"one was faster, one is missing", running(), unheard, wait},
+		{"all are empty", fresh, fresh, entryBootstrap},
+		{"one has not been heard of", fresh, unheard, entryWait},
+		{"nobody has been heard of", unheard, unheard, entryWait},
+		{"one was faster", running(), fresh, entryBootstrap},
+		{"both were faster", running(), running(), entryBootstrap},
+		{"we were a member: the disk is lost", running("http://self"), unheard, entryJoin},
+		{"the cluster does not know us", without, fresh, entryJoin},
+		{"one was faster, one is missing", running(), unheard, entryWait},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			if got := decideEntry("self", map[string]peerView{"a": tc.a, "b": tc.b}); got != tc.want {
@@ -108,8 +108,8 @@ func TestDecideEntry(t *testing.T) {
 	}
 }
 
-// TestEmptyDisk loses a member's disk, with Bootstrap still configured: it must come back as a new member with everything
-// in its log, never as the voter that it was.
+// TestEmptyDisk loses a member's disk, with Bootstrap still configured: it must come back as a new member with
+// everything in its log, never as the voter that it was.
 func TestEmptyDisk(t *testing.T) {
 	t.Parallel()
 	cfgs := memberConfigs(t, 3)

@@ -26,8 +26,9 @@ type nodeConfig struct {
 	Append time.Duration // pause between appends once told to run
 }
 
-// runNode is a member with a writer: on "run" it appends numbered records one after another and prints each acknowledgement, with
-// every doubt settled and every record that did not get in sent again. On "stop" it finishes in order.
+// runNode is a member with a writer: on "run" it appends numbered records one after another and prints each
+// acknowledgement, with every doubt settled and every record that did not get in sent again. On "stop" it finishes in
+// order.
 func runNode(config string) {
 	var c nodeConfig
 	if err := json.Unmarshal([]byte(config), &c); err != nil {
@@ -350,8 +351,8 @@ func leaderOf(t testing.TB, nodes []*node) []*node {
 	return nil
 }
 
-// checkHistory proves I1 and I2 over what the nodes acknowledged: all hold the same log, and every acknowledged record is in it
-// exactly once, at the index that was acknowledged.
+// checkHistory proves I1 and I2 over what the nodes acknowledged: all hold the same log, and every acknowledged record
+// is in it exactly once, at the index that was acknowledged.
 func checkHistory(t testing.TB, alive []*node, all []*node) {
 	t.Helper()
 	var acks []ack // taken first: writers may still be running

@@ -7,9 +7,9 @@ import (
 	"sync"
 )
 
-// sequencer numbers a replica's appends and keeps them in order. It holds what is the same for every implementation: which
-// epoch and number an append carries, what becomes of the numbers after a failure, and that Settle and appends exclude
-// each other.
+// sequencer numbers a replica's appends and keeps them in order. It holds what is the same for every implementation:
+// which epoch and number an append carries, what becomes of the numbers after a failure, and that Settle and appends
+// exclude each other.
 type sequencer struct {
 	slots    chan struct{} // one per append under way; Settle holds them all
 	settling chan struct{} // held by Settle, one at a time
@@ -45,8 +45,8 @@ func (s *sequencer) Next() (epoch, seq uint64) {
 	return s.epoch, s.next
 }
 
-// attempt sends one record. before is the append ahead of it if that was still under way; it may be overtaken. An error that wraps
-// ErrInDoubt means that the record may be in the log, any other one that it never will be.
+// attempt sends one record. before is the append ahead of it if that was still under way; it may be overtaken. An error
+// that wraps ErrInDoubt means that the record may be in the log, any other one that it never will be.
 type attempt func(ctx context.Context, before *flight, epoch, seq uint64) (index uint64, err error)
 
 // append numbers a record of size octets and has it sent.

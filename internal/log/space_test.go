@@ -14,14 +14,14 @@ func TestDecideReclaim(t *testing.T) {
 		since int
 		want  chore
 	}{
-		{"small", Status{DBBytes: 40 * mb, DBUsed: 1 * mb, QuotaBytes: 100 * mb}, 0, nothing},
-		{"large and full", Status{DBBytes: 90 * mb, DBUsed: 80 * mb, QuotaBytes: 100 * mb}, 0, nothing},
-		{"large and hollow", Status{DBBytes: 60 * mb, DBUsed: 20 * mb, QuotaBytes: 100 * mb}, 0, defragment},
-		{"alarm, hollow", Status{DBBytes: 101 * mb, DBUsed: 20 * mb, QuotaBytes: 100 * mb, Alarms: []string{"NOSPACE"}}, 0, defragment},
-		{"alarm, still full", Status{DBBytes: 101 * mb, DBUsed: 90 * mb, QuotaBytes: 100 * mb, Alarms: []string{"NOSPACE"}}, 0, nothing},
-		{"alarm, room again", Status{DBBytes: 20 * mb, DBUsed: 20 * mb, QuotaBytes: 100 * mb, Alarms: []string{"NOSPACE"}}, 0, disarm},
-		{"alarm, full as far as it knows, a while ago", Status{DBBytes: 101 * mb, DBUsed: 101 * mb, QuotaBytes: 100 * mb, Alarms: []string{"NOSPACE"}}, 4, defragment},
-		{"quota unknown", Status{DBBytes: 101 * mb, DBUsed: 1}, 0, nothing},
+		{"small", Status{DBBytes: 40 * mb, DBUsed: 1 * mb, QuotaBytes: 100 * mb}, 0, choreNone},
+		{"large and full", Status{DBBytes: 90 * mb, DBUsed: 80 * mb, QuotaBytes: 100 * mb}, 0, choreNone},
+		{"large and hollow", Status{DBBytes: 60 * mb, DBUsed: 20 * mb, QuotaBytes: 100 * mb}, 0, choreDefragment},
+		{"alarm, hollow", Status{DBBytes: 101 * mb, DBUsed: 20 * mb, QuotaBytes: 100 * mb, Alarms: []string{"NOSPACE"}}, 0, choreDefragment},
+		{"alarm, still full", Status{DBBytes: 101 * mb, DBUsed: 90 * mb, QuotaBytes: 100 * mb, Alarms: []string{"NOSPACE"}}, 0, choreNone},
+		{"alarm, room again", Status{DBBytes: 20 * mb, DBUsed: 20 * mb, QuotaBytes: 100 * mb, Alarms: []string{"NOSPACE"}}, 0, choreDisarm},
+		{"alarm, full as far as it knows, a while ago", Status{DBBytes: 101 * mb, DBUsed: 101 * mb, QuotaBytes: 100 * mb, Alarms: []string{"NOSPACE"}}, 4, choreDefragment},
+		{"quota unknown", Status{DBBytes: 101 * mb, DBUsed: 1}, 0, choreNone},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			if got := decideReclaim(tc.s, tc.since); got != tc.want {
@@ -31,8 +31,8 @@ func TestDecideReclaim(t *testing.T) {
 	}
 }
 
-// TestNoSpace fills the store to its quota: appends fail with ErrNoSpace and nothing enters the log; reads go on; after a
-// compaction the member makes room by itself and appends go on.
+// TestNoSpace fills the store to its quota: appends fail with ErrNoSpace and nothing enters the log; reads go on; after
+// a compaction the member makes room by itself and appends go on.
 func TestNoSpace(t *testing.T) {
 	t.Parallel()
 	cfgs := memberConfigs(t, 1)

@@ -68,7 +68,8 @@ func secure(cfgs []MemberConfig, files *TLSFiles) {
 	}
 }
 
-// TestTLS: bootstrap, a lost disk, a killed leader, and a client, all over mutual TLS; without a certificate nobody gets in.
+// TestTLS: bootstrap, a lost disk, a killed leader, and a client, all over mutual TLS; without a certificate nobody
+// gets in.
 func TestTLS(t *testing.T) {
 	t.Parallel()
 	files := newTLSFiles(t)

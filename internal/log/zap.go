@@ -10,16 +10,16 @@ import (
 )
 
 // newZap returns the logger that etcd writes to: slog behind zap's interface. etcd tells its life story at info level;
-// that goes out at debug level, warnings and worse at their own. While closing is true everything does: etcd calls its own
-// listeners' end an error.
+// that goes out at debug level, warnings and worse at their own. While closing is true everything does: etcd calls its
+// own listeners' end an error.
 func newZap(l *slog.Logger, closing func() bool, fatal func(error)) *zap.Logger {
 	hook := freeze(fatal)
 	return zap.New(&slogCore{log: l.With("component", "etcd"), closing: closing}, zap.WithFatalHook(hook), zap.WithPanicHook(hook))
 }
 
-// freeze replaces zap's os.Exit and panic. etcd logs at these levels when it can't write its write-ahead log (disk full,
-// I/O error) or can't read what it wrote, and counts on the process ending there. The hook reports it and never returns,
-// so that not one more message leaves the raft loop while the process stops in order.
+// freeze replaces zap's os.Exit and panic. etcd logs at these levels when it can't write its write-ahead log (disk
+// full, I/O error) or can't read what it wrote, and counts on the process ending there. The hook reports it and never
+// returns, so that not one more message leaves the raft loop while the process stops in order.
 type freeze func(error)
 
 // OnWrite implements zapcore.CheckWriteHook.

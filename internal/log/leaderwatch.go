@@ -14,35 +14,32 @@ import (
 	"go.etcd.io/raft/v3/raftpb"
 )
 
-// undertaker shortens the failover after the leader's process died. It holds an idle connection to the leader's peer
+// leaderWatch shortens the failover after the leader's process died. It holds an idle connection to the leader's peer
 // port. When that closes and a new one is refused, the host is up and the process gone: waiting for the election
-// timeout would be idle, so this member tells its own raft node to stand for election, with the very message that an orderly
-// leader hands over with (MsgTimeoutNow). The message names the term, so that it is void once another election has begun.
+// timeout would be idle, so this member tells its own raft node to stand for election, with the very message that an
+// orderly leader hands over with (MsgTimeoutNow). The message names the term, so that it is void once another election
+// has begun.
 //
 // Safety does not depend on it: raft lets anybody stand at any time. A wrong verdict costs one election. Timeouts,
 // resets and unreachable hosts are no verdict: those leave it to the election timeout.
-type undertaker struct {
-	m *Member
-}
-
-func newUndertaker(m *Member) *undertaker { return &undertaker{m: m} }
+type leaderWatch struct{ m *Member }
 
 // turn is how long each voter waits for the one before it, so that not all stand at the same time and split the vote.
 const turn = 120 * time.Millisecond
 
-// rounds is how often each voter stands before it is left to the election timeout.
-const rounds = 3
+// maxTurns is how often each voter stands before it is left to the election timeout.
+const maxTurns = 3
 
-func (u *undertaker) run(ctx context.Context) {
-	server := u.m.etcd.Server
+func (w leaderWatch) run(ctx context.Context) {
+	server := w.m.etcd.Server
 	for ctx.Err() == nil {
 		changed := server.LeaderChangedNotify()
 		leader := server.Lead()
-		if leader == 0 || leader == u.m.ID() {
+		if leader == 0 || leader == w.m.ID() {
 			select {
 			case <-changed:
 				continue
-			case <-time.After(u.m.cfg.Election):
+			case <-time.After(w.m.cfg.Election):
 				continue // leadership may also be lost without a new leader
 			case <-ctx.Done():
 				return
@@ -56,24 +53,24 @@ func (u *undertaker) run(ctx context.Context) {
 			case <-watch.Done():
 			}
 		}()
-		dead := u.awaitDeath(watch, leader)
+		dead := w.awaitDeath(watch, leader)
 		cancel()
 		if dead {
-			u.stand(ctx, leader)
+			w.stand(ctx, leader)
 		}
 	}
 }
 
 // awaitDeath returns true when the leader's process is gone, false when ctx ends.
-func (u *undertaker) awaitDeath(ctx context.Context, leader uint64) bool {
+func (w leaderWatch) awaitDeath(ctx context.Context, leader uint64) bool {
 	for ctx.Err() == nil {
-		conn, err := u.dial(ctx, leader)
+		conn, err := w.dial(ctx, leader)
 		if errors.Is(err, syscall.ECONNREFUSED) {
 			return true
 		}
 		if err != nil {
 			select {
-			case <-time.After(u.m.cfg.Election / 2):
+			case <-time.After(w.m.cfg.Election / 2):
 			case <-ctx.Done():
 			}
 			continue
@@ -87,8 +84,8 @@ func (u *undertaker) awaitDeath(ctx context.Context, leader uint64) bool {
 	return false
 }
 
-func (u *undertaker) dial(ctx context.Context, leader uint64) (net.Conn, error) {
-	member := u.m.etcd.Server.Cluster().Member(types.ID(leader))
+func (w leaderWatch) dial(ctx context.Context, leader uint64) (net.Conn, error) {
+	member := w.m.etcd.Server.Cluster().Member(types.ID(leader))
 	if member == nil || len(member.PeerURLs) == 0 {
 		return nil, ErrNoMember
 	}
@@ -96,11 +93,11 @@ func (u *undertaker) dial(ctx context.Context, leader uint64) (net.Conn, error) 
 	if err != nil {
 		return nil, err
 	}
-	d := &net.Dialer{Timeout: u.m.cfg.Election}
-	if u.m.cfg.TLS == nil {
+	d := &net.Dialer{Timeout: w.m.cfg.Election}
+	if w.m.cfg.TLS == nil {
 		return d.DialContext(ctx, "tcp", peer.Host)
 	}
-	cfg, err := u.m.cfg.TLS.info().ClientConfig()
+	cfg, err := w.m.cfg.TLS.info().ClientConfig()
 	if err != nil {
 		return nil, err
 	}
@@ -109,8 +106,8 @@ func (u *undertaker) dial(ctx context.Context, leader uint64) (net.Conn, error) 
 
 // stand makes this member a candidate, in its turn among the voters that are left. The first may lose, because the
 // second's log is longer; then the second stands, and so on for a few rounds.
-func (u *undertaker) stand(ctx context.Context, dead uint64) {
-	server := u.m.etcd.Server
+func (w leaderWatch) stand(ctx context.Context, dead uint64) {
+	server := w.m.etcd.Server
 	var rest []uint64
 	for _, m := range server.Cluster().Members() {
 		if !m.IsLearner && uint64(m.ID) != dead {
@@ -118,15 +115,15 @@ func (u *undertaker) stand(ctx context.Context, dead uint64) {
 		}
 	}
 	slices.Sort(rest)
-	rank := slices.Index(rest, u.m.ID())
+	rank := slices.Index(rest, w.m.ID())
 	if rank < 0 {
 		return // a learner does not vote
 	}
 	changed := server.LeaderChangedNotify()
-	wait := time.Duration(rank) * turn
-	for range rounds {
+	pause := time.Duration(rank) * turn
+	for range maxTurns {
 		select {
-		case <-time.After(wait):
+		case <-time.After(pause):
 		case <-changed:
 			return
 		case <-ctx.Done():
@@ -135,16 +132,16 @@ func (u *undertaker) stand(ctx context.Context, dead uint64) {
 		if lead := server.Lead(); lead != 0 && lead != dead {
 			return
 		}
-		u.m.log.Info("log: the leader's process is gone: standing for election", "leader", idString(dead), "term", server.Term())
-		if err := u.timeoutNow(ctx, dead, server.Term()); err != nil {
-			u.m.log.Debug("log: standing for election", "err", err)
+		w.m.log.Info("log: the leader's process is gone: standing for election", "leader", idString(dead), "term", server.Term())
+		if err := w.timeoutNow(ctx, dead, server.Term()); err != nil {
+			w.m.log.Debug("log: standing for election", "err", err)
 		}
-		wait = time.Duration(len(rest)) * turn
+		pause = time.Duration(len(rest)) * turn
 	}
 }
 
 // timeoutNow steps the message of a leader that hands over. It is void if the term has passed.
-func (u *undertaker) timeoutNow(ctx context.Context, from, term uint64) error {
-	self, kind := u.m.ID(), raftpb.MsgTimeoutNow
-	return u.m.etcd.Server.Process(ctx, &raftpb.Message{Type: &kind, From: &from, To: &self, Term: &term})
+func (w leaderWatch) timeoutNow(ctx context.Context, from, term uint64) error {
+	self, kind := w.m.ID(), raftpb.MsgTimeoutNow
+	return w.m.etcd.Server.Process(ctx, &raftpb.Message{Type: &kind, From: &from, To: &self, Term: &term})
 }
