@@ -104,6 +104,12 @@ func (c *child) describe(reason error) error {
 			words = words[max(0, len(words)-lastLines):]
 		}
 	}
+	if len(words) == 0 {
+		var fs unix.Statfs_t
+		if err := unix.Statfs(c.cmd.Dir, &fs); err == nil {
+			return fmt.Errorf("named (process %d): %w; it wrote nothing, %d octets are free in %s", c.pid(), reason, fs.Bavail*uint64(fs.Bsize), c.cmd.Dir) //nolint:gosec // positive
+		}
+	}
 	return fmt.Errorf("named (process %d): %w; its last lines: %s", c.pid(), reason, strings.Join(words, " | "))
 }
 

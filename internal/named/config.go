@@ -74,10 +74,10 @@ func DefaultConfig() Config {
 		ProbeInterval:  500 * time.Millisecond,
 		// Patient: a machine that is short of processor time is not helped by a restart, and a primary whose named hangs
 		// withholds its reads from the first query on that stays unanswered.
-		ProbeTimeout:   2 * time.Second,
-		ProbeFailures:  3,
-		RestartMin:     100 * time.Millisecond,
-		RestartMax:     5 * time.Second,
+		ProbeTimeout:  2 * time.Second,
+		ProbeFailures: 3,
+		RestartMin:    100 * time.Millisecond,
+		RestartMax:    5 * time.Second,
 	}
 }
 

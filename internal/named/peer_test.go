@@ -21,7 +21,7 @@ func transferAs(ctx context.Context, addr netip.AddrPort, origin zone.Name, key 
 	if err != nil {
 		return err
 	}
-	tr := &dns.Transfer{Conn: &dns.Conn{Conn: conn}, TsigSecret: map[string]string{key.Name.String(): base64.StdEncoding.EncodeToString(key.Secret)}}
+	tr := &dns.Transfer{DialTimeout: patience, ReadTimeout: patience, WriteTimeout: patience, Conn: &dns.Conn{Conn: conn}, TsigSecret: map[string]string{key.Name.String(): base64.StdEncoding.EncodeToString(key.Secret)}}
 	m := new(dns.Msg)
 	m.SetAxfr(origin.String())
 	m.SetTsig(key.Name.String(), key.Algorithm.String()+".", 300, 0)

@@ -16,7 +16,7 @@ func (p *Publisher) Run(ctx context.Context, n Named) error {
 		wg.Go(func() { p.pusher(ctx, n) })
 	}
 	for range p.cfg.Syncers {
-		wg.Go(func() { p.syncer(ctx) })
+		wg.Go(func() { p.syncer(ctx, n) })
 	}
 	wg.Go(func() { p.keeper(ctx) })
 	wg.Go(func() { p.verifier(ctx) })
@@ -50,6 +50,7 @@ func (p *Publisher) follow(s *named.Session) {
 	}
 	p.session = s
 	for _, z := range p.zones {
+		z.died()
 		// All that was known about the last incarnation is void (C5).
 		z.stopServing()
 		z.clearQueue()

@@ -34,7 +34,7 @@ func (r *rig) transfer(ctx context.Context, m *dns.Msg, secrets map[string]strin
 	if err != nil {
 		return nil, err
 	}
-	tr := &dns.Transfer{Conn: &dns.Conn{Conn: conn}, TsigSecret: secrets}
+	tr := &dns.Transfer{DialTimeout: patience, ReadTimeout: patience, WriteTimeout: patience, Conn: &dns.Conn{Conn: conn}, TsigSecret: secrets}
 	envelopes, err := tr.In(m, addr)
 	if err != nil {
 		return nil, err

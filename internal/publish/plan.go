@@ -87,6 +87,17 @@ func (l limits) sendable(b fsm.Boundary) bool {
 		l.deaths[b.To] < l.maxDeaths && size(b.Zone.Name, b.Diff) <= l.maxUpdate
 }
 
+// obstacle names what makes a step unsendable.
+func (l limits) obstacle(b fsm.Boundary) string {
+	switch {
+	case l.deaths[b.To] >= l.maxDeaths:
+		return "deadly"
+	case size(b.Zone.Name, b.Diff) > l.maxUpdate:
+		return "size"
+	}
+	return "serial"
+}
+
 // take returns how many steps go into the next message and their net change. Zero: the first step can't be sent, the zone
 // must be replaced.
 func (l limits) take(steps []fsm.Boundary, merge bool) (int, zone.Diff) {

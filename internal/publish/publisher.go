@@ -320,7 +320,7 @@ func (p *Publisher) release(z *zoneState, err error) {
 	case err == nil && z.serving:
 		z.failures, z.lastErr, z.notYet = 0, nil, time.Time{}
 	case err == nil: // gated for replacement; lastErr says why
-	case errors.Is(err, errMoved):
+	case errors.Is(err, errMoved), p.stopped || errors.Is(err, context.Canceled):
 		z.notYet = time.Now().Add(p.cfg.RetryMin)
 	default:
 		z.lastErr = err

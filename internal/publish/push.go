@@ -27,18 +27,30 @@ func (p *Publisher) pusher(ctx context.Context, n Named) {
 		if of != s {
 			of, st = s, s.NewStream()
 		}
-		p.release(z, p.push(ctx, n, s, st, z))
+		w := worker{Publisher: p, named: n, s: s, st: st, z: z}
+		p.release(z, w.push(ctx))
 	}
 }
 
+// worker has one zone for itself, and a stream to the incarnation of named that was running when it took the zone.
+type worker struct {
+	*Publisher
+	named Named
+	s     *named.Session
+	st    *named.Stream
+	z     *zoneState
+	epoch uint64 // of the zone while it was serving
+}
+
 // push sends the zone's next message and deals with its answer.
-func (p *Publisher) push(ctx context.Context, n Named, s *named.Session, st *named.Stream, z *zoneState) error {
+func (w *worker) push(ctx context.Context) error {
+	p, z := w.Publisher, w.z
 	p.mu.Lock()
-	if p.session != s || !z.serving || len(z.queue) == 0 {
+	if p.session != w.s || !z.serving || len(z.queue) == 0 {
 		p.mu.Unlock()
 		return nil
 	}
-	epoch := z.epoch
+	w.epoch = z.epoch
 	steps := z.queue
 	late := len(steps) > p.cfg.MergeSteps || time.Since(z.waiting[0].arrived) > p.cfg.MergeAfter
 	l := p.limits(z)
@@ -46,133 +58,132 @@ func (p *Publisher) push(ctx context.Context, n Named, s *named.Session, st *nam
 
 	count, diff := l.take(steps, late)
 	if count == 0 {
-		p.replace(z, epoch, reasonOf(l, steps[0]), nil)
+		w.replace(l.obstacle(steps[0]), nil)
 		return nil
 	}
 	steps = steps[:count:count]
-	began := time.Now()
-	err := p.send(ctx, st, z.name(), diff)
-	p.metrics.updateSeconds.Observe(time.Since(began).Seconds())
-	if err != nil {
-		var carried int
-		if carried, err = p.settle(ctx, n, s, st, z, steps, epoch, err); err != nil || carried == 0 {
+	if err := w.send(ctx, steps, diff); err != nil {
+		if count, err = w.settle(ctx, steps, err); err != nil || count == 0 {
 			return err
 		}
-		count = carried
 	}
 	p.metrics.steps.Add(float64(count))
 	p.metrics.rrs.Add(float64(len(diff.Add) + len(diff.Del)))
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.session == s && z.epoch == epoch && z.serving {
+	if p.session == w.s && z.epoch == w.epoch && z.serving {
 		z.done(count)
 	}
 	return nil
 }
 
-func reasonOf(l limits, b fsm.Boundary) string {
-	switch {
-	case l.deaths[b.To] >= l.maxDeaths:
-		return "deadly"
-	case size(b.Zone.Name, b.Diff) > l.maxUpdate:
-		return "size"
+// send carries steps to named as one UPDATE and waits for the answer. Until what became of them is known they count as in
+// flight: see follow.
+func (w *worker) send(ctx context.Context, steps []fsm.Boundary, d zone.Diff) error {
+	p, z := w.Publisher, w.z
+	p.mu.Lock()
+	if p.session != w.s {
+		p.mu.Unlock()
+		return named.ErrGone
 	}
-	return "serial"
-}
-
-// send carries one step to named and waits for the answer.
-func (p *Publisher) send(ctx context.Context, st *named.Stream, origin zone.Name, d zone.Diff) error {
+	z.inFlight = steps
+	p.mu.Unlock()
 	if p.sending != nil {
 		p.sending(d)
 	}
-	u := compose(origin, d)
-	ctx, cancel := context.WithTimeout(ctx, p.cfg.UpdateTimeout)
+	u := compose(z.name(), d)
+	tctx, cancel := context.WithTimeout(ctx, p.cfg.UpdateTimeout)
 	defer cancel()
-	return st.Update(ctx, origin, []zone.RR{u.from}, u.updates)
+	began := time.Now()
+	err := w.st.Update(tctx, z.name(), []zone.RR{u.from}, u.updates)
+	p.metrics.updateSeconds.Observe(time.Since(began).Seconds())
+	var refused *named.RCodeError
+	if err == nil || errors.As(err, &refused) {
+		w.landed()
+	}
+	return err
 }
 
-// stuckAfter is how many attempts in a row may stay without any answer before named is taken to hang.
-const stuckAfter = 4
+// landed: named has survived what was in flight.
+func (w *worker) landed() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.z.inFlight = nil
+}
+
+// After so many attempts in a row without success, something about this named, and not about a message, is at fault.
+const (
+	replaceAfter = 3 // the zone's file or journal
+	restartAfter = 5 // the process
+)
 
 // settle finds out what became of steps whose UPDATE was not answered with NOERROR, and returns how many of them named
 // has. It may gate the zone for replacement.
-func (p *Publisher) settle(ctx context.Context, n Named, s *named.Session, st *named.Stream, z *zoneState, steps []fsm.Boundary, epoch uint64, cause error) (int, error) {
-	if ctx.Err() != nil {
-		return 0, ctx.Err()
-	}
-	select {
-	case <-s.Gone():
-		p.mu.Lock()
-		z.died(steps)
-		p.mu.Unlock()
+func (w *worker) settle(ctx context.Context, steps []fsm.Boundary, cause error) (int, error) {
+	if ctx.Err() != nil || gone(w.s) {
 		return 0, cause
-	default:
 	}
-	soa, err := p.soa(ctx, st, z.name())
+	w.mu.Lock()
+	failures := w.z.failures
+	w.mu.Unlock()
+	soa, err := w.soa(ctx)
 	if err != nil {
-		// named answers neither: it may be dying of what was sent.
-		select {
-		case <-s.Gone():
-			p.mu.Lock()
-			z.died(steps)
-			p.mu.Unlock()
-		case <-ctx.Done():
-		default:
-			p.mu.Lock()
-			stuck := z.failures >= stuckAfter
-			p.mu.Unlock()
-			if stuck {
-				// Its probes are answered, its UPDATEs are not.
-				n.Restart(s.Incarnation(), fmt.Sprintf("zone %s: neither UPDATEs nor queries over TCP are answered", z.id))
-			}
+		if failures >= restartAfter {
+			// Its probes are answered, its UPDATEs are not.
+			w.named.Restart(w.s.Incarnation(), fmt.Sprintf("zone %s: neither UPDATEs nor queries over TCP are answered", w.z.id))
 		}
 		return 0, fmt.Errorf("%w; then: %w", cause, err)
 	}
+	w.landed()
 	var refused *named.RCodeError
 	answered := errors.As(cause, &refused)
-	p.mu.Lock()
-	doubt := z.doubt
-	if !answered {
-		z.doubt = true
-	}
-	p.mu.Unlock()
 	v, k := judge(soa, steps)
-	if v == after && answered && !doubt {
+	if v == after && answered && !w.inDoubt(!answered) {
 		// named says that it had another SOA, and no earlier message of ours can have made this one.
 		v = foreign
 	}
-	switch v {
-	case after:
+	switch {
+	case v == after:
 		return k, nil
-	case before:
-		if answered && refused.RCode != named.RCodeServFail {
-			// named takes the SOA for the right one and refuses all the same.
-			p.replace(z, epoch, "refused", cause)
-			return 0, nil
-		}
-		// Lost on the way, or named could not write its journal: again, after a pause.
-		return 0, cause
-	default:
-		p.replace(z, epoch, "foreign", fmt.Errorf("named has serial %d, expected %d or %d (%w)",
+	case v == foreign:
+		w.replace("foreign", fmt.Errorf("named has serial %d, expected %d or %d (%w)",
 			zone.SOASerial(soa.Data), steps[0].From, steps[len(steps)-1].To, cause))
 		return 0, nil
+	case answered && (refused.RCode != named.RCodeServFail || failures >= replaceAfter):
+		// named takes the SOA for the right one and refuses all the same.
+		w.replace("refused", cause)
+		return 0, nil
+	default:
+		// Lost on the way, or named could not write its journal: again, after a pause.
+		w.inDoubt(!answered)
+		return 0, cause
 	}
 }
 
-func (p *Publisher) soa(ctx context.Context, st *named.Stream, origin zone.Name) (zone.RR, error) {
-	ctx, cancel := context.WithTimeout(ctx, p.cfg.UpdateTimeout)
-	defer cancel()
-	return st.SOA(ctx, origin)
+// inDoubt reports whether an UPDATE of the zone stayed without an answer, and notes whether this one did.
+func (w *worker) inDoubt(now bool) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.z.doubt = w.z.doubt || now
+	return w.z.doubt
 }
 
-// replace gates the zone; a syncer replaces its content as a whole.
-func (p *Publisher) replace(z *zoneState, epoch uint64, reason string, cause error) {
-	p.metrics.replacements.WithLabelValues(reason).Inc()
+func (w *worker) soa(ctx context.Context) (zone.RR, error) {
+	ctx, cancel := context.WithTimeout(ctx, w.cfg.UpdateTimeout)
+	defer cancel()
+	return w.st.SOA(ctx, w.z.name())
+}
+
+func (w *worker) replace(reason string, cause error) { w.gate(w.z, w.epoch, reason, cause) }
+
+// gate stops the serving of a zone; a syncer replaces its content as a whole.
+func (p *Publisher) gate(z *zoneState, epoch uint64, reason string, cause error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if z.epoch != epoch || !z.serving {
 		return
 	}
+	p.metrics.replacements.WithLabelValues(reason).Inc()
 	args := []any{"zone", z.id, "reason", reason, "serial", z.serial}
 	if cause != nil {
 		args = append(args, "err", cause)

@@ -27,7 +27,8 @@ func TestIXFRAfterRestart(t *testing.T) {
 		r.pub.Start(r.m)
 		rng := seed(t)
 		id := r.addZone("example.test", fsm.ZoneSettings{})
-		c := &changer{rng: rng, id: id, origin: "example.test"}
+		// With leaps, an old serial may be newer than the last (RFC 1982).
+		c := &changer{rng: rng, id: id, origin: "example.test", steady: true}
 		for range 80 {
 			v, _ := r.m.Zone(id)
 			r.apply(c.next(v.Zone))
@@ -161,7 +162,7 @@ func TestDiskFull(t *testing.T) {
 			deadline := time.After(patience)
 			for {
 				st, changed := r.srv.Watch()
-				if st.Incarnation > old && strings.Contains(st.LastExit, "no space left") {
+				if st.Incarnation > old && (strings.Contains(st.LastExit, "no space left") || strings.Contains(st.LastExit, " 0 octets are free")) {
 					break
 				}
 				disk.Fill(t) // what the emptied directory has left

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"time"
 
 	"github.com/zonekeeper/zonekeeper/internal/fsm"
@@ -12,13 +13,16 @@ import (
 )
 
 // syncer brings zones from any state to serving: adds, loads, replays, verifies, modifies, deletes.
-func (p *Publisher) syncer(ctx context.Context) {
+func (p *Publisher) syncer(ctx context.Context, n Named) {
 	for {
 		z, s, ok := p.next(&p.slow)
 		if !ok {
 			return
 		}
-		p.release(z, p.sync(ctx, s, z))
+		w := worker{Publisher: p, named: n, s: s, st: s.NewStream(), z: z}
+		err := w.sync(ctx)
+		w.st.Close()
+		p.release(z, err)
 	}
 }
 
@@ -34,10 +38,11 @@ type target struct {
 	machine     *fsm.Machine
 }
 
-func (p *Publisher) target(s *named.Session, z *zoneState) target {
+func (w *worker) target() target {
+	p, z := w.Publisher, w.z
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	here := z.heldBy == s.Incarnation()
+	here := z.heldBy == w.s.Incarnation()
 	t := target{
 		conf: z.conf, incarnation: z.incarnation, deleted: z.deleted, limits: p.limits(z), machine: p.machine,
 		held: here && z.heldIncarnation == z.incarnation && !z.reload,
@@ -47,37 +52,51 @@ func (p *Publisher) target(s *named.Session, z *zoneState) target {
 	return t
 }
 
-func (p *Publisher) sync(ctx context.Context, s *named.Session, z *zoneState) error {
-	t := p.target(s, z)
+func (w *worker) sync(ctx context.Context) error {
+	t := w.target()
+	var err error
 	switch {
 	case t.deleted:
-		if err := s.DeleteZone(ctx, z.name()); err != nil {
-			return err
-		}
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		z.heldBy, z.heldConf = 0, nil
-		return nil
+		err = w.remove(ctx)
 	case t.modify:
-		return p.modify(ctx, s, z, t.conf)
+		err = w.modify(ctx, t.conf)
+	default:
+		var v view
+		if v, err = w.bring(ctx, t); err == nil {
+			w.finish(t, v)
+		}
 	}
-	st := s.NewStream()
-	defer st.Close()
-	v, err := p.bring(ctx, s, st, z, t)
-	if err != nil {
-		return err
+	var file *fs.PathError
+	if errors.As(err, &file) {
+		w.mu.Lock()
+		hopeless := w.z.failures >= replaceAfter
+		w.mu.Unlock()
+		if hopeless {
+			// A start makes a new directory, and says clearly when it can't.
+			w.named.Restart(w.s.Incarnation(), "its directory can't be written: "+file.Error())
+		}
 	}
-	return p.finish(ctx, s, z, t, v)
+	return err
 }
 
-func (p *Publisher) modify(ctx context.Context, s *named.Session, z *zoneState, conf *fsm.ZoneConfig) error {
-	if err := s.ModifyZone(ctx, zoneConf(conf)); err != nil {
+func (w *worker) remove(ctx context.Context) error {
+	if err := w.s.DeleteZone(ctx, w.z.name()); err != nil {
 		return err
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if z.heldBy == s.Incarnation() {
-		z.heldConf = conf
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.z.heldBy, w.z.heldConf = 0, nil
+	return nil
+}
+
+func (w *worker) modify(ctx context.Context, conf *fsm.ZoneConfig) error {
+	if err := w.s.ModifyZone(ctx, zoneConf(conf)); err != nil {
+		return err
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.z.heldBy == w.s.Incarnation() {
+		w.z.heldConf = conf
 	}
 	return nil
 }
@@ -86,62 +105,44 @@ func (p *Publisher) modify(ctx context.Context, s *named.Session, z *zoneState, 
 var errMoved = errors.New("the zone was replaced or deleted meanwhile")
 
 // bring leads the zone in named to the state machine's content, verified, and returns the view that it now has.
-func (p *Publisher) bring(ctx context.Context, s *named.Session, st *named.Stream, z *zoneState, t target) (view, error) {
-	fresh := !t.held
-	// The first round keeps what named has; the second loads the zone with its history; the third loads the newest content
-	// alone, which leaves nothing to go wrong but named.
-	var last error
-	for round := range 3 {
-		v, err := p.view(z, t)
+//
+// The first round keeps what named has, if it has the zone; the second loads the zone with its history; the third loads
+// the newest content alone, which leaves nothing to go wrong but named.
+func (w *worker) bring(ctx context.Context, t target) (view, error) {
+	round := 0
+	if !t.held {
+		round = 1
+	}
+	for {
+		v, err := w.view(t)
 		if err != nil {
 			return view{}, err
 		}
 		var steps []fsm.Boundary
-		if fresh || round > 0 {
-			budget := replayBudget(p.numZones())
-			if round == 2 {
-				budget = 0
-			}
-			var content *zone.Zone
-			content, steps = v.load(t.limits, budget)
-			if err := p.load(ctx, s, z, t, content, t.stale || round > 0); err != nil {
-				return view{}, err
-			}
-			if err := p.awaitLoad(ctx, s, st, content); err != nil {
-				last = err
-				continue
-			}
-		} else {
-			soa, err := p.awaitAnswer(ctx, s, st, z.name(), v.content.Records())
-			var ok bool
-			if err == nil {
-				if steps, ok = v.after(soa, t.limits); !ok {
-					err = fmt.Errorf("named has serial %d, which no remembered step leads on from", zone.SOASerial(soa.Data))
-				}
-			}
-			if err != nil {
-				if ctx.Err() != nil || gone(s) {
-					return view{}, err
-				}
-				last = err
-				p.log.Info("loading the zone anew", "zone", z.id, "err", err)
-				continue
-			}
-		}
-		err = p.replay(ctx, s, st, z, steps)
-		if err == nil {
-			err = p.compare(ctx, st, v)
+		switch round {
+		case 0:
+			steps, err = w.adopt(ctx, v, t.limits)
+		case 1:
+			steps, err = w.load(ctx, t, v, replayBudget(w.numZones()), t.stale || t.held)
+		default:
+			steps, err = w.load(ctx, t, v, 0, true)
 		}
 		if err == nil {
+			err = w.replay(ctx, steps)
+		}
+		if err == nil {
+			err = w.compare(ctx, v)
+		}
+		var file *fs.PathError
+		switch {
+		case err == nil:
 			return v, nil
+		case ctx.Err() != nil || gone(w.s) || round == 2 || errors.As(err, &file):
+			return view{}, fmt.Errorf("bring zone %s into named: %w", w.z.id, err)
 		}
-		if ctx.Err() != nil || gone(s) {
-			return view{}, err
-		}
-		last = err
-		p.log.Error("named differs after it was synchronised; loading the zone anew", "zone", z.id, "err", err)
+		round++
+		w.log.Warn("loading the zone anew into named", "zone", w.z.id, "err", err)
 	}
-	return view{}, fmt.Errorf("zone %s can't be brought into named: %w", z.id, last)
 }
 
 func gone(s *named.Session) bool {
@@ -159,62 +160,68 @@ func (p *Publisher) numZones() int {
 	return len(p.zones)
 }
 
-func (p *Publisher) view(z *zoneState, t target) (view, error) {
-	v, ok := t.machine.Zone(z.id)
+func (w *worker) view(t target) (view, error) {
+	v, ok := t.machine.Zone(w.z.id)
 	if !ok || v.Config.Incarnation != t.incarnation {
 		return view{}, errMoved
 	}
 	return newView(v), nil
 }
 
-// load puts content into named.
-func (p *Publisher) load(ctx context.Context, s *named.Session, z *zoneState, t target, content *zone.Zone, replace bool) error {
-	p.mu.Lock()
-	z.heldBy, z.heldConf = s.Incarnation(), nil // from here on it may be there
-	z.reload = true
-	p.mu.Unlock()
+// adopt finds out which state named has, and the steps from there.
+func (w *worker) adopt(ctx context.Context, v view, l limits) ([]fsm.Boundary, error) {
+	soa, err := w.awaitAnswer(ctx, v.content.Records())
+	if err != nil {
+		return nil, err
+	}
+	steps, ok := v.after(soa, l)
+	if !ok {
+		return nil, fmt.Errorf("named has serial %d, which no remembered step leads on from", zone.SOASerial(soa.Data))
+	}
+	return steps, nil
+}
+
+// load puts the content of at most maxSteps steps ago into named and returns those steps.
+func (w *worker) load(ctx context.Context, t target, v view, maxSteps int, replace bool) ([]fsm.Boundary, error) {
+	z := w.z
+	content, steps := v.load(t.limits, maxSteps)
+	w.mu.Lock()
+	z.heldBy, z.heldConf, z.reload = w.s.Incarnation(), nil, true // from here on it may be there
+	w.mu.Unlock()
 	if replace {
-		if err := s.DeleteZone(ctx, z.name()); err != nil {
-			return err
+		if err := w.s.DeleteZone(ctx, z.name()); err != nil {
+			return nil, err
 		}
 	}
-	err := s.AddZone(ctx, zoneConf(t.conf), content)
+	err := w.s.AddZone(ctx, zoneConf(t.conf), content)
 	var refused *named.CommandError
 	if errors.As(err, &refused) && refused.Exists() {
 		// An earlier attempt whose answer was lost.
-		if err = s.DeleteZone(ctx, z.name()); err == nil {
-			err = s.AddZone(ctx, zoneConf(t.conf), content)
+		if err = w.s.DeleteZone(ctx, z.name()); err == nil {
+			err = w.s.AddZone(ctx, zoneConf(t.conf), content)
 		}
 	}
 	if err != nil {
-		return err
+		return nil, err
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
+	w.mu.Lock()
 	z.heldIncarnation, z.heldConf, z.reload = t.incarnation, t.conf, false
-	return nil
-}
-
-// awaitLoad waits until named serves content.
-func (p *Publisher) awaitLoad(ctx context.Context, s *named.Session, st *named.Stream, content *zone.Zone) error {
-	soa, err := p.awaitAnswer(ctx, s, st, content.Origin(), content.Records())
-	if err != nil {
-		return err
+	w.mu.Unlock()
+	soa, err := w.awaitAnswer(ctx, content.Records())
+	if err == nil && !soa.Equal(content.SOA().RR(0)) {
+		err = fmt.Errorf("named loaded serial %d, the file had %d", zone.SOASerial(soa.Data), content.Serial())
 	}
-	if want := content.SOA().RR(0); !soa.Equal(want) {
-		return fmt.Errorf("named loaded serial %d, the file had %d", zone.SOASerial(soa.Data), content.Serial())
-	}
-	return nil
+	return steps, err
 }
 
 // awaitAnswer asks for the zone's SOA until named has loaded the zone.
-func (p *Publisher) awaitAnswer(ctx context.Context, s *named.Session, st *named.Stream, origin zone.Name, records int) (zone.RR, error) {
-	limit := p.cfg.LoadTimeout + perRecord(records)
+func (w *worker) awaitAnswer(ctx context.Context, records int) (zone.RR, error) {
+	limit := w.cfg.LoadTimeout + perRecord(records)
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	pause := time.Millisecond
 	for {
-		soa, err := p.soa(ctx, st, origin)
+		soa, err := w.soa(ctx)
 		var refused *named.RCodeError
 		if err == nil || !errors.As(err, &refused) {
 			return soa, err
@@ -222,10 +229,10 @@ func (p *Publisher) awaitAnswer(ctx context.Context, s *named.Session, st *named
 		// SERVFAIL or REFUSED: still loading.
 		select {
 		case <-time.After(pause):
-		case <-s.Gone():
+		case <-w.s.Gone():
 			return zone.RR{}, named.ErrGone
 		case <-ctx.Done():
-			return zone.RR{}, fmt.Errorf("named did not load zone %s within %s: %w; its log says why", origin, limit, err)
+			return zone.RR{}, fmt.Errorf("named did not load the zone within %s: %w; its log says why", limit, err)
 		}
 		pause = min(2*pause, 100*time.Millisecond)
 	}
@@ -234,27 +241,22 @@ func (p *Publisher) awaitAnswer(ctx context.Context, s *named.Session, st *named
 func perRecord(n int) time.Duration { return time.Duration(n/50_000) * time.Second }
 
 // replay leads the loaded zone through steps.
-func (p *Publisher) replay(ctx context.Context, s *named.Session, st *named.Stream, z *zoneState, steps []fsm.Boundary) error {
+func (w *worker) replay(ctx context.Context, steps []fsm.Boundary) error {
 	for i := range steps {
-		err := p.send(ctx, st, z.name(), steps[i].Diff)
-		if err == nil {
-			continue
-		}
-		if gone(s) {
-			p.mu.Lock()
-			z.died(steps[i : i+1])
-			p.mu.Unlock()
-			return err
-		}
+		err := w.send(ctx, steps[i:i+1:i+1], steps[i].Diff)
 		var refused *named.RCodeError
-		if errors.As(err, &refused) {
+		switch {
+		case err == nil:
+			continue
+		case errors.As(err, &refused) || gone(w.s):
 			return fmt.Errorf("replay of serial %d to %d: %w", steps[i].From, steps[i].To, err)
 		}
 		// A lost answer: what named says now is what counts.
-		soa, serr := p.soa(ctx, st, z.name())
+		soa, serr := w.soa(ctx)
 		if serr != nil {
-			return errors.Join(err, serr)
+			return fmt.Errorf("replay of serial %d to %d: %w; then: %w", steps[i].From, steps[i].To, err, serr)
 		}
+		w.landed()
 		if v, _ := judge(soa, steps[i:i+1]); v != after {
 			return fmt.Errorf("replay of serial %d to %d: %w", steps[i].From, steps[i].To, err)
 		}
@@ -262,16 +264,16 @@ func (p *Publisher) replay(ctx context.Context, s *named.Session, st *named.Stre
 	return nil
 }
 
-// finish declares the zone served, unless the world has moved on.
-func (p *Publisher) finish(ctx context.Context, s *named.Session, z *zoneState, t target, v view) error {
+// finish declares the zone served, unless the world has moved on; then release schedules the zone again.
+func (w *worker) finish(t target, v view) {
+	p, z := w.Publisher, w.z
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.session != s || p.machine != t.machine || z.deleted || z.incarnation != t.incarnation {
-		return nil // release schedules the zone again
+	if p.session != w.s || p.machine != t.machine || z.deleted || z.incarnation != t.incarnation {
+		return
 	}
 	z.drop(v.index)
 	z.serving, z.doubt = true, false
 	z.published, z.serial = v.index, v.content.Serial()
 	p.log.Debug("zone is served", "zone", z.id, "serial", z.serial, "index", z.published, "records", v.content.Records())
-	return ctx.Err()
 }

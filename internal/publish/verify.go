@@ -7,20 +7,19 @@ import (
 	"time"
 
 	"github.com/zonekeeper/zonekeeper/internal/fsm"
-	"github.com/zonekeeper/zonekeeper/internal/named"
 	"github.com/zonekeeper/zonekeeper/internal/zone"
 )
 
 // compare transfers the zone from named and compares it with a view that named has reached.
-func (p *Publisher) compare(ctx context.Context, st *named.Stream, v view) error {
+func (w *worker) compare(ctx context.Context, v view) error {
 	z := v.content
-	ctx, cancel := context.WithTimeout(ctx, p.cfg.VerifyTimeout+perRecord(z.Records()))
+	ctx, cancel := context.WithTimeout(ctx, w.cfg.VerifyTimeout+perRecord(z.Records()))
 	defer cancel()
-	soa, sum, n, err := st.Digest(ctx, z.Origin())
+	soa, sum, n, err := w.st.Digest(ctx, z.Origin())
 	if err != nil {
 		return err
 	}
-	return p.matches(soa, sum, n, z)
+	return w.matches(soa, sum, n, z)
 }
 
 func (p *Publisher) matches(soa zone.RR, sum zone.Digest, n int, z *zone.Zone) error {
@@ -112,7 +111,7 @@ func (p *Publisher) Verify(ctx context.Context, id fsm.ZoneID) error {
 		err = p.matches(soa, sum, n, want)
 	}
 	if err != nil {
-		p.replace(z, epoch, "different", err)
+		p.gate(z, epoch, "different", err)
 		p.mu.Lock()
 		p.schedule(z)
 		p.mu.Unlock()

@@ -40,6 +40,7 @@ type zoneState struct {
 	failures int            // in a row
 	lastErr  error          // of the last attempt
 	deaths   map[uint32]int // by a step's To: how often named ended with it in flight
+	inFlight []fsm.Boundary // sent, and nothing is known yet about what became of them
 	doubt    bool           // an UPDATE stayed without an answer and may still be carried out
 	trail    *trail         // a verification under way
 
@@ -121,14 +122,15 @@ func (z *zoneState) drop(upTo uint64) {
 	z.queue, z.waiting = z.queue[n:], z.waiting[n:]
 }
 
-// died notes that named ended while these steps were in flight.
-func (z *zoneState) died(steps []fsm.Boundary) {
+// died notes that named ended: whatever was in flight may be why.
+func (z *zoneState) died() {
 	if z.deaths == nil {
 		z.deaths = map[uint32]int{}
 	}
-	for _, b := range steps {
+	for _, b := range z.inFlight {
 		z.deaths[b.To]++
 	}
+	z.inFlight = nil
 }
 
 // covers reports whether named has everything of this zone up to a log index.
