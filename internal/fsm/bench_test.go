@@ -155,3 +155,23 @@ func heapInUse() uint64 {
 	runtime.ReadMemStats(&ms)
 	return ms.HeapAlloc
 }
+
+// One operation is adding a zone to so many others, its settings published.
+func BenchmarkAddZone(b *testing.B) {
+	for _, others := range []int{0, 10_000} {
+		b.Run(fmt.Sprint(others), func(b *testing.B) {
+			c := newCluster(b, 1)
+			add := func(i int) {
+				id := ZoneOf(mustName(fmt.Sprintf("z%d.test.", i)))
+				c.must(&PutZone{Zone: id, Create: true, RRs: NewZoneRRs(id.Name, mustName("ns."), mustName("h."), nil)})
+			}
+			for i := range others {
+				add(i)
+			}
+			b.ResetTimer()
+			for i := range b.N {
+				add(others + i)
+			}
+		})
+	}
+}

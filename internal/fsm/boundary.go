@@ -125,9 +125,7 @@ func (m *Machine) cut(s *slot) {
 		return
 	}
 	m.eff.Boundaries = append(m.eff.Boundaries, b)
-	z.history = append(z.history, b)
-	m.account(z, b.bytes(), 0)
-	m.history.push(historyRef{index: b.Index, slot: s})
+	m.remember(s, b)
 	m.trimZoneHistory(z)
 }
 
@@ -135,6 +133,7 @@ func (m *Machine) cut(s *slot) {
 // from the zones' histories. A reference whose boundary is gone is skipped.
 type historyQueue struct {
 	refs  []historyRef
+	live  int    // boundaries in all histories; the other refs are of boundaries that are gone
 	bytes uint64 // of all histories
 }
 
@@ -143,16 +142,33 @@ type historyRef struct {
 	slot  *slot
 }
 
-func (q *historyQueue) push(r historyRef) { q.refs = append(q.refs, r) }
+// stale says that the boundary is gone.
+func (r historyRef) stale() bool {
+	z := r.slot.cur
+	return z == nil || len(z.history) == 0 || z.history[0].Index > r.index
+}
 
-func (m *Machine) account(z *zoneState, added, removed uint64) {
-	z.historyBytes += added - removed
-	m.history.bytes += added - removed
+// remember adds a boundary to a zone's history.
+func (m *Machine) remember(s *slot, b Boundary) {
+	z, q := s.cur, &m.history
+	z.history = append(z.history, b)
+	z.historyBytes += b.bytes()
+	q.bytes += b.bytes()
+	q.live++
+	q.refs = append(q.refs, historyRef{index: b.Index, slot: s})
+	// A zone that changes often drops its own oldest ones behind the back of the queue, whose front may be a zone that
+	// never changes again.
+	if len(q.refs) > 2*q.live+1024 {
+		q.refs = slices.DeleteFunc(q.refs, historyRef.stale)
+	}
 }
 
 // dropOldest forgets the oldest boundary of a zone.
 func (m *Machine) dropOldest(z *zoneState) {
-	m.account(z, 0, z.history[0].bytes())
+	n := z.history[0].bytes()
+	z.historyBytes -= n
+	m.history.bytes -= n
+	m.history.live--
 	z.history = z.history[1:]
 }
 
@@ -168,8 +184,7 @@ func (m *Machine) trimTotalHistory() {
 	q := &m.history
 	for len(q.refs) > 0 {
 		r := q.refs[0]
-		z := r.slot.cur
-		stale := z == nil || len(z.history) == 0 || z.history[0].Index > r.index
+		stale := r.stale()
 		if !stale && q.bytes <= m.st.limits.HistoryTotalBytes {
 			return
 		}
@@ -202,6 +217,7 @@ func (m *Machine) sortedSlots() []*slot {
 // dropZoneState forgets what a zone leaves in the machine's own accounts. Its slot is dead afterwards.
 func (m *Machine) dropZoneState(s *slot) {
 	m.history.bytes -= s.cur.historyBytes
+	m.history.live -= len(s.cur.history)
 	s.cur = nil
 	delete(m.slots, s.id)
 	m.st.zones.Delete(s.key)

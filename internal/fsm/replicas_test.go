@@ -255,6 +255,16 @@ func TestEffectsAgree(t *testing.T) {
 // checkZones checks that history, published content and newest content of each zone fit together.
 func checkZones(t *testing.T, m *Machine, seed uint64, step int) {
 	t.Helper()
+	live, bytes := 0, uint64(0)
+	for _, s := range m.slots {
+		live += len(s.cur.history)
+		for i := range s.cur.history {
+			bytes += s.cur.history[i].bytes()
+		}
+	}
+	if q := &m.history; q.live != live || q.bytes != bytes || len(q.refs) < live {
+		t.Fatalf("seed %d, step %d: %d boundaries of %d octets are accounted as %d of %d with %d references", seed, step, live, bytes, q.live, q.bytes, len(q.refs))
+	}
 	var ids []ZoneID
 	m.Settings().Zones(func(z *ZoneConfig) bool {
 		ids = append(ids, z.ID)
@@ -284,6 +294,41 @@ func checkZones(t *testing.T, m *Machine, seed uint64, step int) {
 		}
 		if published.Digest() != v.Zone.Digest() || published.Records() != v.Zone.Records() {
 			t.Fatalf("seed %d, step %d: zone %s: pending changes do not lead to the newest content", seed, step, id)
+		}
+	}
+}
+
+// The account of all histories stays in proportion to them, whatever zone is idle at its front.
+func TestHistoryQueueIsBounded(t *testing.T) {
+	c := newCluster(t, 1)
+	idle, busy := c.addZone("idle.test."), c.addZone("busy.test.")
+	c.must(&BumpSerial{Zone: idle})
+	for range 5000 {
+		c.must(&BumpSerial{Zone: busy})
+	}
+	if n := len(c.machines[0].history.refs); n > 1300 {
+		t.Errorf("%d references for %d boundaries", n, c.machines[0].history.live)
+	}
+	if n := len(c.machines[0].History(busy)); n != int(DefaultLimits().HistoryPerZone) {
+		t.Errorf("%d boundaries kept, want %d", n, DefaultLimits().HistoryPerZone)
+	}
+}
+
+// A cluster-wide limit drops the oldest boundaries first, whichever zone they are of.
+func TestHistoryTotal(t *testing.T) {
+	c := newCluster(t, 1)
+	first, second := c.addZone("first.test."), c.addZone("second.test.")
+	for range 3 {
+		c.must(&BumpSerial{Zone: first})
+		c.must(&BumpSerial{Zone: second})
+	}
+	m := c.machines[0]
+	l := DefaultLimits()
+	l.HistoryTotalBytes = m.Stats().HistoryBytes * 2 / 3
+	c.must(&PutLimits{Limits: l})
+	for _, id := range []ZoneID{first, second} {
+		if h := m.History(id); len(h) != 2 || h[1].To != 4 {
+			t.Errorf("zone %s keeps %d boundaries, want the last 2", id, len(h))
 		}
 	}
 }

@@ -373,7 +373,7 @@ func (m *Machine) rebuild() {
 	})
 	// Zones come in the order of their keys, which is the order of boundaries within an entry.
 	slices.SortStableFunc(refs, func(a, b historyRef) int { return cmp.Compare(a.index, b.index) })
-	m.history.refs = refs
+	m.history.refs, m.history.live = refs, len(refs)
 	m.publishSettings()
 }
 
