@@ -296,9 +296,9 @@ func Intended(wire []byte, spec ZoneSpec) bool {
 			return true
 		}
 		switch rr.Type {
-		case zone.TypeDNSKEY, zone.TypeNSEC3PARAM, zone.TypeRRSIG:
+		case zone.TypeDNSKEY, zone.TypeNSEC3PARAM:
 			return true
-		case zone.TypeCDS, zone.TypeCDNSKEY:
+		case zone.TypeRRSIG, zone.TypeCDS, zone.TypeCDNSKEY:
 			if rr.Name.Equal(spec.Origin) {
 				return true
 			}

@@ -2,6 +2,7 @@ package differential
 
 import (
 	"slices"
+	"strings"
 
 	"github.com/zonekeeper/zonekeeper/internal/update"
 	"github.com/zonekeeper/zonekeeper/internal/zone"
@@ -299,11 +300,17 @@ var rows = []row{
 		return only(g.msg().update(rr))
 	}},
 	{name: "NSEC, NSEC3, SIG, NXT: REFUSED", in: full, hit: code(update.Refused), make: func(g *Generator) (*message, who) {
-		t := pick(g.rng, []zone.Type{zone.TypeNSEC, zone.TypeSIG, zone.TypeNXT})
-		return only(g.msg().update(g.fresh("A"), deleteSet(g.at("a"), t)))
+		n := g.at("a")
+		return only(g.msg().update(g.fresh("A"), pick(g.rng, []zone.RR{
+			deleteSet(n, zone.TypeNSEC), deleteSet(n, zone.TypeSIG), deleteSet(n, zone.TypeNXT), deleteSet(g.at("0p9mhaveqvm6t7vbl5lop2u3t2rp3tom"), zone.TypeNSEC3),
+			g.line(n, "NSEC b. A RRSIG"), g.line(n, `SIG \# 20 000108020000012C6500000064000000123400AA`), g.line(n, `NXT \# 5 0162000040`),
+		})))
 	}},
 	{name: "RRSIG below the apex: REFUSED", in: full, hit: code(update.Refused), make: func(g *Generator) (*message, who) {
-		return only(g.msg().update(g.fresh("A"), deleteSet(g.at("a"), zone.TypeRRSIG)))
+		n := g.at("a")
+		return only(g.msg().update(g.fresh("A"), pick(g.rng, []zone.RR{
+			deleteSet(n, zone.TypeRRSIG), g.line(n, "RRSIG A 8 2 300 20300101000000 20200101000000 1 example. AAAA"),
+		})))
 	}},
 	{name: "bad host or mailbox name: REFUSED", in: full, hit: code(update.Refused), make: func(g *Generator) (*message, who) {
 		bad := g.at("_under.score")
@@ -499,6 +506,28 @@ var rows = []row{
 			rr := g.rr(g.at("crowd"), "TYPE65280")
 			rr.Data, rr.TTL = string([]byte{0, byte(i)}), 300
 			m.update(rr)
+		}
+		return only(m)
+	}},
+	{name: "101st type at a name: SERVFAIL", in: full, hit: code(update.ServFail), make: func(g *Generator) (*message, who) {
+		m := g.msg()
+		for i := range zone.Type(101) {
+			m.update(zone.RR{Name: g.at("motley"), Type: 65300 + i, Class: zone.ClassIN, TTL: 300, Data: "x"})
+		}
+		return only(m)
+	}},
+	{name: "RRset of more than 65535 octets: SERVFAIL", in: kind("plain.test."), hit: code(update.ServFail), make: func(g *Generator) (*message, who) {
+		set := g.zone.Get(g.at("huge"), 65280)
+		if set != nil && g.rng.IntN(2) == 0 {
+			return only(g.msg().update(deleteName(set.Owner)))
+		}
+		m := g.msg()
+		for i := range byte(40) { // 40,080 octets, which fit once
+			half := byte(0)
+			if set != nil {
+				half = 1
+			}
+			m.update(zone.RR{Name: g.at("huge"), Type: 65280, Class: zone.ClassIN, TTL: 300, Data: string([]byte{half, i}) + strings.Repeat("x", 998)})
 		}
 		return only(m)
 	}},
