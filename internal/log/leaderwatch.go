@@ -21,8 +21,14 @@ import (
 // has begun.
 //
 // Safety does not depend on it: raft lets anybody stand at any time. A wrong verdict costs one election. Timeouts,
-// resets and unreachable hosts are no verdict: those leave it to the election timeout.
-type leaderWatch struct{ m *Member }
+// resets and unreachable hosts are no verdict: those leave it to the election timeout. Nor is a refusal by a leader that
+// was never reached: a firewall between two members would make them depose each other for ever.
+type leaderWatch struct {
+	m    *Member
+	dial func(ctx context.Context, leader uint64) (net.Conn, error)
+}
+
+func newLeaderWatch(m *Member) leaderWatch { return leaderWatch{m: m, dial: m.dialPeer} }
 
 // turn is how long each voter waits for the one before it, so that not all stand at the same time and split the vote.
 const turn = 120 * time.Millisecond
@@ -63,29 +69,33 @@ func (w leaderWatch) run(ctx context.Context) {
 
 // awaitDeath returns true when the leader's process is gone, false when ctx ends.
 func (w leaderWatch) awaitDeath(ctx context.Context, leader uint64) bool {
+	reached := false
 	for ctx.Err() == nil {
 		conn, err := w.dial(ctx, leader)
-		if errors.Is(err, syscall.ECONNREFUSED) {
+		switch {
+		case err == nil:
+			reached = true
+			stop := context.AfterFunc(ctx, func() { conn.Close() })
+			// The leader never sends anything here. etcd closes idle peer connections every few seconds; a new one tells.
+			_, _ = conn.Read(make([]byte, 1))
+			stop()
+			conn.Close()
+		case reached && errors.Is(err, syscall.ECONNREFUSED):
 			return true
-		}
-		if err != nil {
+		default:
+			reached = false
 			select {
-			case <-time.After(w.m.cfg.Election / 2):
+			case <-time.After(w.m.cfg.Heartbeat):
 			case <-ctx.Done():
 			}
-			continue
 		}
-		stop := context.AfterFunc(ctx, func() { conn.Close() })
-		// The leader never sends anything here. etcd closes idle peer connections every few seconds; a new one tells.
-		_, _ = conn.Read(make([]byte, 1))
-		stop()
-		conn.Close()
 	}
 	return false
 }
 
-func (w leaderWatch) dial(ctx context.Context, leader uint64) (net.Conn, error) {
-	member := w.m.etcd.Server.Cluster().Member(types.ID(leader))
+// dialPeer connects to a member's peer port.
+func (m *Member) dialPeer(ctx context.Context, id uint64) (net.Conn, error) {
+	member := m.etcd.Server.Cluster().Member(types.ID(id))
 	if member == nil || len(member.PeerURLs) == 0 {
 		return nil, ErrNoMember
 	}
@@ -93,11 +103,11 @@ func (w leaderWatch) dial(ctx context.Context, leader uint64) (net.Conn, error) 
 	if err != nil {
 		return nil, err
 	}
-	d := &net.Dialer{Timeout: w.m.cfg.Election}
-	if w.m.cfg.TLS == nil {
+	d := &net.Dialer{Timeout: m.cfg.Election}
+	if m.cfg.TLS == nil {
 		return d.DialContext(ctx, "tcp", peer.Host)
 	}
-	cfg, err := w.m.cfg.TLS.info().ClientConfig()
+	cfg, err := m.cfg.TLS.info().ClientConfig()
 	if err != nil {
 		return nil, err
 	}

@@ -99,7 +99,7 @@ func (m *Member) start(ctx context.Context) error {
 	}
 	m.work.Go(m.keepHouse)
 	if m.cfg.FastFailover {
-		m.work.Go(func() { leaderWatch{m}.run(m.ctx) })
+		m.work.Go(func() { newLeaderWatch(m).run(m.ctx) })
 	}
 	m.log.Info("log: member started", "id", idString(uint64(m.etcd.Server.MemberID())), "learner", m.etcd.Server.IsLearner())
 	return nil
