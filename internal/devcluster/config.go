@@ -8,6 +8,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/zonekeeper/zonekeeper/internal/primary"
 	"github.com/zonekeeper/zonekeeper/internal/zone"
 )
 
@@ -33,6 +34,9 @@ type Config struct {
 	NamedDir string
 	// Command is the program and the arguments before "--config FILE" that run one primary.
 	Command []string
+	// Adjust, when set, may change the configuration of each primary before it is written: an external etcd, proxies
+	// between members, another disk. It is called again at each start of the cluster and must give the same result.
+	Adjust func(*primary.Config)
 	// ReadyTimeout bounds the wait for the cluster to take writes.
 	ReadyTimeout time.Duration
 	// StopTimeout is how long a primary may take for an orderly stop before it is killed.

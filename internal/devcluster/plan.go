@@ -105,7 +105,7 @@ func (m member) dns() netip.AddrPort { return netip.MustParseAddrPort(m.config.D
 // configPath is where the member's own process reads its configuration.
 func (m member) configPath(dir string) string { return filepath.Join(dir, m.name, "primary.json") }
 
-// members derives every primary's configuration. Pure.
+// members derives every primary's configuration. Pure, if Adjust is.
 func (p plan) members(c Config) []member {
 	peers, clients, admins := map[string]string{}, map[string]string{}, map[string]string{}
 	for i := range p.Primaries {
@@ -140,6 +140,9 @@ func (p plan) members(c Config) []member {
 		pc.Etcd.PeerClientURLs = clients
 		pc.Etcd.Token = p.Token
 		pc.Etcd.Bootstrap = !p.Formed
+		if c.Adjust != nil {
+			c.Adjust(&pc)
+		}
 		l = append(l, member{name: name, config: pc})
 	}
 	return l

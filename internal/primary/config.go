@@ -111,9 +111,13 @@ type EtcdConfig struct {
 	Name string `json:"name,omitempty"`
 	// DataDir of the embedded member; Dir/etcd when empty.
 	DataDir string `json:"data_dir,omitempty"`
-	// PeerURL and ClientURL are where the member listens and what it advertises.
+	// PeerURL and ClientURL are what the member advertises.
 	PeerURL   string `json:"peer_url,omitempty"`
 	ClientURL string `json:"client_url,omitempty"`
+	// ListenPeerURL and ListenClientURL are where the member listens when that differs from what it advertises, as
+	// behind a NAT or a proxy.
+	ListenPeerURL   string `json:"listen_peer_url,omitempty"`
+	ListenClientURL string `json:"listen_client_url,omitempty"`
 	// InitialCluster maps member names to peer URLs. It is used at the very first
 	// start only, and by a member with an empty disk to find the others.
 	InitialCluster map[string]string `json:"initial_cluster,omitempty"`
@@ -328,6 +332,12 @@ func (c Config) validateEtcd(bad func(string, string, ...any)) {
 	}
 	checkURL("etcd.peer_url", e.PeerURL, bad)
 	checkURL("etcd.client_url", e.ClientURL, bad)
+	if e.ListenPeerURL != "" {
+		checkURL("etcd.listen_peer_url", e.ListenPeerURL, bad)
+	}
+	if e.ListenClientURL != "" {
+		checkURL("etcd.listen_client_url", e.ListenClientURL, bad)
+	}
 	name := e.Name
 	if name == "" {
 		name = c.Name

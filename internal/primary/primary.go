@@ -147,6 +147,7 @@ func (p *Primary) openLog(ctx context.Context) error {
 	mcfg := log.DefaultMemberConfig()
 	mcfg.Name, mcfg.DataDir = e.Name, e.DataDir
 	mcfg.PeerURL, mcfg.ClientURL = e.PeerURL, e.ClientURL
+	mcfg.ListenPeerURL, mcfg.ListenClientURL = e.ListenPeerURL, e.ListenClientURL
 	mcfg.InitialCluster, mcfg.Token, mcfg.Bootstrap, mcfg.Peers = e.InitialCluster, e.Token, e.Bootstrap, e.PeerClientURLs
 	mcfg.TLS, mcfg.Logger = tls, p.log
 	if p.member, err = log.Start(ctx, mcfg); err != nil {
