@@ -3,6 +3,7 @@ package fsm
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/zonekeeper/zonekeeper/internal/zone"
 )
@@ -283,13 +284,4 @@ func reverse(d zone.Diff) zone.Diff { return zone.Diff{Del: d.Add, Add: d.Del} }
 
 func noSuchZone(id ZoneID) error { return fmt.Errorf("zone %s does not exist", id) }
 
-func compareZoneIDs(a, b ZoneID) int {
-	ak, bk := a.key(), b.key()
-	if ak < bk {
-		return -1
-	}
-	if ak > bk {
-		return 1
-	}
-	return 0
-}
+func compareZoneIDs(a, b ZoneID) int { return strings.Compare(a.key(), b.key()) }

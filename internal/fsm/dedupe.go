@@ -51,12 +51,6 @@ func (e dedupeEntry) answer() answer {
 	return answer{rcode: uint8(e.when >> 16), ede: uint16(e.when), serial: e.serial}
 }
 
-func (e dedupeEntry) fingerprint() (fp Fingerprint) {
-	binary.BigEndian.PutUint64(fp[:8], e.fp[0])
-	binary.BigEndian.PutUint64(fp[8:], e.fp[1])
-	return fp
-}
-
 func lessDedupe(a, b dedupeEntry) bool {
 	if x, y := a.when&expiryMask, b.when&expiryMask; x != y {
 		return x < y

@@ -3,6 +3,7 @@ package fsm
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -378,15 +379,7 @@ func (m *Machine) touch(s *slot) {
 
 // sortSlots puts zones in the order of their keys, so that effects do not depend on what happened before.
 func sortSlots(list []*slot) {
-	slices.SortFunc(list, func(a, b *slot) int {
-		if a.key < b.key {
-			return -1
-		}
-		if a.key > b.key {
-			return 1
-		}
-		return 0
-	})
+	slices.SortFunc(list, func(a, b *slot) int { return strings.Compare(a.key, b.key) })
 }
 
 // highestSerial is the highest serial that a zone's name has had, dead or alive.

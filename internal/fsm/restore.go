@@ -31,8 +31,7 @@ func restore(r io.Reader, maxVersion uint8) (*Machine, error) {
 	return m, nil
 }
 
-// checkpointReader reads items and hashes what it reads. Items are of one of two buffers, so that the one read ahead (see
-// peek) is not overwritten.
+// checkpointReader reads items one after another and hashes what it reads. An item's octets last until the next is read.
 type checkpointReader struct {
 	in  *bufio.Reader
 	sum hash.Hash
