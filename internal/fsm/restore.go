@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"cmp"
 	"crypto/sha256"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"hash"
@@ -374,23 +373,4 @@ func (m *Machine) rebuild() {
 	slices.SortStableFunc(refs, func(a, b historyRef) int { return cmp.Compare(a.index, b.index) })
 	m.history.refs, m.history.live = refs, len(refs)
 	m.publishSettings()
-}
-
-// ReadCheckpointIndex gives the log index of a checkpoint from its beginning, without checking the rest.
-func ReadCheckpointIndex(r io.Reader) (uint64, error) {
-	head := make([]byte, len(checkpointMagic)+1+1+binary.MaxVarintLen64+binary.MaxVarintLen64)
-	n, err := io.ReadFull(r, head)
-	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) {
-		return 0, fmt.Errorf("read checkpoint: %w", err)
-	}
-	body := reader{b: head[:n]}
-	magic := string(body.take(uint64(len(checkpointMagic))))
-	version := body.byte()
-	kind := itemKind(body.byte())
-	body.uvarint()
-	index := body.uvarint()
-	if body.err != nil || magic != checkpointMagic || version == 0 || kind != itemHeader {
-		return 0, fmt.Errorf("%w: not a checkpoint", ErrFormat)
-	}
-	return index, nil
 }
