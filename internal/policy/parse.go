@@ -139,6 +139,7 @@ func (r *rule) checkName(t token) error {
 		if !isWildcard(r.name) {
 			return t.fail("the name is not a wildcard", "begin it with *. or use subdomain")
 		}
+	default:
 	}
 	if _, err := zone.ParseType(t.text); err == nil {
 		return t.fail("a type stands where the name belongs", "write the name before the types, or use zonesub")

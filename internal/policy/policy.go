@@ -30,7 +30,7 @@ const (
 	match6to4Self
 )
 
-var matchWords = [...]string{
+var matchWords = [...]string{ //nolint:gochecknoglobals // a constant table
 	matchName: "name", matchSubdomain: "subdomain", matchZonesub: "zonesub", matchWildcard: "wildcard",
 	matchSelf: "self", matchSelfsub: "selfsub", matchSelfwild: "selfwild",
 	matchTCPSelf: "tcp-self", match6to4Self: "6to4-self",
@@ -86,6 +86,7 @@ func (r *rule) applies(s Subject, origin, owner zone.Name) bool {
 			self = reverse6to4Name(s.Addr)
 		}
 		return r.identifies(self) && owner.Equal(self)
+	default: // the signer decides
 	}
 	if s.Signer == "" || !r.identifies(s.Signer) {
 		return false
@@ -105,8 +106,9 @@ func (r *rule) applies(s Subject, origin, owner zone.Name) bool {
 		return owner.IsSubdomainOf(s.Signer)
 	case matchSelfwild: // "*." and the signer have to make a name, though every owner below the signer is one
 		return len(s.Signer)+2 <= zone.MaxNameLen && strictlyBelow(owner, s.Signer)
+	default:
+		return false
 	}
-	return false
 }
 
 // identifies reports whether who is the rule's identity: the same name, or any name below a wildcard.

@@ -70,6 +70,7 @@ func replaces(t zone.Type, update, old string) bool {
 		return true
 	case zone.TypeWKS:
 		return len(update) >= 5 && strings.HasPrefix(old, update[:5])
+	default:
+		return false
 	}
-	return false
 }

@@ -33,6 +33,7 @@ func (e *editor) run(updates []zone.RR) (changed bool, f *failure) {
 			e.deleteSets(rr)
 		case zone.ClassNONE:
 			e.deleteRR(rr)
+		default: // the prescan has refused it
 		}
 		if f != nil {
 			return false, f
@@ -108,14 +109,14 @@ func (e *editor) ignored(rr *zone.RR) bool {
 		if apex {
 			return true
 		}
-	}
-	if rr.Type == zone.TypeCNAME {
+	case zone.TypeCNAME:
 		for _, set := range e.Sets(rr.Name) {
 			if set.Type != zone.TypeCNAME && !zone.IsAtCNAME(set.Type) {
 				return true
 			}
 		}
 		return false
+	default:
 	}
 	return !zone.IsAtCNAME(rr.Type) && e.Get(rr.Name, zone.TypeCNAME) != nil
 }

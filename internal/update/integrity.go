@@ -22,6 +22,7 @@ func (e *editor) checkNameservers() *failure {
 			return refuse(EDEOther, "the zone's name server %s would be a CNAME", host)
 		case zone.FoundDNAME:
 			return refuse(EDEOther, "the zone's name server %s would be below a DNAME", host)
+		default: // has an address, or it is not ours to know
 		}
 	}
 	return nil
@@ -43,6 +44,7 @@ func (e *editor) checkMailExchangers() *failure {
 			return refuse(EDEOther, "%s MX: %s is a CNAME", mx.owner, host)
 		case zone.FoundDNAME:
 			return refuse(EDEOther, "%s MX: %s is below a DNAME", mx.owner, host)
+		default: // has an address, or it is not ours to know
 		}
 		return nil
 	})

@@ -168,6 +168,7 @@ func (p *parser) section(s section) error {
 			p.m.Prereqs = append(p.m.Prereqs, rr)
 		case sectionUpdate:
 			p.m.Updates = append(p.m.Updates, rr)
+		default: // dropped
 		}
 	}
 	return nil
@@ -240,6 +241,7 @@ func (p *parser) check(s section, rr zone.RR, last bool) error {
 		if s == sectionUpdate {
 			return formErr("TKEY RR in the update section")
 		}
+	default: // of any type elsewhere
 	}
 	if mustBeEmpty(s, rr.Class) {
 		if rr.Data != "" {
@@ -272,6 +274,7 @@ func (p *parser) checkSignature(s section, rr zone.RR, last bool) error {
 		case s != sectionAdditional || rr.Name != zone.Root || !last:
 			return &Error{RCode: ServFail, Reason: "SIG(0) RR is not the last RR of the additional section"}
 		}
+	default: // not a signature
 	}
 	return nil
 }

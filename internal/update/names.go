@@ -46,6 +46,7 @@ func badName(rr *zone.RR) string {
 			return bad
 		}
 		return badMailbox(nameAt(rr.Data, len(first)))
+	default: // names in other types may be anything
 	}
 	return ""
 }
@@ -76,8 +77,9 @@ func ownerOK(n zone.Name, t zone.Type) bool {
 		return isHostname(n, true)
 	case zone.TypeMB, zone.TypeMG:
 		return isMailbox(n)
+	default:
+		return true
 	}
-	return true
 }
 
 // isHostname reports whether every label is letters, digits and inner hyphens (RFC 952, RFC 1123 2.1). The root is a host
@@ -139,17 +141,15 @@ func hasSPFLabel(n zone.Name) bool {
 	return false
 }
 
-var reverseTrees = []zone.Name{
-	zone.MustParseName("in-addr.arpa."), zone.MustParseName("ip6.arpa."), zone.MustParseName("ip6.int."),
-}
+// The trees of reverse mapping (RFC 1035 3.5, RFC 3596 2.5), the last one by its old name.
+const (
+	inAddrArpa zone.Name = "\x07in-addr\x04arpa\x00"
+	ip6Arpa    zone.Name = "\x03ip6\x04arpa\x00"
+	ip6Int     zone.Name = "\x03ip6\x03int\x00"
+)
 
 func isReverse(n zone.Name) bool {
-	for _, tree := range reverseTrees {
-		if n.IsSubdomainOf(tree) {
-			return true
-		}
-	}
-	return false
+	return n.IsSubdomainOf(inAddrArpa) || n.IsSubdomainOf(ip6Arpa) || n.IsSubdomainOf(ip6Int)
 }
 
 // isServiceDiscovery reports whether n is one of the names at which DNS-SD lists domains (RFC 6763 11).

@@ -80,6 +80,7 @@ func (v view) updatable(rr *zone.RR) *failure {
 		if !rr.Name.Equal(v.origin) {
 			return refuse(EDENotSupported, "RRSIG RRs cannot be updated below the apex")
 		}
+	default:
 	}
 	return nil
 }
@@ -148,6 +149,7 @@ func (v view) maintainable(rr *zone.RR) *failure {
 			if apex {
 				return refuse(EDENotSupported, "%s RRs cannot be added at the apex: this zone is not signed here", rr.Type)
 			}
+		default:
 		}
 		return nil
 	}

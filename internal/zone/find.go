@@ -64,6 +64,7 @@ func typeAmong(sets []*RRset, t Type) FindResult {
 			return Found
 		case TypeCNAME:
 			r = FoundCNAME
+		default:
 		}
 	}
 	return r

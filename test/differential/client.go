@@ -1,6 +1,7 @@
 package differential
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -14,7 +15,7 @@ import (
 )
 
 // Secret is the secret of every key of a run; the algorithm is hmac-sha256.
-var Secret = []byte("a secret for tests on loopback..")
+const Secret = "a secret for tests on loopback.."
 
 // timeout bounds each exchange; a server on loopback that needs longer has dropped the request.
 const timeout = 10 * time.Second
@@ -43,16 +44,16 @@ func (c *Client) Close() error {
 }
 
 // Send implements Target.
-func (c *Client) Send(r Request) (Answer, error) {
+func (c *Client) Send(ctx context.Context, r Request) (Answer, error) {
 	msg, err := c.signed(r)
 	if err != nil {
 		return Answer{}, err
 	}
 	var answer []byte
 	if r.UDP {
-		answer, err = c.datagram(msg)
+		answer, err = c.datagram(ctx, msg)
 	} else {
-		answer, err = c.exchange(msg)
+		answer, err = c.exchange(ctx, msg)
 	}
 	if err != nil {
 		return Answer{}, fmt.Errorf("UPDATE to %s: %w", c.server, err)
@@ -72,7 +73,7 @@ func (c *Client) signed(r Request) ([]byte, error) {
 			return tsig.SignRequest(msg, key, time.Now()), nil
 		}
 	}
-	key := tsig.Key{Name: r.Signer, Algorithm: tsig.HMACSHA256, Secret: Secret}
+	key := tsig.Key{Name: r.Signer, Algorithm: tsig.HMACSHA256, Secret: []byte(Secret)}
 	now := time.Now()
 	switch r.Tamper {
 	case WrongSecret:
@@ -81,6 +82,7 @@ func (c *Client) signed(r Request) ([]byte, error) {
 		key.Algorithm = tsig.HMACSHA512
 	case OldSignature:
 		now = now.Add(-time.Hour)
+	case Genuine:
 	}
 	key, err := tsig.NewKey(key)
 	if err != nil {
@@ -121,8 +123,8 @@ func tsigError(msg []byte) (uint16, error) {
 	return binary.BigEndian.Uint16(d[at:]), nil
 }
 
-func (c *Client) datagram(msg []byte) ([]byte, error) {
-	conn, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(c.server))
+func (c *Client) datagram(ctx context.Context, msg []byte) ([]byte, error) {
+	conn, err := (&net.Dialer{}).DialContext(ctx, "udp", c.server.String())
 	if err != nil {
 		return nil, err
 	}
@@ -143,19 +145,19 @@ func (c *Client) datagram(msg []byte) ([]byte, error) {
 
 // exchange sends msg over TCP and reads the answer. The server may have closed an idle or offended connection: one that was
 // used before is opened again, once.
-func (c *Client) exchange(msg []byte) ([]byte, error) {
+func (c *Client) exchange(ctx context.Context, msg []byte) ([]byte, error) {
 	reused := c.tcp != nil
-	answer, err := c.tryExchange(msg)
+	answer, err := c.tryExchange(ctx, msg)
 	var timedOut net.Error
 	if err != nil && reused && !(errors.As(err, &timedOut) && timedOut.Timeout()) {
-		answer, err = c.tryExchange(msg)
+		answer, err = c.tryExchange(ctx, msg)
 	}
 	return answer, err
 }
 
-func (c *Client) tryExchange(msg []byte) ([]byte, error) {
+func (c *Client) tryExchange(ctx context.Context, msg []byte) ([]byte, error) {
 	if c.tcp == nil {
-		conn, err := net.DialTimeout("tcp", c.server.String(), timeout)
+		conn, err := (&net.Dialer{Timeout: timeout}).DialContext(ctx, "tcp", c.server.String())
 		if err != nil {
 			return nil, err
 		}
@@ -209,12 +211,12 @@ func (c *Client) query(origin zone.Name, t zone.Type) Request {
 }
 
 // Serial implements Target. The answer to a query that follows the answer to an UPDATE shows that update.
-func (c *Client) Serial(origin zone.Name) (uint32, error) {
+func (c *Client) Serial(ctx context.Context, origin zone.Name) (uint32, error) {
 	msg, err := c.signed(c.query(origin, zone.TypeSOA))
 	if err != nil {
 		return 0, err
 	}
-	answer, err := c.exchange(msg)
+	answer, err := c.exchange(ctx, msg)
 	if err != nil {
 		return 0, fmt.Errorf("SOA query to %s: %w", c.server, err)
 	}
@@ -226,14 +228,14 @@ func (c *Client) Serial(origin zone.Name) (uint32, error) {
 }
 
 // Zone implements Target by an AXFR on a connection of its own.
-func (c *Client) Zone(origin zone.Name) ([]zone.RR, error) {
+func (c *Client) Zone(ctx context.Context, origin zone.Name) ([]zone.RR, error) {
 	msg, err := c.signed(c.query(origin, zone.TypeAXFR))
 	if err != nil {
 		return nil, err
 	}
 	other := &Client{server: c.server}
 	defer other.Close()
-	answer, err := other.exchange(msg)
+	answer, err := other.exchange(ctx, msg)
 	var all []zone.RR
 	for {
 		if err != nil {

@@ -2,6 +2,7 @@ package differential
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -103,18 +104,18 @@ func Rows() []string {
 // Compare runs requests against the model of spec and against the targets, which must all hold the same content z, and
 // returns what differed from the model. After a difference the model goes on from the content of the target that differed,
 // so with several targets the first difference is the one to look at.
-func Compare(cfg Config, spec ZoneSpec, z *zone.Zone, targets ...Target) (Report, error) {
+func Compare(ctx context.Context, cfg Config, spec ZoneSpec, z *zone.Zone, targets ...Target) (Report, error) {
 	c := &comparison{cfg: cfg, spec: spec, targets: targets}
 	c.report.Merge(Report{})
 	if err := c.reset(z, cfg.Seed); err != nil {
 		return c.report, err
 	}
 	for c.report.Sent < cfg.Messages && len(c.report.Differences) < max(cfg.MaxDifferences, 1) {
-		if err := c.step(); err != nil {
+		if err := c.step(ctx); err != nil {
 			return c.report, fmt.Errorf("zone %s, seed %d, message %d: %w\n%s", spec.Origin, cfg.Seed, c.report.Sent, err, c.describe())
 		}
 	}
-	return c.report, c.transfer()
+	return c.report, c.transfer(ctx)
 }
 
 type comparison struct {
@@ -145,7 +146,7 @@ func (c *comparison) reset(z *zone.Zone, seed uint64) error {
 	return nil
 }
 
-func (c *comparison) step() error {
+func (c *comparison) step(ctx context.Context) error {
 	k := c.gen.Next()
 	if Intended(k.Request.Wire, c.spec) {
 		c.report.Skipped++
@@ -154,7 +155,7 @@ func (c *comparison) step() error {
 	before := c.model.zone.Snapshot()
 	c.before, c.wire = before, k.Request.Wire
 	c.since = append(c.since, Describe(k.Request))
-	want, err := c.model.Send(k.Request)
+	want, err := c.model.Send(ctx, k.Request)
 	if err != nil {
 		return err
 	}
@@ -164,30 +165,30 @@ func (c *comparison) step() error {
 		c.report.Coverage[k.Row]++
 	}
 	for i, target := range c.targets {
-		if same, err := c.send(i, target, k.Request, want); !same || err != nil {
+		if same, err := c.send(ctx, i, target, k.Request, want); !same || err != nil {
 			return err
 		}
 	}
 	if c.report.Sent%max(c.cfg.Transfer, 1) == 0 {
-		return c.transfer()
+		return c.transfer(ctx)
 	}
 	return nil
 }
 
 // send gives a request to a target and compares answer and serial with the model's.
-func (c *comparison) send(i int, target Target, r Request, want Answer) (same bool, err error) {
-	got, err := target.Send(r)
+func (c *comparison) send(ctx context.Context, i int, target Target, r Request, want Answer) (same bool, err error) {
+	got, err := target.Send(ctx, r)
 	if err != nil {
 		return false, fmt.Errorf("target %d: %w", i, err)
 	}
-	serial, err := target.Serial(c.spec.Origin)
+	serial, err := target.Serial(ctx, c.spec.Origin)
 	if err != nil {
 		return false, fmt.Errorf("target %d: %w", i, err)
 	}
 	if got == want && serial == c.model.zone.Serial() {
 		return true, nil
 	}
-	rrs, err := target.Zone(c.spec.Origin)
+	rrs, err := target.Zone(ctx, c.spec.Origin)
 	if err != nil {
 		return false, fmt.Errorf("target %d: %w", i, err)
 	}
@@ -198,10 +199,10 @@ func (c *comparison) send(i int, target Target, r Request, want Answer) (same bo
 }
 
 // transfer compares contents.
-func (c *comparison) transfer() error {
+func (c *comparison) transfer(ctx context.Context) error {
 	c.report.Transfers++
 	for i, target := range c.targets {
-		rrs, err := target.Zone(c.spec.Origin)
+		rrs, err := target.Zone(ctx, c.spec.Origin)
 		if err != nil {
 			return fmt.Errorf("target %d: %w", i, err)
 		}
@@ -302,6 +303,7 @@ func Intended(wire []byte, spec ZoneSpec) bool {
 			if rr.Name.Equal(spec.Origin) {
 				return true
 			}
+		default:
 		}
 	}
 	return false

@@ -71,7 +71,7 @@ func run(t *testing.T, release namedtest.Release, seed uint64, opt update.Option
 			defer c.Close()
 			cfg := plan[i]
 			cfg.Seed, cfg.Transfer, cfg.Options, cfg.MaxDifferences = seed+uint64(i), 20, opt, 5
-			report, err := differential.Compare(cfg, s, zones[i], c)
+			report, err := differential.Compare(t.Context(), cfg, s, zones[i], c)
 			mu.Lock()
 			defer mu.Unlock()
 			total.Merge(report)

@@ -1,6 +1,7 @@
 package differential
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -41,11 +42,8 @@ func NewModel(spec ZoneSpec, z *zone.Zone, opt update.Options) (*Model, error) {
 	return m, nil
 }
 
-// loopback is where the tests' clients come from.
-var loopback = netip.MustParseAddr("127.0.0.1")
-
 // Send implements Target.
-func (m *Model) Send(r Request) (Answer, error) {
+func (m *Model) Send(_ context.Context, r Request) (Answer, error) {
 	m.Last = update.Outcome{}
 	msg, err := update.Parse(r.Wire)
 	var bad *update.Error
@@ -65,7 +63,7 @@ func (m *Model) Send(r Request) (Answer, error) {
 	if bad != nil {
 		return Answer{RCode: bad.RCode}, nil
 	}
-	s := policy.Subject{Signer: r.Signer, Addr: loopback, TCP: !r.UDP}
+	s := policy.Subject{Signer: r.Signer, Addr: netip.AddrFrom4([4]byte{127, 0, 0, 1}), TCP: !r.UDP}
 	var auth update.Authorizer
 	if m.acl != nil {
 		auth = m.acl.For(s)
@@ -92,10 +90,10 @@ func (m *Model) verify(r Request) (tsigError uint16) {
 }
 
 // Serial implements Target.
-func (m *Model) Serial(zone.Name) (uint32, error) { return m.zone.Serial(), nil }
+func (m *Model) Serial(context.Context, zone.Name) (uint32, error) { return m.zone.Serial(), nil }
 
 // Zone implements Target.
-func (m *Model) Zone(zone.Name) ([]zone.RR, error) { return m.zone.RRs(), nil }
+func (m *Model) Zone(context.Context, zone.Name) ([]zone.RR, error) { return m.zone.RRs(), nil }
 
 // Close implements Target.
 func (m *Model) Close() error { return nil }

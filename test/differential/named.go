@@ -2,6 +2,7 @@ package differential
 
 import (
 	"bytes"
+	"context"
 	"encoding/base64"
 	"fmt"
 	"net/netip"
@@ -39,7 +40,7 @@ func StartNamed(t testing.TB, release namedtest.Release, specs []ZoneSpec, zones
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(release.Named, "-g", "-n", "1", "-c", conf)
+	cmd := exec.CommandContext(context.Background(), release.Named, "-g", "-n", "1", "-c", conf)
 	cmd.Stdout, cmd.Stderr = log, log
 	if err := cmd.Start(); err != nil {
 		t.Fatalf("start %s: %v", release.Named, err)
@@ -63,7 +64,7 @@ func StartNamed(t testing.TB, release namedtest.Release, specs []ZoneSpec, zones
 	c := Dial(addr)
 	defer c.Close()
 	for start := time.Now(); ; {
-		_, err := c.Serial(specs[len(specs)-1].Origin)
+		_, err := c.Serial(t.Context(), specs[len(specs)-1].Origin)
 		if err == nil {
 			return addr
 		}
@@ -97,7 +98,7 @@ logging { category update { null; }; category update-security { null; }; categor
 		for _, k := range s.Keys {
 			if !seen[k] {
 				seen[k] = true
-				fmt.Fprintf(&b, "key %q { algorithm hmac-sha256; secret %q; };\n", k, base64.StdEncoding.EncodeToString(Secret))
+				fmt.Fprintf(&b, "key %q { algorithm hmac-sha256; secret %q; };\n", k, base64.StdEncoding.EncodeToString([]byte(Secret)))
 			}
 		}
 	}

@@ -9,7 +9,7 @@ import (
 )
 
 // samples are RDATA texts by type. {h} is a name with an address in the zone or outside, {n} any name, {i} a small number.
-var samples = map[string][]string{
+var samples = map[string][]string{ //nolint:gochecknoglobals // a constant table
 	"A":          {"192.0.2.{i}", "198.51.100.{i}"},
 	"AAAA":       {"2001:db8::{i}", "::ffff:192.0.2.{i}"},
 	"NS":         {"{h}", "ns.elsewhere.example.", "Ns.Elsewhere.Example."},
@@ -96,7 +96,9 @@ var samples = map[string][]string{
 }
 
 // common are the types that half of all RRs have, so that they meet.
-var common = []string{"A", "A", "AAAA", "TXT", "TXT", "CNAME", "MX", "NS", "DNAME", "DS", "SRV", "PTR", "SOA", "WKS", "HIP", "SVCB"}
+var common = []string{ //nolint:gochecknoglobals // a constant table
+	"A", "A", "AAAA", "TXT", "TXT", "CNAME", "MX", "NS", "DNAME", "DS", "SRV", "PTR", "SOA", "WKS", "HIP", "SVCB",
+}
 
 // fill replaces the placeholders of a sample.
 func (g *Generator) fill(sample string) string {

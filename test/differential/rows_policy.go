@@ -30,7 +30,7 @@ const rulesZone, reverseZone, sixToFourZone, limitZone = "rules.test.", "0.0.127
 const selfReverse, self6to4 = "1", "1.0.0.0.0.0.f.7"
 
 // policyRows are directed at the zones of kinds; each match type permits and refuses.
-var policyRows = []row{
+var policyRows = []row{ //nolint:gochecknoglobals // a constant table
 	policyRow("name, type listed", rulesZone, "", true, adds("one", "A")),
 	policyRow("name, type not listed, default rule after it", rulesZone, "", true, adds("one", "HINFO")),
 	policyRow("deny by name comes first", rulesZone, "", false, adds("secret", "TXT")),

@@ -1,6 +1,8 @@
 package differential
 
 import (
+	"context"
+
 	"github.com/zonekeeper/zonekeeper/internal/zone"
 )
 
@@ -36,10 +38,10 @@ type Answer struct {
 // Target is a server under comparison. It is used by one goroutine at a time and may keep connections.
 type Target interface {
 	// Send returns the answer to r.
-	Send(r Request) (Answer, error)
+	Send(ctx context.Context, r Request) (Answer, error)
 	// Serial returns the zone's SOA serial once everything that was answered is applied.
-	Serial(origin zone.Name) (uint32, error)
+	Serial(ctx context.Context, origin zone.Name) (uint32, error)
 	// Zone returns the zone's content, by a transfer where there is one.
-	Zone(origin zone.Name) ([]zone.RR, error)
+	Zone(ctx context.Context, origin zone.Name) ([]zone.RR, error)
 	Close() error
 }

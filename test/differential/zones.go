@@ -52,7 +52,7 @@ func Specs(n int) []ZoneSpec {
 	return specs
 }
 
-var kinds = []struct {
+var kinds = []struct { //nolint:gochecknoglobals // a constant table
 	origin, acl, policy string
 	maxTTL              uint32
 	keys                []string
