@@ -1,0 +1,151 @@
+package repo
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/zonekeeper/zonekeeper/"
+
+// levels of docs/architecture.md. A package may import packages of lower levels, and
+// those of its own level that siblings names.
+func levels() map[string]int {
+	return map[string]int{
+		"internal/zone": 0, "internal/tsig": 0,
+		"internal/policy": 1, "internal/update": 1,
+		"internal/fsm": 2, "internal/fsm/seal": 2, "internal/named": 2, "internal/log": 2,
+		"internal/replica": 3, "internal/publish": 3, "internal/adminapi": 3,
+		"internal/endpoint": 4,
+		"internal/primary":  5, "internal/devcluster": 5, "internal/devcluster/relay": 5, "internal/bench": 5,
+		"internal/cli":   6,
+		"cmd/zonekeeper": 7,
+	}
+}
+
+// siblings are the imports within a level, each with its reason.
+func siblings() map[string]string {
+	return map[string]string{
+		"internal/tsig → internal/zone":                   "keys have domain names",
+		"internal/update → internal/policy":               "an update is authorised by a policy",
+		"internal/devcluster → internal/primary":          "it writes primaries' configurations",
+		"internal/devcluster → internal/devcluster/relay": "its own part",
+		"internal/bench → internal/devcluster":            "it measures a local cluster",
+	}
+}
+
+// only says which packages may know a module or a package of the standard library.
+func only() []struct {
+	prefix, reason string
+	allowed        []string
+} {
+	return []struct {
+		prefix, reason string
+		allowed        []string
+	}{
+		{"go.etcd.io/", "everything else uses the log's verbs", []string{"internal/log"}},
+		{"google.golang.org/grpc", "that is etcd's business", []string{"internal/log"}},
+		{"github.com/spf13/cobra", "the command line is a thin layer", []string{"internal/cli"}},
+	}
+}
+
+// pure are the packages that decide the replicated state, and what they must not import:
+// the same log has to give the same state everywhere.
+func pure() (packages, forbidden []string) {
+	return []string{"internal/policy", "internal/update", "internal/fsm"},
+		[]string{"net", "net/http", "os", "os/exec", "math/rand", "math/rand/v2", "crypto/rand", "syscall", "log/slog"}
+}
+
+type goPackage struct {
+	ImportPath   string
+	Imports      []string
+	GoFiles      []string
+	TestGoFiles  []string
+	XTestGoFiles []string
+}
+
+func goList(t *testing.T) map[string]goPackage {
+	t.Helper()
+	cmd := exec.Command("go", "list", "-json=ImportPath,Imports,GoFiles,TestGoFiles,XTestGoFiles", "./internal/...", "./cmd/...")
+	cmd.Dir = root
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	m := map[string]goPackage{}
+	dec := json.NewDecoder(strings.NewReader(string(out)))
+	for {
+		var p goPackage
+		err := dec.Decode(&p)
+		if errors.Is(err, io.EOF) {
+			return m
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		m[strings.TrimPrefix(p.ImportPath, module)] = p
+	}
+}
+
+func TestLayers(t *testing.T) {
+	level, sibling, all := levels(), siblings(), goList(t)
+	for name, p := range all {
+		if len(p.GoFiles) == 0 || strings.HasSuffix(name, "test") {
+			continue // test helpers are not in the tower
+		}
+		own, ok := level[name]
+		if !ok {
+			t.Errorf("%s has no level: give it one here and in docs/architecture.md", name)
+			continue
+		}
+		for _, imp := range p.Imports {
+			for _, o := range only() {
+				if strings.HasPrefix(imp, o.prefix) && !slices.Contains(o.allowed, name) {
+					t.Errorf("%s imports %s; only %v may: %s", name, imp, o.allowed, o.reason)
+				}
+			}
+			short, ours := strings.CutPrefix(imp, module)
+			if !ours {
+				continue
+			}
+			edge := name + " → " + short
+			other, ok := level[short]
+			switch {
+			case !ok:
+				t.Errorf("%s: %s has no level", edge, short)
+			case other > own:
+				t.Errorf("%s: upward, level %d imports level %d", edge, own, other)
+			case other == own && sibling[edge] == "":
+				t.Errorf("%s: both are on level %d", edge, own)
+			}
+		}
+	}
+	packages, forbidden := pure()
+	for _, name := range packages {
+		for _, imp := range all[name].Imports {
+			if slices.Contains(forbidden, imp) {
+				t.Errorf("%s imports %s: the same log has to give the same state on every replica", name, imp)
+			}
+		}
+	}
+}
+
+// Every package says in one comment what it promises.
+func TestPackageComments(t *testing.T) {
+	cmd := exec.Command("go", "list", "-f", "{{if .GoFiles}}{{.ImportPath}}\t{{.Doc}}{{end}}", "./...")
+	cmd.Dir = root
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(out)) {
+		path, doc, _ := strings.Cut(strings.TrimSpace(line), "\t")
+		if path != "" && doc == "" {
+			t.Errorf("%s has no package comment", strings.TrimPrefix(path, module))
+		}
+	}
+}
