@@ -53,14 +53,17 @@ type Config struct {
 	MessageTimeout  time.Duration // for a message that has begun, a PROXY header, a TLS handshake
 	WriteTimeout    time.Duration // for a reply
 
+	MaxRequests   int // requests under way, of all clients; datagrams beyond it are dropped, connections wait
+	MaxLargeBytes int // octets of requests above 4 KiB under way; as above
+
 	MaxUpdates       int           // updates proposed and not answered
 	MaxQueuedUpdates int           // updates that wait to be proposed
 	MaxUpdatesPerKey int           // of one key, waiting or proposed
 	QueueTimeout     time.Duration // longest wait before being proposed
 	UpdateDeadline   time.Duration // from receipt; a later log entry does not apply the update (C2)
 
-	MaxReads       int           // queries waiting for the barrier or for named
-	MaxTransfers   int           // zone transfers under way
+	MaxReads       int           // queries waiting for the barrier or for named; of one client, half
+	MaxTransfers   int           // zone transfers under way; of one client, half
 	ReadTimeout    time.Duration // for the barrier and for named, each
 	RefreshEvery   time.Duration // shortest time between second looks
 	MaxSecondLooks int           // datagrams that wait for a second look
@@ -87,6 +90,9 @@ func DefaultConfig() Config {
 		IdleTimeout:     30 * time.Second, // as BIND's tcp-idle-timeout
 		MessageTimeout:  5 * time.Second,
 		WriteTimeout:    5 * time.Second,
+
+		MaxRequests:   32_768, // about 1.5 KiB each, and the message
+		MaxLargeBytes: 64 << 20,
 
 		MaxUpdates:       2_048,
 		MaxQueuedUpdates: 16_384,
@@ -145,7 +151,7 @@ func (c *Config) Validate() error {
 		{"UDPSockets", c.UDPSockets}, {"UDPReadSize", c.UDPReadSize}, {"MaxConns", c.MaxConns},
 		{"MaxConnsPerAddr", c.MaxConnsPerAddr}, {"MaxConnInFlight", c.MaxConnInFlight},
 		{"IdleTimeout", int(c.IdleTimeout)}, {"MessageTimeout", int(c.MessageTimeout)}, {"WriteTimeout", int(c.WriteTimeout)},
-		{"MaxUpdates", c.MaxUpdates}, {"MaxQueuedUpdates", c.MaxQueuedUpdates}, {"MaxUpdatesPerKey", c.MaxUpdatesPerKey},
+		{"MaxRequests", c.MaxRequests}, {"MaxUpdates", c.MaxUpdates}, {"MaxQueuedUpdates", c.MaxQueuedUpdates}, {"MaxUpdatesPerKey", c.MaxUpdatesPerKey},
 		{"QueueTimeout", int(c.QueueTimeout)}, {"UpdateDeadline", int(c.UpdateDeadline)},
 		{"MaxReads", c.MaxReads}, {"MaxTransfers", c.MaxTransfers}, {"ReadTimeout", int(c.ReadTimeout)},
 		{"RefreshEvery", int(c.RefreshEvery)}, {"MaxSecondLooks", c.MaxSecondLooks},
@@ -153,6 +159,9 @@ func (c *Config) Validate() error {
 		if n.value < 1 {
 			bad("%s is %d: it must be positive", n.name, n.value)
 		}
+	}
+	if c.MaxLargeBytes < maxMessage {
+		bad("MaxLargeBytes is %d: it must fit one message of %d octets", c.MaxLargeBytes, maxMessage)
 	}
 	return errors.Join(errs...)
 }

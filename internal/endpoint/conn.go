@@ -2,9 +2,11 @@ package endpoint
 
 import (
 	"bufio"
+	"context"
 	"crypto/tls"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/netip"
@@ -152,7 +154,6 @@ func (k *conn) read(r *bufio.Reader) error {
 		k.mu.Lock()
 		k.inFlight++
 		k.mu.Unlock()
-		k.srv.begin()
 		req.handle()
 	}
 }
@@ -183,13 +184,23 @@ func (k *conn) message(r *bufio.Reader) (*request, error) {
 		return nil, unexpected(err)
 	}
 	n := int(binary.BigEndian.Uint16(size[:]))
+	if !k.srv.budget.tryAcquire(n) {
+		wait, cancel := context.WithTimeout(k.srv.ctx, k.srv.cfg.MessageTimeout)
+		err := k.srv.budget.acquire(wait, n)
+		cancel()
+		if err != nil {
+			k.srv.metrics.drop(dropOverload)
+			return nil, fmt.Errorf("endpoint: no room for a message of %d octets: %w", n, err)
+		}
+	}
+	k.srv.requests.Add(1)
 	req := newRequest(k.srv, k, k.client, time.Time{})
 	if cap(req.msg) < n {
 		req.msg = make([]byte, n)
 	}
 	req.msg = req.msg[:n]
 	if _, err := io.ReadFull(r, req.msg); err != nil {
-		req.free()
+		k.srv.end(req)
 		return nil, unexpected(err)
 	}
 	return req, nil
@@ -295,8 +306,7 @@ func (k *conn) writeBatch(buf *[]byte, batch []*request) {
 		if r.ordered {
 			updates++
 		}
-		r.free()
-		k.srv.end()
+		k.srv.end(r)
 		batch[i] = nil
 		if len(b) >= flushSize {
 			flush()

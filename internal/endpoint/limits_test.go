@@ -298,6 +298,89 @@ func TestSlowloris(t *testing.T) {
 	}
 }
 
+// TestBudget defends I8: messages of 64 KiB that never end take only the room for
+// large messages, and give it back.
+func TestBudget(t *testing.T) {
+	w := newWorld(t)
+	s := w.start(func(c *Config) { c.MaxLargeBytes, c.MessageTimeout = 2*maxMessage, 400*time.Millisecond })
+	addr := s.Addrs()[0]
+	for range 20 {
+		c := tcpDial(t, addr)
+		if _, err := c.Write([]byte{0xff, 0xff, 1, 2, 3, 4, 5, 6, 7, 8}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	eventually(t, "the room for large messages is taken", func() bool {
+		if s.budget.large.TryAcquire(maxMessage) {
+			s.budget.large.Release(maxMessage)
+			return false
+		}
+		return true
+	})
+	k := testKey(t, "key.", tsig.HMACSHA256)
+	signed := tsig.SignRequest(updateMsg(t, "example.test.", "h.example.test."), k, time.Now())
+	if got := rcodeOf(tcpAsk(t, addr, signed)); got != 0 {
+		t.Errorf("RCODE %d for a usual message", got)
+	}
+	eventually(t, "the room comes back", func() bool {
+		if !s.budget.large.TryAcquire(2 * maxMessage) {
+			return false
+		}
+		s.budget.large.Release(2 * maxMessage)
+		return true
+	})
+	var many []dns.RR
+	for i := range 1000 {
+		rr, err := dns.NewRR(fmt.Sprintf("h%d.example.test. 60 IN A 192.0.2.1", i))
+		if err != nil {
+			t.Fatal(err)
+		}
+		many = append(many, rr)
+	}
+	large := tsig.SignRequest(updateMsg(t, "example.test.", "h.example.test.", func(m *dns.Msg) { m.Insert(many) }), k, time.Now())
+	if got := rcodeOf(tcpAsk(t, addr, large)); got != 0 || len(large) < 20_000 {
+		t.Errorf("RCODE %d for a message of %d octets", got, len(large))
+	}
+	eventually(t, "everything is given back", func() bool {
+		if !s.budget.requests.TryAcquire(int64(s.cfg.MaxRequests)) {
+			return false
+		}
+		s.budget.requests.Release(int64(s.cfg.MaxRequests))
+		return true
+	})
+}
+
+// TestDatagramsBeyondTheBudget are dropped, and count.
+func TestDatagramsBeyondTheBudget(t *testing.T) {
+	w := newWorld(t)
+	release := make(chan struct{})
+	w.write = func(_ *fsm.Update, done func(fsm.Result, error)) {
+		go func() { <-release; done(fsm.Result{}, nil) }()
+	}
+	reg := prometheus.NewRegistry()
+	s := w.start(func(c *Config) { c.MaxRequests, c.Registerer = 1, reg })
+	k := testKey(t, "key.", tsig.HMACSHA256)
+	c, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(s.Addrs()[0]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if err := c.SetDeadline(time.Now().Add(testTimeout)); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 2 {
+		if _, err := c.Write(tsig.SignRequest(withID(updateMsg(t, "example.test.", "h.example.test."), uint16(i)), k, time.Now())); err != nil {
+			t.Fatal(err)
+		}
+	}
+	eventually(t, "one is dropped", func() bool { return counter(t, reg, "drops_total", dropOverload) == 1 })
+	close(release)
+	b := make([]byte, 512)
+	if n, err := c.Read(b); err != nil || unpack(t, b[:n]).Id != 0 {
+		t.Errorf("answer % x, %v", b[:n], err)
+	}
+}
+
 // TestPipelining: many updates of one connection are proposed in order, answered
 // in any, and the connection stops reading at its limit.
 func TestPipelining(t *testing.T) {

@@ -29,8 +29,20 @@ type spec struct {
 	records                 []string
 }
 
-// startNamed runs a named until the test ends.
+// startNamed runs a named until the test ends. Another process may take the port
+// that was free a moment ago; then another one is tried.
 func startNamed(t testing.TB, rel namedtest.Release, sp spec) netip.AddrPort {
+	t.Helper()
+	for range 5 {
+		if addr, ok := tryNamed(t, rel, sp); ok {
+			return addr
+		}
+	}
+	t.Fatal("no port stays free for named")
+	return netip.AddrPort{}
+}
+
+func tryNamed(t testing.TB, rel namedtest.Release, sp spec) (netip.AddrPort, bool) {
 	t.Helper()
 	if sp.zones == nil {
 		sp.zones = []string{"example.test"}
@@ -78,8 +90,12 @@ options {
 	})
 	ready := queryMsg(t, "ready.invalid.", dns.TypeSOA)
 	for deadline := time.Now().Add(30 * time.Second); ; {
-		if _, err := udpTry(addr, ready, 200*time.Millisecond); err == nil {
-			return addr
+		_, err := udpTry(addr, ready, 200*time.Millisecond)
+		if strings.Contains(log.String(), "address in use") {
+			return addr, false
+		}
+		if err == nil && strings.Contains(log.String(), " running\n") {
+			return addr, true
 		}
 		if time.Now().After(deadline) {
 			t.Fatalf("named %s does not answer: %s", rel.Version, log.String())

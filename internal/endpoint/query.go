@@ -80,17 +80,21 @@ func (r *request) handleNotify() {
 // read waits for the barrier and forwards, in a goroutine of its own.
 func (r *request) read(z Zone) {
 	transfer := r.message.opcode == opQuery && (r.message.qtype == typeAXFR || r.message.qtype == typeIXFR) && r.client.via != overUDP
-	slots := r.srv.readSlots
+	slots := r.srv.reads
 	if transfer {
-		slots = r.srv.transferSlots
+		slots = r.srv.transfers
 	}
-	if !slots.TryAcquire(1) {
+	who := sharer{key: r.subject().Signer}
+	if who.key == "" {
+		who.addr = r.client.addr.Addr()
+	}
+	if !slots.acquire(who) {
 		r.srv.metrics.drop(dropOverload)
 		r.reply(answer{rcode: rcodeServFail, ede: edeOther, text: "too many reads are under way: retry later"})
 		return
 	}
 	go func() {
-		defer slots.Release(1)
+		defer slots.release(who)
 		if a, ok := r.current(z); !ok {
 			r.srv.refused(r, a.rcode, a.text)
 			r.reply(a)

@@ -29,13 +29,14 @@ type Server struct {
 	udp       []*udpSocket
 	listeners []*listener
 
-	conns         connTable
-	admission     admission
-	second        secondLook
-	lookSlots     *semaphore.Weighted
-	readSlots     *semaphore.Weighted
-	transferSlots *semaphore.Weighted
-	backend       backend
+	conns     connTable
+	budget    budget
+	admission admission
+	second    secondLook
+	lookSlots *semaphore.Weighted
+	reads     *shares
+	transfers *shares
+	backend   backend
 
 	ctx      context.Context // ends when no request may wait any longer
 	cancel   context.CancelCauseFunc
@@ -66,8 +67,8 @@ func New(cfg Config) (*Server, error) {
 	}
 	s.second = secondLook{refresh: cfg.Reader.Refresh, interval: cfg.RefreshEvery, timeout: cfg.ReadTimeout}
 	s.lookSlots = semaphore.NewWeighted(int64(cfg.MaxSecondLooks))
-	s.readSlots = semaphore.NewWeighted(int64(cfg.MaxReads))
-	s.transferSlots = semaphore.NewWeighted(int64(cfg.MaxTransfers))
+	s.budget = newBudget(cfg.MaxRequests, cfg.MaxLargeBytes)
+	s.reads, s.transfers = newShares(cfg.MaxReads), newShares(cfg.MaxTransfers)
 	s.backend = backend{named: cfg.Named, source: cfg.ForwardFrom, timeout: cfg.ReadTimeout}
 
 	var err error
@@ -313,6 +314,12 @@ func (s *Server) isFront(a netip.Addr) bool {
 	return slices.ContainsFunc(s.cfg.ProxyFrom, func(p netip.Prefix) bool { return p.Contains(a) })
 }
 
-func (s *Server) begin()         { s.requests.Add(1) }
-func (s *Server) end()           { s.requests.Done() }
 func (s *Server) stopping() bool { return s.stopped.Load() }
+
+// end is called when a request's reply is out and its memory can be used again.
+func (s *Server) end(r *request) {
+	size := len(r.msg)
+	r.free()
+	s.budget.release(size)
+	s.requests.Done()
+}

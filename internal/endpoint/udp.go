@@ -76,11 +76,15 @@ func (u *udpSocket) datagram(msg []byte, peer netip.AddrPort, control []byte, no
 		u.srv.badProxy(c, errNotFront)
 		return
 	}
+	if !u.srv.budget.tryAcquire(len(msg)) {
+		u.srv.metrics.drop(dropOverload)
+		return
+	}
 	r := newRequest(u.srv, u, c, now)
 	r.msg = append(r.msg[:0], msg...)
 	r.peer = peer
 	r.control = append(r.control[:0], control...)
-	u.srv.begin()
+	u.srv.requests.Add(1)
 	r.handle()
 }
 
@@ -132,8 +136,7 @@ func (u *udpSocket) write(ctx context.Context) {
 					u.srv.metrics.drop(dropSend)
 				}
 			}
-			r.free()
-			u.srv.end()
+			u.srv.end(r)
 			batch[i] = nil
 		}
 	}

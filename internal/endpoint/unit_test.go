@@ -183,6 +183,34 @@ func TestAdmissionSweep(t *testing.T) {
 	}
 }
 
+// TestShares: nobody gets more than half, nothing is lost.
+func TestShares(t *testing.T) {
+	s := newShares(10)
+	a, b := sharer{key: "\x01a\x00"}, sharer{addr: clientAddr.Addr()}
+	count := func(who sharer) (n int) {
+		for s.acquire(who) {
+			n++
+		}
+		return n
+	}
+	if n := count(a); n != 5 {
+		t.Errorf("a gets %d", n)
+	}
+	if n := count(b); n != 5 {
+		t.Errorf("b gets %d", n)
+	}
+	if s.acquire(sharer{}) {
+		t.Error("more than the total")
+	}
+	for range 5 {
+		s.release(a)
+		s.release(b)
+	}
+	if s.used != 0 || len(s.by) != 0 {
+		t.Errorf("%d used by %v", s.used, s.by)
+	}
+}
+
 func TestValidate(t *testing.T) {
 	c := DefaultConfig()
 	err := c.Validate()
