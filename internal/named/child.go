@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -45,7 +47,9 @@ func startChild(cfg Config, own owner, log *slog.Logger) (*child, error) {
 	if own.uid != 0 {
 		// named's own -u would clear Pdeathsig: the kernel forgets it when a process changes its user.
 		c.cmd.SysProcAttr.Credential = &syscall.Credential{Uid: uint32(own.uid), Gid: uint32(own.gid)}
-		c.cmd.SysProcAttr.AmbientCaps = []uintptr{unix.CAP_NET_BIND_SERVICE}
+		if slices.ContainsFunc(slices.Concat(cfg.Listen, cfg.ListenProxy), func(a netip.AddrPort) bool { return a.Port() < 1024 }) {
+			c.cmd.SysProcAttr.AmbientCaps = []uintptr{unix.CAP_NET_BIND_SERVICE}
+		}
 	}
 	r, w, err := os.Pipe()
 	if err != nil {

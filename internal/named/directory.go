@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strconv"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/zonekeeper/zonekeeper/internal/zone"
 )
 
@@ -35,7 +37,11 @@ func ownDirectory(cfg Config) (owner, error) {
 			return own, fmt.Errorf("account %s for named: %w", cfg.User, err)
 		}
 	}
-	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
+	// The account must be able to pass through what is created on the way.
+	if err := os.MkdirAll(filepath.Dir(cfg.Dir), 0o711); err != nil {
+		return own, fmt.Errorf("directory for named: %w", err)
+	}
+	if err := os.Mkdir(cfg.Dir, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
 		return own, fmt.Errorf("directory for named: %w", err)
 	}
 	entries, err := os.ReadDir(cfg.Dir)
@@ -49,7 +55,37 @@ func ownDirectory(cfg Config) (owner, error) {
 	if err := own.write(markerFile, []byte("zonekeeper empties this directory at each start of named.\n")); err != nil {
 		return own, err
 	}
-	return own, own.chown(cfg.Dir)
+	if err := own.chown(cfg.Dir); err != nil {
+		return own, err
+	}
+	return own, own.reachable(cfg.User)
+}
+
+// reachable says which parent directory keeps named's account out.
+func (o owner) reachable(account string) error {
+	if o.uid == 0 {
+		return nil
+	}
+	for dir := filepath.Dir(o.dir); ; dir = filepath.Dir(dir) {
+		var st unix.Stat_t
+		if err := unix.Stat(dir, &st); err != nil {
+			return fmt.Errorf("directory %s of named: %w", dir, err)
+		}
+		x := st.Mode & 0o001
+		switch {
+		case int(st.Uid) == o.uid:
+			x = st.Mode & 0o100
+		case int(st.Gid) == o.gid:
+			x = st.Mode & 0o010
+		}
+		if x == 0 {
+			return fmt.Errorf("account %s can't pass through %s (mode %o) to named's directory %s: choose another directory, or chmod o+x %s",
+				account, dir, st.Mode&0o777, o.dir, dir)
+		}
+		if dir == filepath.Dir(dir) {
+			return nil
+		}
+	}
 }
 
 // clear deletes everything but the marker and makes the empty tree.

@@ -378,3 +378,52 @@ func TestStartErrorsSayWhy(t *testing.T) {
 		}
 	})
 }
+
+// As root, named runs as another account, and still dies with us.
+func TestAccount(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Log("not root: named runs as this account anyway")
+		return
+	}
+	const account = "nobody"
+	cfg := config(t, namedtest.Get(t, "9.20"))
+	cfg.User = account
+	if err := os.Chmod(cfg.Dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	outer := cfg.Dir
+	cfg.Dir = filepath.Join(outer, "run", "named")
+	srv := start(t, cfg, nil, content("example.test", 1, 3))
+	s := srv.session(t, 0)
+	soa(t, s, "example.test")
+	if err := s.AddZone(t.Context(), named.ZoneConf{Name: name("second.test")}, content("second.test", 7, 1)); err == nil {
+		soa(t, s, "second.test")
+	} else {
+		t.Error(err)
+	}
+	if err := s.SetKeys(t.Context(), nil); err != nil {
+		t.Error(err)
+	}
+	state, _ := srv.Watch()
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", state.PID))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(status), "\nUid:\t65534\t65534\t") {
+		t.Errorf("named does not run as %s:\n%s", account, status)
+	}
+	srv.stop()
+
+	// A parent directory that the account can't enter.
+	cfg.Dir = filepath.Join(outer, "closed", "named")
+	if err := os.Mkdir(filepath.Join(outer, "closed"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	closed, err := named.New(t.Context(), cfg, nil, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := closed.Run(t.Context()); err == nil || !strings.Contains(err.Error(), "closed") {
+		t.Errorf("Run below a closed directory: %v, want an error that names it", err)
+	}
+}
