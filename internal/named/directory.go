@@ -58,15 +58,22 @@ func ownDirectory(cfg Config) (owner, error) {
 	if err := own.chown(cfg.Dir); err != nil {
 		return own, err
 	}
-	return own, own.reachable(cfg.User)
+	if err := own.reachable(cfg.User, "named's directory", cfg.Dir); err != nil {
+		return own, err
+	}
+	program, err := filepath.EvalSymlinks(cfg.Path)
+	if err != nil {
+		return own, fmt.Errorf("named program: %w", err)
+	}
+	return own, own.reachable(cfg.User, "the program", program)
 }
 
 // reachable says which parent directory keeps named's account out.
-func (o owner) reachable(account string) error {
+func (o owner) reachable(account, what, path string) error {
 	if o.uid == 0 {
 		return nil
 	}
-	for dir := filepath.Dir(o.dir); ; dir = filepath.Dir(dir) {
+	for dir := filepath.Dir(path); ; dir = filepath.Dir(dir) {
 		var st unix.Stat_t
 		if err := unix.Stat(dir, &st); err != nil {
 			return fmt.Errorf("directory %s of named: %w", dir, err)
@@ -79,8 +86,8 @@ func (o owner) reachable(account string) error {
 			x = st.Mode & 0o010
 		}
 		if x == 0 {
-			return fmt.Errorf("account %s can't pass through %s (mode %o) to named's directory %s: choose another directory, or chmod o+x %s",
-				account, dir, st.Mode&0o777, o.dir, dir)
+			return fmt.Errorf("account %s can't pass through %s (mode %o) to %s %s: choose another place, or chmod o+x %s",
+				account, dir, st.Mode&0o777, what, path, dir)
 		}
 		if dir == filepath.Dir(dir) {
 			return nil
