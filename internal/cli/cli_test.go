@@ -1,0 +1,457 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/miekg/dns"
+
+	"github.com/zonekeeper/zonekeeper/internal/adminapi"
+	"github.com/zonekeeper/zonekeeper/internal/devcluster"
+	"github.com/zonekeeper/zonekeeper/internal/primary"
+)
+
+var rewrite = flag.Bool("rewrite", false, "rewrite the golden files")
+
+// result of one command.
+type result struct {
+	code     int
+	out, err string
+}
+
+func run(t *testing.T, env map[string]string, stdin string, args ...string) result {
+	t.Helper()
+	var out, errb bytes.Buffer
+	p := Program{
+		Version: "v1.2.3", Getenv: func(k string) string { return env[k] },
+		In: strings.NewReader(stdin), Out: &out, Err: &errb,
+		RunPrimary: func(context.Context, primary.Config, string, *slog.Logger) error {
+			return errors.New("the primary broke")
+		},
+	}
+	code := p.Run(t.Context(), args)
+	return result{code, out.String(), errb.String()}
+}
+
+// admin is a primary's admin API with canned answers.
+type admin struct {
+	*http.ServeMux
+	url string
+}
+
+func newAdmin(t *testing.T) admin {
+	t.Helper()
+	mux := http.NewServeMux()
+	srv := httptest.NewServer(mux)
+	t.Cleanup(srv.Close)
+	return admin{mux, srv.URL}
+}
+
+func (a admin) answer(pattern string, v any) {
+	a.HandleFunc(pattern, func(w http.ResponseWriter, _ *http.Request) {
+		if e, ok := v.(adminapi.Error); ok {
+			w.WriteHeader(adminapi.StatusOf(e.Code))
+		}
+		_ = json.NewEncoder(w).Encode(v)
+	})
+}
+
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	path := filepath.Join("testdata", name)
+	if *rewrite {
+		if err := os.WriteFile(path, []byte(got), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got != string(want) {
+		t.Errorf("%s is different (go test ./internal/cli -rewrite):\n%s", path, got)
+	}
+}
+
+func TestMistakesInTheCommandExitWith2(t *testing.T) {
+	for name, tc := range map[string]struct {
+		args []string
+		want string
+	}{
+		"unknown command":    {[]string{"frobnicate"}, `unknown command "frobnicate"`},
+		"unknown subcommand": {[]string{"zone", "frobnicate"}, `unknown command "frobnicate" for zonekeeper zone`},
+		"unknown flag":       {[]string{"status", "--frob"}, "unknown flag: --frob"},
+		"missing argument":   {[]string{"zone", "add"}, "missing argument: NAME"},
+		"extra argument":     {[]string{"status", "x"}, `unexpected argument "x"`},
+		"format":             {[]string{"status", "-o", "xml"}, "use table or json"},
+		"no cluster":         {[]string{"status"}, "--admin URL or --dir DIR"},
+		"admin is no URL":    {[]string{"status", "--admin", "ftp://x"}, "is not a URL"},
+		"half of TLS":        {[]string{"status", "--admin", "x:1", "--tls-ca", "f"}, "go together"},
+		"delete unconfirmed": {[]string{"zone", "delete", "example.org", "--admin", "x:1"}, "--confirm example.org"},
+		"wrong confirmation": {[]string{"key", "delete", "a", "--confirm", "b", "--admin", "x:1"}, "--confirm a"},
+		"grant and policy":   {[]string{"zone", "add", "z", "--grant", "k", "--allow-query", "any;", "--admin", "x:1"}, "--grant stands for"},
+		"file and transfer":  {[]string{"zone", "import", "z", "f", "--from-axfr", "x", "--admin", "x:1"}, "not both"},
+		"export format":      {[]string{"key", "export", "k", "--format", "toml", "--admin", "x:1"}, "nsupdate, bind, external-dns, cert-manager, kea"},
+		"even primaries":     {[]string{"dev", "--primaries", "2", "--dir", "/nowhere"}, "use 1, 3 or 5"},
+		"secondaries":        {[]string{"dev", "--secondaries", "2", "--dir", "/nowhere"}, "--secondaries 2"},
+		"listen":             {[]string{"dev", "--listen", "localhost", "--dir", "/nowhere"}, "--listen"},
+		"dev start where":    {[]string{"dev", "start", "primary-0"}, "give --dir DIR"},
+		"no configuration":   {[]string{"primary"}, "--config is missing"},
+		"bench target":       {[]string{"bench", "--targets", "nsd"}, `target "nsd"`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := run(t, nil, "", tc.args...)
+			if r.code != ExitUsage || !strings.Contains(r.err, tc.want) || r.out != "" {
+				t.Errorf("exit code %d, stderr %q, stdout %q; want 2 and %q", r.code, r.err, r.out, tc.want)
+			}
+		})
+	}
+}
+
+func status(healthy bool) adminapi.Status {
+	zone := func(serial uint32) []adminapi.ZoneStatus {
+		return []adminapi.ZoneStatus{{Name: "example.test.", Serial: serial, Records: 4, Digest: strings.Repeat("ab", 32), PublishedSerial: serial, State: "serving"}}
+	}
+	s := adminapi.Status{
+		Healthy: healthy, Summary: "healthy: 3 of 3 primaries ready, 1 zone", Replica: "primary-0", Leader: "primary-0",
+		Replicas: []adminapi.ReplicaStatus{
+			{Name: "primary-0", Ready: true, Reachable: true, Leader: true, LogIndex: 9, AppliedIndex: 9, CheckpointIndex: 5,
+				Named: adminapi.NamedStatus{Running: true, Version: "9.20.23"}, DNS: []string{"127.0.0.1:5310"}, Zones: zone(2)},
+			{Name: "primary-1", Ready: true, Reachable: true, LogIndex: 9, AppliedIndex: 9, PublishLagMS: 3,
+				Named: adminapi.NamedStatus{Running: true, Version: "9.18.49"}, DNS: []string{"127.0.0.1:5320"}, Zones: zone(2)},
+		},
+	}
+	if !healthy {
+		s.Summary = "degraded: primary-1 does not answer"
+		s.Replicas[1] = adminapi.ReplicaStatus{Name: "primary-1", Reason: "connection refused"}
+	}
+	return s
+}
+
+func TestStatus(t *testing.T) {
+	for name, healthy := range map[string]bool{"healthy": true, "degraded": false} {
+		a := newAdmin(t)
+		a.answer("GET "+adminapi.PathStatus, status(healthy))
+		r := run(t, map[string]string{envAdmin: a.url}, "", "status")
+		if want := map[bool]int{true: ExitOK, false: ExitFailed}[healthy]; r.code != want || r.err != "" {
+			t.Errorf("%s: exit code %d, stderr %q", name, r.code, r.err)
+		}
+		golden(t, "status-"+name+".txt", r.out)
+		r = run(t, nil, "", "status", "--admin", a.url, "-o", "json")
+		var s adminapi.Status
+		if err := json.Unmarshal([]byte(r.out), &s); err != nil || s.Healthy != healthy {
+			t.Errorf("-o json: %v, %s", err, r.out)
+		}
+	}
+}
+
+func TestVerify(t *testing.T) {
+	a := newAdmin(t)
+	report := adminapi.VerifyReport{Zones: []adminapi.VerifyZone{
+		{Name: "example.test.", OK: true, Copies: []adminapi.VerifyCopy{{Server: "primary-0", Serial: 2, Records: 4, Digest: "aa"}, {Server: "primary-1", Serial: 2, Records: 4, Digest: "aa"}}},
+		{Name: "broken.test.", Copies: []adminapi.VerifyCopy{{Server: "primary-0", Serial: 2, Records: 4, Digest: "aa"}, {Server: "primary-1", Serial: 2, Records: 3, Digest: "bb"}},
+			Differences: []string{"primary-1: - www.broken.test. 300 IN A 192.0.2.1"}},
+	}}
+	a.answer("POST "+adminapi.PathVerify, report)
+	r := run(t, nil, "", "verify", "--admin", a.url)
+	if r.code != ExitFailed {
+		t.Errorf("exit code %d", r.code)
+	}
+	golden(t, "verify-differs.txt", r.out)
+}
+
+func TestErrorsOfTheAPI(t *testing.T) {
+	for name, tc := range map[string]struct {
+		e    adminapi.Error
+		code int
+	}{
+		"invalid":     {adminapi.Error{Code: adminapi.CodeInvalid, Message: "bad policy", Remedy: "write grant"}, ExitUsage},
+		"conflict":    {adminapi.Error{Code: adminapi.CodeConflict, Message: "zone exists"}, ExitFailed},
+		"unavailable": {adminapi.Error{Code: adminapi.CodeUnavailable, Message: "no quorum"}, ExitFailed},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a := newAdmin(t)
+			a.answer("POST "+adminapi.PathZones, tc.e)
+			r := run(t, nil, "", "zone", "add", "example.org", "--admin", a.url)
+			if r.code != tc.code || !strings.Contains(r.err, tc.e.Message) || !strings.Contains(r.err, tc.e.Remedy) {
+				t.Errorf("exit code %d, stderr %q", r.code, r.err)
+			}
+		})
+	}
+}
+
+func TestZoneAddSendsWhatItWasTold(t *testing.T) {
+	a := newAdmin(t)
+	var got adminapi.AddZone
+	a.HandleFunc("POST "+adminapi.PathZones, func(w http.ResponseWriter, r *http.Request) {
+		_ = json.NewDecoder(r.Body).Decode(&got)
+		_ = json.NewEncoder(w).Encode(adminapi.Zone{Name: got.Name, Settings: got.Settings, Serial: 1, Records: 3})
+	})
+	r := run(t, nil, "", "zone", "add", "example.org", "--grant", "k", "--also-notify", "192.0.2.1:53,192.0.2.2:53", "--ns", "dns1.example.org", "--address", "192.0.2.53", "--admin", a.url)
+	if r.code != ExitOK {
+		t.Fatal(r)
+	}
+	if got.Name != "example.org." || got.NS != "dns1.example.org" || fmt.Sprint(got.Addresses) != "[192.0.2.53]" ||
+		got.Settings.UpdatePolicy != "grant k. zonesub ANY;" || got.Settings.AllowTransfer != `key "k.";` || len(got.Settings.AlsoNotify) != 2 {
+		t.Errorf("sent %+v", got)
+	}
+	golden(t, "zone-add.txt", r.out)
+}
+
+func TestZoneSetKeepsWhatIsNotGiven(t *testing.T) {
+	a := newAdmin(t)
+	old := adminapi.ZoneSettings{UpdatePolicy: "grant a zonesub ANY;", AllowQuery: "any;", AllowTransfer: "none;", AlsoNotify: []string{"192.0.2.1:53"}}
+	a.answer("GET "+adminapi.PathZone, adminapi.Zone{Name: "example.org.", Settings: old})
+	var got adminapi.ZoneSettings
+	a.HandleFunc("PUT "+adminapi.PathZone, func(w http.ResponseWriter, r *http.Request) {
+		got = adminapi.ZoneSettings{} // decoding leaves what is not there
+		_ = json.NewDecoder(r.Body).Decode(&got)
+		_ = json.NewEncoder(w).Encode(adminapi.Zone{Name: "example.org.", Settings: got})
+	})
+	for _, tc := range []struct {
+		args []string
+		edit func(*adminapi.ZoneSettings)
+	}{
+		{[]string{"--allow-transfer", "key b;"}, func(s *adminapi.ZoneSettings) { s.AllowTransfer = "key b;" }},
+		{[]string{"--allow-update", "key b;"}, func(s *adminapi.ZoneSettings) { s.AllowUpdate, s.UpdatePolicy = "key b;", "" }},
+		{[]string{"--local-reads"}, func(s *adminapi.ZoneSettings) { s.LocalReads = true }},
+		{[]string{"--also-notify", ""}, func(s *adminapi.ZoneSettings) { s.AlsoNotify = nil }},
+		{[]string{"--grant", "b"}, func(s *adminapi.ZoneSettings) {
+			s.UpdatePolicy, s.AllowTransfer = "grant b. zonesub ANY;", `key "b.";`
+		}},
+	} {
+		want := old
+		tc.edit(&want)
+		r := run(t, nil, "", append([]string{"zone", "set", "example.org", "--admin", a.url}, tc.args...)...)
+		if r.code != ExitOK || fmt.Sprintf("%+v", got) != fmt.Sprintf("%+v", want) {
+			t.Errorf("%v: sent %+v, want %+v (%s)", tc.args, got, want, r.err)
+		}
+	}
+}
+
+func TestZoneImportNamesTheLines(t *testing.T) {
+	a := newAdmin(t)
+	a.answer("POST "+adminapi.PathZoneImport, adminapi.Error{Code: adminapi.CodeInvalid, Message: "2 mistakes", Remedy: "nothing was imported",
+		Lines: []adminapi.LineError{{Line: 2, Message: "no such type"}, {Line: 9, Message: "out of zone"}}})
+	file := filepath.Join(t.TempDir(), "db.example")
+	if err := os.WriteFile(file, []byte("zone text"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r := run(t, nil, "", "zone", "import", "example.org", file, "--admin", a.url)
+	if want := fmt.Sprintf("error: 2 mistakes\n  %[1]s:2: no such type\n  %[1]s:9: out of zone\nnothing was imported\n", file); r.code != ExitUsage || r.err != want {
+		t.Errorf("exit code %d, stderr %q", r.code, r.err)
+	}
+	r = run(t, nil, "zone text", "zone", "import", "example.org", "--admin", a.url)
+	if !strings.Contains(r.err, "standard input:2: no such type") {
+		t.Errorf("stderr %q", r.err)
+	}
+	r = run(t, nil, "", "zone", "import", "example.org", "/nowhere/db", "--admin", a.url)
+	if r.code != ExitFailed || !strings.Contains(r.err, "/nowhere/db") {
+		t.Errorf("a file that is not there: exit code %d, stderr %q", r.code, r.err)
+	}
+}
+
+// transferServer serves one zone by AXFR to a key, as a server of somebody else does.
+func transferServer(t *testing.T, rrs ...string) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv := &dns.Server{Listener: l, TsigSecret: map[string]string{"xfer.": "c2VjcmV0"}}
+	srv.Handler = dns.HandlerFunc(func(w dns.ResponseWriter, q *dns.Msg) {
+		m := new(dns.Msg)
+		m.SetReply(q)
+		if q.IsTsig() == nil || w.TsigStatus() != nil {
+			m.Rcode = dns.RcodeRefused
+			_ = w.WriteMsg(m)
+			return
+		}
+		for _, s := range rrs {
+			rr, err := dns.NewRR(s)
+			if err != nil {
+				t.Error(err)
+			}
+			m.Answer = append(m.Answer, rr)
+		}
+		m.SetTsig("xfer.", dns.HmacSHA256, tsigFudge, time.Now().Unix())
+		_ = w.WriteMsg(m)
+	})
+	ready := make(chan struct{})
+	srv.NotifyStartedFunc = func() { close(ready) }
+	go func() { _ = srv.ActivateAndServe() }()
+	<-ready
+	t.Cleanup(func() { _ = srv.Shutdown() })
+	return l.Addr().String()
+}
+
+func TestZoneImportFromAnotherServer(t *testing.T) {
+	const soa = "example.org. 300 IN SOA ns.example.org. host.example.org. 77 1 1 1 1"
+	server := transferServer(t, soa, "example.org. 300 IN NS ns.example.org.", "odd.example.org. 300 IN TXT \"a;b\"", soa)
+	a := newAdmin(t)
+	var got string
+	a.HandleFunc("POST "+adminapi.PathZoneImport, func(w http.ResponseWriter, r *http.Request) {
+		b, _ := io.ReadAll(r.Body)
+		if got == "" {
+			_ = json.NewEncoder(w).Encode(adminapi.Zone{Name: "example.org.", Serial: 77})
+		} else {
+			w.WriteHeader(http.StatusBadRequest)
+			_ = json.NewEncoder(w).Encode(adminapi.Error{Code: adminapi.CodeInvalid, Message: "refused", Lines: []adminapi.LineError{{Line: 3, Message: "I don't like it"}}})
+		}
+		got = string(b)
+	})
+	args := []string{"zone", "import", "example.org", "--from-axfr", server, "--key", "xfer:c2VjcmV0", "--admin", a.url}
+	if r := run(t, nil, "", args...); r.code != ExitOK {
+		t.Fatal(r)
+	}
+	if lines := strings.Split(strings.TrimSpace(got), "\n"); len(lines) != 3 || !strings.Contains(lines[0], "SOA") || !strings.Contains(lines[2], `"a;b"`) {
+		t.Errorf("imported text:\n%s", got)
+	}
+	// Nobody has seen the lines of a transfer: the record itself is shown.
+	if r := run(t, nil, "", args...); !strings.Contains(r.err, `odd.example.org. 300 IN TXT "a;b": I don't like it`) {
+		t.Errorf("stderr %q", r.err)
+	}
+	args[6] = "xfer:bm90IHNlY3JldA=="
+	if r := run(t, nil, "", args...); r.code != ExitFailed || !strings.Contains(r.err, "allow-transfer") {
+		t.Errorf("with a wrong key: exit code %d, stderr %q", r.code, r.err)
+	}
+	args[6] = "nonsense"
+	if r := run(t, nil, "", args...); r.code != ExitUsage || !strings.Contains(r.err, "[algorithm:]name:secret") {
+		t.Errorf("with half a key: exit code %d, stderr %q", r.code, r.err)
+	}
+}
+
+func TestKeyExport(t *testing.T) {
+	a := newAdmin(t)
+	a.HandleFunc("GET "+adminapi.PathKey, func(w http.ResponseWriter, r *http.Request) {
+		if r.FormValue(adminapi.ParamSecret) != "true" {
+			t.Error("the secret was not asked for")
+		}
+		_ = json.NewEncoder(w).Encode(adminapi.Key{Name: r.PathValue("name"), Versions: []adminapi.KeyVersion{
+			{Version: 2, Algorithm: "hmac-sha512", Secret: "bmV3"}, {Version: 1, Algorithm: "hmac-sha256", Secret: "b2xk"},
+		}})
+	})
+	for _, e := range exporters() {
+		r := run(t, nil, "", "key", "export", "dhcp.key", "--format", e.name, "--server", "192.0.2.53:5300", "--zone", "example.org", "--zone", "2.0.192.in-addr.arpa.", "--admin", a.url)
+		if r.code != ExitOK {
+			t.Errorf("%s: %s", e.name, r.err)
+		}
+		golden(t, "export-"+e.name+".txt", r.out)
+	}
+	for server, want := range map[string]string{
+		"":                 "server SERVER-ADDRESS 53",
+		"2001:db8::1":      "server 2001:db8::1 53",
+		"[2001:db8::1]:54": "server 2001:db8::1 54",
+		"dns.example.org":  "server dns.example.org 53",
+	} {
+		r := run(t, nil, "", "key", "export", "k", "--server", server, "--admin", a.url)
+		if !strings.Contains(r.out, want+"\n") {
+			t.Errorf("--server %q: %s", server, r.out)
+		}
+	}
+}
+
+func TestKeyAddReadsTheSecretFromAFileOnly(t *testing.T) {
+	a := newAdmin(t)
+	var got adminapi.AddKey
+	a.HandleFunc("POST "+adminapi.PathKeys, func(w http.ResponseWriter, r *http.Request) {
+		_ = json.NewDecoder(r.Body).Decode(&got)
+		_ = json.NewEncoder(w).Encode(adminapi.Key{Name: got.Name})
+	})
+	r := run(t, nil, "c2VjcmV0\n", "key", "add", "k", "--secret-file", "-", "--admin", a.url)
+	if r.code != ExitOK || got.Secret != "c2VjcmV0" || got.Name != "k." {
+		t.Errorf("sent %+v: %s", got, r.err)
+	}
+}
+
+// A local cluster's file leads to its primaries, and to one that is ready.
+func TestDirFindsAReadyPrimary(t *testing.T) {
+	notReady, ready := newAdmin(t), newAdmin(t)
+	notReady.answer("GET "+adminapi.PathReady, adminapi.Error{Code: adminapi.CodeUnavailable, Message: "catching up"})
+	ready.HandleFunc("GET "+adminapi.PathReady, func(http.ResponseWriter, *http.Request) {})
+	ready.answer("GET "+adminapi.PathZones, []adminapi.Zone{{Name: "from-the-ready-one."}})
+	notReady.answer("GET "+adminapi.PathZones, []adminapi.Zone{{Name: "from-the-other."}})
+	dir := t.TempDir()
+	write := func(admins ...string) {
+		var i devcluster.Info
+		for _, a := range admins {
+			i.Primaries = append(i.Primaries, devcluster.PrimaryInfo{Admin: a})
+		}
+		b, err := json.Marshal(i)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, devcluster.InfoFile), b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("http://127.0.0.1:1", notReady.url, ready.url)
+	for _, env := range []map[string]string{{envDir: dir}, nil} {
+		args := []string{"zone", "list"}
+		if env == nil {
+			args = append(args, "--dir", dir)
+		}
+		if r := run(t, env, "", args...); !strings.Contains(r.out, "from-the-ready-one.") {
+			t.Errorf("stdout %q, stderr %q", r.out, r.err)
+		}
+	}
+	write("http://127.0.0.1:1", notReady.url)
+	if r := run(t, nil, "", "zone", "list", "--dir", dir); !strings.Contains(r.out, "from-the-other.") {
+		t.Errorf("none is ready: stdout %q, stderr %q", r.out, r.err)
+	}
+	write("http://127.0.0.1:1", "http://127.0.0.1:1")
+	if r := run(t, nil, "", "zone", "list", "--dir", dir); r.code != ExitFailed || !strings.Contains(r.err, "no primary answers") {
+		t.Errorf("all are dead: exit code %d, stderr %q", r.code, r.err)
+	}
+	if r := run(t, nil, "", "zone", "list", "--dir", t.TempDir()); r.code != ExitFailed || !strings.Contains(r.err, "zonekeeper dev --dir") {
+		t.Errorf("no cluster there: exit code %d, stderr %q", r.code, r.err)
+	}
+}
+
+func TestPrimaryConfigurationErrorsExitWith2(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "primary.json")
+	if err := os.WriteFile(file, []byte("{\n\"nmae\": \"x\"\n}"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r := run(t, nil, "", "primary", "--config", file)
+	if r.code != ExitUsage || !strings.Contains(r.err, file+":2:") {
+		t.Errorf("exit code %d, stderr %q", r.code, r.err)
+	}
+}
+
+func TestIntroduceIsReadyToPaste(t *testing.T) {
+	var b strings.Builder
+	err := introduce(&b, "/tmp/dev", devcluster.Info{
+		Endpoint: "[::1]:5300", Zones: []string{"example.test"}, Primaries: make([]devcluster.PrimaryInfo, 3),
+		Key: devcluster.KeyInfo{Name: "dev-key", Algorithm: "hmac-sha256", Secret: "c2VjcmV0"},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"nsupdate -y hmac-sha256:dev-key:c2VjcmV0 <<END\nserver ::1 5300\nzone example.test\n", "dig @::1 -p 5300 www.example.test A", "verify --dir /tmp/dev"} {
+		if !strings.Contains(b.String(), want) {
+			t.Errorf("no %q in:\n%s", want, b.String())
+		}
+	}
+}
+
+func TestVersion(t *testing.T) {
+	if r := run(t, nil, "", "version"); r.out != "zonekeeper v1.2.3\n" {
+		t.Errorf("got %q", r.out)
+	}
+}
