@@ -19,6 +19,8 @@ type backend struct {
 	source  netip.Addr
 	timeout time.Duration
 
+	buffers sync.Pool // of *[maxMessage]byte
+
 	mu  sync.Mutex
 	udp []*net.UDPConn // idle
 	tcp []*net.TCPConn // idle
@@ -88,8 +90,11 @@ func (b *backend) askUDP(ctx context.Context, conn *net.UDPConn, query []byte) (
 	if _, err := conn.Write(query); err != nil {
 		return nil, err
 	}
-	buf := replyBuffers.Get().(*[maxMessage]byte)
-	defer replyBuffers.Put(buf)
+	buf, ok := b.buffers.Get().(*[maxMessage]byte)
+	if !ok {
+		buf = new([maxMessage]byte)
+	}
+	defer b.buffers.Put(buf)
 	for {
 		n, err := conn.Read(buf[:])
 		if err != nil {
@@ -100,8 +105,6 @@ func (b *backend) askUDP(ctx context.Context, conn *net.UDPConn, query []byte) (
 		}
 	}
 }
-
-var replyBuffers = sync.Pool{New: func() any { return new([maxMessage]byte) }}
 
 // exchangeTCP asks one question over TCP.
 func (b *backend) exchangeTCP(ctx context.Context, query []byte) ([]byte, error) {
@@ -239,7 +242,7 @@ func (t *transfer) close() {
 // writeFrame writes a message with its length (RFC 1035 section 4.2.2) at once.
 func writeFrame(w io.Writer, msg []byte) error {
 	b := make([]byte, 2, 2+len(msg))
-	binary.BigEndian.PutUint16(b, uint16(len(msg))) //nolint:gosec // messages are at most maxMessage octets
+	binary.BigEndian.PutUint16(b, uint16(len(msg)))
 	_, err := w.Write(append(b, msg...))
 	return err
 }

@@ -102,7 +102,7 @@ func (k *conn) open(front bool, config *tls.Config) (*bufio.Reader, error) {
 	}
 	if config != nil {
 		t := tls.Server(buffered{k.net, r}, config)
-		if err := t.Handshake(); err != nil {
+		if err := t.HandshakeContext(k.srv.ctx); err != nil {
 			return nil, err
 		}
 		k.net = t
@@ -260,11 +260,12 @@ func (k *conn) finish(r *request) {
 // flushSize is how many octets of replies are gathered for one write.
 const flushSize = 32 << 10
 
-var writeBuffers = sync.Pool{New: func() any { b := make([]byte, 0, 4096); return &b }}
-
 // write sends finished replies until none is left.
 func (k *conn) write() {
-	buf := writeBuffers.Get().(*[]byte)
+	buf, ok := k.srv.writeBuffers.Get().(*[]byte)
+	if !ok {
+		buf = new([]byte)
+	}
 	var batch []*request
 	for {
 		k.mu.Lock()
@@ -278,7 +279,7 @@ func (k *conn) write() {
 		k.writeBatch(buf, batch)
 	}
 	if cap(*buf) <= 2*flushSize {
-		writeBuffers.Put(buf)
+		k.srv.writeBuffers.Put(buf)
 	}
 }
 
@@ -300,7 +301,7 @@ func (k *conn) writeBatch(buf *[]byte, batch []*request) {
 		if !r.silent {
 			start := len(b)
 			b = r.render(append(b, 0, 0), now)
-			binary.BigEndian.PutUint16(b[start:], uint16(len(b)-start-2)) //nolint:gosec // render keeps to maxMessage
+			binary.BigEndian.PutUint16(b[start:], uint16(len(b)-start-2))
 		}
 		answered++
 		if r.ordered {

@@ -226,7 +226,7 @@ func (m *message) appendReply(dst, b []byte, a answer) []byte {
 	dst = binary.BigEndian.AppendUint16(dst, flags)
 	dst = append(dst, 0, 0, 0, 0, 0, 0, 0, 0)
 	if m.questionEnd > headerLen && (m.opcode == opQuery || m.opcode == opNotify || m.opcode == opUpdate) {
-		binary.BigEndian.PutUint16(dst[start+4:], uint16(m.questions)) //nolint:gosec // read from 16 bits
+		binary.BigEndian.PutUint16(dst[start+4:], uint16(m.questions))
 		dst = append(dst, b[headerLen:m.questionEnd]...)
 	}
 	if !m.edns {
@@ -246,9 +246,9 @@ func (m *message) appendReply(dst, b []byte, a answer) []byte {
 	if len(text) > maxEDEText {
 		text = text[:maxEDEText]
 	}
-	dst = binary.BigEndian.AppendUint16(dst, uint16(6+len(text))) //nolint:gosec // at most maxEDEText
+	dst = binary.BigEndian.AppendUint16(dst, uint16(6+len(text)))
 	dst = append(dst, 0, 15)
-	dst = binary.BigEndian.AppendUint16(dst, uint16(2+len(text))) //nolint:gosec // at most maxEDEText
+	dst = binary.BigEndian.AppendUint16(dst, uint16(2+len(text)))
 	dst = binary.BigEndian.AppendUint16(dst, a.ede)
 	return append(dst, text...)
 }
@@ -264,7 +264,7 @@ func (m *message) forwardable(dst, b []byte, sig *tsig.Request) []byte {
 	out := dst[start:]
 	binary.BigEndian.PutUint16(out[10:], binary.BigEndian.Uint16(out[10:])-1)
 	if m.edns && m.ednsOffset < sig.Offset {
-		binary.BigEndian.PutUint16(out[m.ednsOffset:], uint16(max(minUDPSize, m.udpSize-sig.Overhead()))) //nolint:gosec // at most the 16 bits it was read from
+		binary.BigEndian.PutUint16(out[m.ednsOffset:], uint16(max(minUDPSize, m.udpSize-sig.Overhead())))
 	}
 	return dst
 }

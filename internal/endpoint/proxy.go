@@ -184,7 +184,7 @@ func proxyMAC(tlvs []byte) ([]byte, error) {
 }
 
 func proxyProven(header, value, payload, key []byte, now time.Time) bool {
-	skew := now.Unix() - int64(binary.BigEndian.Uint64(value)) //nolint:gosec // wraps only for absurd times, which fail below
+	skew := now.Unix() - int64(binary.BigEndian.Uint64(value))
 	if limit := int64(proxySkew / time.Second); skew < -limit || skew > limit {
 		return false
 	}
@@ -227,11 +227,11 @@ func AppendProxyHeader(b []byte, src, dst netip.AddrPort, udp bool, key []byte, 
 	if len(key) > 0 {
 		size += 3 + proxyMACSize
 	}
-	binary.BigEndian.PutUint16(b[start+14:], uint16(size)) //nolint:gosec // at most 36+3+40
+	binary.BigEndian.PutUint16(b[start+14:], uint16(size))
 	if len(key) == 0 {
 		return b
 	}
 	b = append(b, proxyMACType, 0, proxyMACSize)
-	b = binary.BigEndian.AppendUint64(b, uint64(now.Unix())) //nolint:gosec // after 1970
+	b = binary.BigEndian.AppendUint64(b, uint64(now.Unix()))
 	return append(b, proxySum(key, b[start:], payload)...)
 }

@@ -2,7 +2,6 @@ package endpoint
 
 import (
 	"net/netip"
-	"sync"
 	"time"
 
 	"github.com/zonekeeper/zonekeeper/internal/fsm"
@@ -80,18 +79,16 @@ type request struct {
 	ordered bool // counted by updateOrder
 }
 
-var requests = sync.Pool{New: func() any {
-	r := new(request)
-	r.done = r.proposedDone
-	return r
-}}
-
 // keepBuffer is the largest message buffer that goes back to the pool; updates
 // are far smaller, and a rare large one should not stay in memory.
 const keepBuffer = 4096
 
 func newRequest(s *Server, to replier, c client, now time.Time) *request {
-	r := requests.Get().(*request)
+	r, ok := s.requestPool.Get().(*request)
+	if !ok {
+		r = new(request)
+		r.done = r.proposedDone
+	}
 	r.srv, r.to, r.client, r.received = s, to, c, now
 	return r
 }
@@ -101,9 +98,9 @@ func (r *request) free() {
 	if cap(msg) > keepBuffer {
 		msg = nil
 	}
-	done := r.done
+	pool, done := &r.srv.requestPool, r.done
 	*r = request{msg: msg, control: control, done: done}
-	requests.Put(r)
+	pool.Put(r)
 }
 
 // subject is who asks, for policies and lists.

@@ -38,6 +38,9 @@ type Server struct {
 	transfers *shares
 	backend   backend
 
+	requestPool  sync.Pool // of *request
+	writeBuffers sync.Pool // of *[]byte, for replies over TCP
+
 	ctx      context.Context // ends when no request may wait any longer
 	cancel   context.CancelCauseFunc
 	stopped  atomic.Bool

@@ -102,6 +102,7 @@ func (t *transferEnd) record(typ uint16, serial uint32) {
 		if soa {
 			t.state = transferAdds
 		}
+	case transferDone: // next refuses what follows
 	case transferAdds:
 		switch {
 		case soa && serial == t.serial:

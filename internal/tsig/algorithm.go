@@ -1,8 +1,8 @@
 package tsig
 
 import (
-	"crypto/md5"  //nolint:gosec // RFC 8945 lists HMAC-MD5; it is used only for keys that opt in.
-	"crypto/sha1" //nolint:gosec // RFC 8945 makes HMAC-SHA1 mandatory to implement.
+	"crypto/md5"  // RFC 8945 lists HMAC-MD5; it is used only for keys that opt in.
+	"crypto/sha1" // RFC 8945 makes HMAC-SHA1 mandatory to implement.
 	"crypto/sha256"
 	"crypto/sha512"
 	"fmt"
@@ -34,14 +34,23 @@ type algorithmInfo struct {
 	hash func() hash.Hash
 }
 
-// algorithms is indexed by Algorithm.
-var algorithms = [...]algorithmInfo{
-	HMACMD5:    {"hmac-md5", "\x08hmac-md5\x07sig-alg\x03reg\x03int\x00", md5.Size, md5.New},
-	HMACSHA1:   {"hmac-sha1", "\x09hmac-sha1\x00", sha1.Size, sha1.New},
-	HMACSHA224: {"hmac-sha224", "\x0bhmac-sha224\x00", sha256.Size224, sha256.New224},
-	HMACSHA256: {"hmac-sha256", "\x0bhmac-sha256\x00", sha256.Size, sha256.New},
-	HMACSHA384: {"hmac-sha384", "\x0bhmac-sha384\x00", sha512.Size384, sha512.New384},
-	HMACSHA512: {"hmac-sha512", "\x0bhmac-sha512\x00", sha512.Size, sha512.New},
+// info returns the zero value for what is no algorithm.
+func (a Algorithm) info() algorithmInfo {
+	switch a {
+	case HMACMD5:
+		return algorithmInfo{"hmac-md5", "\x08hmac-md5\x07sig-alg\x03reg\x03int\x00", md5.Size, md5.New}
+	case HMACSHA1:
+		return algorithmInfo{"hmac-sha1", "\x09hmac-sha1\x00", sha1.Size, sha1.New}
+	case HMACSHA224:
+		return algorithmInfo{"hmac-sha224", "\x0bhmac-sha224\x00", sha256.Size224, sha256.New224}
+	case HMACSHA256:
+		return algorithmInfo{"hmac-sha256", "\x0bhmac-sha256\x00", sha256.Size, sha256.New}
+	case HMACSHA384:
+		return algorithmInfo{"hmac-sha384", "\x0bhmac-sha384\x00", sha512.Size384, sha512.New384}
+	case HMACSHA512:
+		return algorithmInfo{"hmac-sha512", "\x0bhmac-sha512\x00", sha512.Size, sha512.New}
+	}
+	return algorithmInfo{}
 }
 
 // maxMACSize is the longest full MAC of any algorithm, in octets.
@@ -61,7 +70,7 @@ func ParseAlgorithm(text string) (Algorithm, error) {
 		return HMACMD5, nil
 	}
 	for _, a := range Algorithms() {
-		if name == algorithms[a].text {
+		if name == a.info().text {
 			return a, nil
 		}
 	}
@@ -69,31 +78,21 @@ func ParseAlgorithm(text string) (Algorithm, error) {
 }
 
 // Valid reports whether a is one of the algorithms.
-func (a Algorithm) Valid() bool { return a >= HMACMD5 && int(a) < len(algorithms) }
+func (a Algorithm) Valid() bool { return a.info().size > 0 }
 
 // String returns the name that named.conf uses, "hmac-sha256".
 func (a Algorithm) String() string {
 	if !a.Valid() {
 		return fmt.Sprintf("algorithm(%d)", uint8(a))
 	}
-	return algorithms[a].text
+	return a.info().text
 }
 
 // Name returns the algorithm's domain name, as in a TSIG RR.
-func (a Algorithm) Name() zone.Name {
-	if !a.Valid() {
-		return ""
-	}
-	return algorithms[a].wire
-}
+func (a Algorithm) Name() zone.Name { return a.info().wire }
 
 // Size returns the length of the algorithm's full MAC in octets.
-func (a Algorithm) Size() int {
-	if !a.Valid() {
-		return 0
-	}
-	return algorithms[a].size
-}
+func (a Algorithm) Size() int { return a.info().size }
 
 // minMACSize returns the shortest MAC that RFC 8945 section 5.2.2.1 lets a
 // message carry: ten octets, or half of the hash, whichever is longer.
@@ -105,7 +104,7 @@ func (a Algorithm) minMACSize() int {
 // or 0 when it is not implemented.
 func algorithmFromWire(name []byte) Algorithm {
 	for _, a := range [...]Algorithm{HMACSHA256, HMACSHA512, HMACSHA1, HMACSHA384, HMACSHA224, HMACMD5} {
-		if string(name) == string(algorithms[a].wire) {
+		if string(name) == string(a.info().wire) {
 			return a
 		}
 	}

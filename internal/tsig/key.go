@@ -104,7 +104,7 @@ func (k *Key) macSize() int {
 
 func (k *Key) newState() *state {
 	// Room for the longest names and every fixed field of the TSIG variables.
-	return &state{mac: hmac.New(algorithms[k.Algorithm].hash, k.Secret), buf: make([]byte, 0, 2*maxName+64)}
+	return &state{mac: hmac.New(k.Algorithm.info().hash, k.Secret), buf: make([]byte, 0, 2*maxName+64)}
 }
 
 func (k *Key) acquire() *state {

@@ -14,7 +14,7 @@ import (
 func (q *Request) Sign(resp []byte, now time.Time) []byte {
 	out := Record{
 		Offset:        len(resp),
-		TimeSigned:    uint64(now.Unix()), //nolint:gosec // after 1970
+		TimeSigned:    uint64(now.Unix()),
 		Fudge:         MaxFudge,
 		OrigID:        binary.BigEndian.Uint16(resp),
 		PeerError:     q.Error,
@@ -26,7 +26,7 @@ func (q *Request) Sign(resp []byte, now time.Time) []byte {
 	var ours [6]byte
 	if q.Error == BadTime {
 		binary.BigEndian.PutUint16(ours[:], uint16(out.TimeSigned>>32))
-		binary.BigEndian.PutUint32(ours[2:], uint32(out.TimeSigned)) //nolint:gosec // the low 32 bits
+		binary.BigEndian.PutUint32(ours[2:], uint32(out.TimeSigned))
 		out.TimeSigned, out.Other = q.TimeSigned, ours[:]
 	}
 	if q.FullMAC == nil {
@@ -63,7 +63,7 @@ func (s *Stream) Sign(resp []byte, now time.Time) []byte {
 		resp = s.q.Sign(resp, now)
 	} else {
 		out := Record{
-			TimeSigned:    uint64(now.Unix()), //nolint:gosec // after 1970
+			TimeSigned:    uint64(now.Unix()),
 			Fudge:         MaxFudge,
 			OrigID:        binary.BigEndian.Uint16(resp),
 			owner:         s.q.owner,
@@ -104,14 +104,14 @@ func (r *Record) append(msg, mac []byte) []byte {
 	msg = binary.BigEndian.AppendUint16(msg, typeTSIG)
 	msg = binary.BigEndian.AppendUint16(msg, classANY)
 	msg = binary.BigEndian.AppendUint32(msg, 0)
-	msg = binary.BigEndian.AppendUint16(msg, uint16(r.algorithmSize+16+len(mac)+len(r.Other))) //nolint:gosec // at most 255+16+64+6
+	msg = binary.BigEndian.AppendUint16(msg, uint16(r.algorithmSize+16+len(mac)+len(r.Other)))
 	msg = append(msg, r.algorithm[:r.algorithmSize]...)
 	msg = appendTime(msg, r.TimeSigned, r.Fudge)
-	msg = binary.BigEndian.AppendUint16(msg, uint16(len(mac))) //nolint:gosec // at most maxMACSize
+	msg = binary.BigEndian.AppendUint16(msg, uint16(len(mac)))
 	msg = append(msg, mac...)
 	msg = binary.BigEndian.AppendUint16(msg, r.OrigID)
 	msg = binary.BigEndian.AppendUint16(msg, r.PeerError)
-	msg = binary.BigEndian.AppendUint16(msg, uint16(len(r.Other))) //nolint:gosec // 0 or 6
+	msg = binary.BigEndian.AppendUint16(msg, uint16(len(r.Other)))
 	msg = append(msg, r.Other...)
 	binary.BigEndian.PutUint16(msg[10:], binary.BigEndian.Uint16(msg[10:])+1)
 	return msg

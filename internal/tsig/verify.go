@@ -188,7 +188,7 @@ func (q *Request) fail(rcode, tsigError uint16, reason string, now time.Time) er
 // timely reports whether now is within the message's fudge, at most MaxFudge, of
 // its time signed.
 func timely(r *Record, now time.Time) bool {
-	skew := now.Unix() - int64(r.TimeSigned) //nolint:gosec // 48 bits
+	skew := now.Unix() - int64(r.TimeSigned)
 	fudge := int64(min(r.Fudge, MaxFudge))
 	return -fudge <= skew && skew <= fudge
 }
@@ -217,8 +217,8 @@ func (s *state) variables(r *Record, tsigError uint16, other []byte) {
 	b = append(b, r.algorithm[:r.algorithmSize]...)
 	b = appendTime(b, r.TimeSigned, r.Fudge)
 	b = binary.BigEndian.AppendUint16(b, tsigError)
-	b = binary.BigEndian.AppendUint16(b, uint16(len(other))) //nolint:gosec // read from 16 bits
-	b = append(b, other...)                                  // copied: what goes through an interface goes to the heap
+	b = binary.BigEndian.AppendUint16(b, uint16(len(other)))
+	b = append(b, other...) // copied: what goes through an interface goes to the heap
 	s.mac.Write(b)
 	s.buf = b[:0]
 }
@@ -226,13 +226,13 @@ func (s *state) variables(r *Record, tsigError uint16, other []byte) {
 // prior digests a MAC that this one is chained to: the request's in a reply, the
 // previous message's in a transfer.
 func (s *state) prior(mac []byte) {
-	s.buf = binary.BigEndian.AppendUint16(s.buf[:0], uint16(len(mac))) //nolint:gosec // at most maxMACSize, or read from 16 bits
+	s.buf = binary.BigEndian.AppendUint16(s.buf[:0], uint16(len(mac)))
 	s.mac.Write(s.buf)
 	s.mac.Write(mac)
 }
 
 func appendTime(b []byte, seconds uint64, fudge uint16) []byte {
-	b = binary.BigEndian.AppendUint16(b, uint16(seconds>>32)) //nolint:gosec // the high 16 of 48 bits
-	b = binary.BigEndian.AppendUint32(b, uint32(seconds))     //nolint:gosec // the low 32 of 48 bits
+	b = binary.BigEndian.AppendUint16(b, uint16(seconds>>32))
+	b = binary.BigEndian.AppendUint32(b, uint32(seconds))
 	return binary.BigEndian.AppendUint16(b, fudge)
 }
