@@ -48,21 +48,24 @@ func (p *Publisher) follow(s *named.Session) {
 	if p.session == s {
 		return
 	}
+	var last uint64
+	if p.session != nil {
+		last = p.session.Incarnation()
+	}
 	p.session = s
 	for _, z := range p.zones {
 		z.died()
 		// All that was known about the last incarnation is void (C5).
 		z.stopServing()
 		z.clearQueue()
-		if s == nil || z.heldBy != s.Incarnation() {
+		// The next incarnation may have been given its zones already.
+		if s == nil && z.heldBy <= last || s != nil && z.heldBy != s.Incarnation() {
 			z.heldBy, z.heldConf = 0, nil
 		}
 		z.failures, z.notYet = 0, time.Time{}
-		if z.deleted && z.heldBy == 0 && !z.busy {
-			p.forget(z)
-			continue
+		if !p.forgotten(z) {
+			p.schedule(z)
 		}
-		p.schedule(z)
 	}
 	p.wakeLocked()
 }

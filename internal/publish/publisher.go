@@ -33,17 +33,16 @@ type Publisher struct {
 	started chan struct{}   // closed by Start
 	sending func(zone.Diff) // set by tests before Run: what is about to be sent
 
-	mu       sync.Mutex // guards what follows; held for microseconds, never while waiting
-	work     *sync.Cond // a run queue got work, or the publisher stops
-	stopped  bool
-	machine  *fsm.Machine
-	zones    map[fsm.ZoneID]*zoneState
-	keys     keyState
-	session  *named.Session // of the running incarnation, nil while there is none
-	starting uint64         // the incarnation that Content was last asked for
-	fast     []*zoneState   // to be pushed
-	slow     []*zoneState   // to be synchronised
-	changed  chan struct{}  // closed when session or keys change; nil while nobody waits
+	mu      sync.Mutex // guards what follows; held for microseconds, never while waiting
+	work    *sync.Cond // a run queue got work, or the publisher stops
+	stopped bool
+	machine *fsm.Machine
+	zones   map[fsm.ZoneID]*zoneState
+	keys    keyState
+	session *named.Session // of the running incarnation, nil while there is none
+	fast    []*zoneState   // to be pushed
+	slow    []*zoneState   // to be synchronised
+	changed chan struct{}  // closed when session or keys change; nil while nobody waits
 }
 
 // New checks the configuration. registerer may be nil.
@@ -165,8 +164,8 @@ func (p *Publisher) reconcile(id fsm.ZoneID, index uint64) {
 		z.stopServing()
 		z.clearQueue()
 		z.deleted = true
-		if z.heldBy == 0 && !z.busy {
-			p.forget(z)
+		if p.forgotten(z) {
+			return
 		}
 	case z == nil:
 		z = &zoneState{id: id, incarnation: conf.Incarnation, conf: conf, confIndex: index}
@@ -198,12 +197,17 @@ func (p *Publisher) notePending(z *zoneState) {
 	}
 }
 
-// forget ends a zone: neither the state machine nor named has it.
-func (p *Publisher) forget(z *zoneState) {
+// forgotten drops a zone that neither the state machine nor named has, and reports whether it did. Without a session
+// nobody knows what named has: it may be starting with the zone.
+func (p *Publisher) forgotten(z *zoneState) bool {
+	if !z.deleted || z.heldBy != 0 || z.busy || p.session == nil {
+		return false
+	}
 	z.notify()
 	if p.zones[z.id] == z {
 		delete(p.zones, z.id)
 	}
+	return true
 }
 
 // Content is the named.Content of this publisher's named: an incarnation starts with every zone, at the oldest boundary
@@ -215,7 +219,6 @@ func (p *Publisher) Content(ctx context.Context, incarnation uint64) (named.Init
 		return named.Initial{}, ctx.Err()
 	}
 	p.mu.Lock()
-	p.starting = incarnation
 	zones := make([]*zoneState, 0, len(p.zones))
 	for _, z := range p.zones {
 		zones = append(zones, z)
@@ -333,8 +336,7 @@ func (p *Publisher) release(z *zoneState, err error) {
 		p.metrics.failures.Inc()
 		p.log.Warn("publishing failed; trying again", "zone", z.id, "err", err, "pause", pause, "failures", z.failures)
 	}
-	if z.deleted && z.heldBy == 0 {
-		p.forget(z)
+	if p.forgotten(z) {
 		return
 	}
 	z.notify()

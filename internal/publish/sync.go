@@ -83,21 +83,26 @@ func (w *worker) remove(ctx context.Context) error {
 	if err := w.s.DeleteZone(ctx, w.z.name()); err != nil {
 		return err
 	}
+	w.note(func() { w.z.heldBy, w.z.heldConf = 0, nil })
+	return nil
+}
+
+// note writes down what named has, unless another incarnation has taken over.
+func (w *worker) note(f func()) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.z.heldBy, w.z.heldConf = 0, nil
-	return nil
+	if w.session != w.s {
+		return false
+	}
+	f()
+	return true
 }
 
 func (w *worker) modify(ctx context.Context, conf *fsm.ZoneConfig) error {
 	if err := w.s.ModifyZone(ctx, zoneConf(conf)); err != nil {
 		return err
 	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.z.heldBy == w.s.Incarnation() {
-		w.z.heldConf = conf
-	}
+	w.note(func() { w.z.heldConf = conf })
 	return nil
 }
 
@@ -185,9 +190,10 @@ func (w *worker) adopt(ctx context.Context, v view, l limits) ([]fsm.Boundary, e
 func (w *worker) load(ctx context.Context, t target, v view, maxSteps int, replace bool) ([]fsm.Boundary, error) {
 	z := w.z
 	content, steps := v.load(t.limits, maxSteps)
-	w.mu.Lock()
-	z.heldBy, z.heldConf, z.reload = w.s.Incarnation(), nil, true // from here on it may be there
-	w.mu.Unlock()
+	// From here on it may be there.
+	if !w.note(func() { z.heldBy, z.heldConf, z.reload = w.s.Incarnation(), nil, true }) {
+		return nil, named.ErrGone
+	}
 	if replace {
 		if err := w.s.DeleteZone(ctx, z.name()); err != nil {
 			return nil, err
@@ -204,9 +210,7 @@ func (w *worker) load(ctx context.Context, t target, v view, maxSteps int, repla
 	if err != nil {
 		return nil, err
 	}
-	w.mu.Lock()
-	z.heldIncarnation, z.heldConf, z.reload = t.incarnation, t.conf, false
-	w.mu.Unlock()
+	w.note(func() { z.heldIncarnation, z.heldConf, z.reload = t.incarnation, t.conf, false })
 	soa, err := w.awaitAnswer(ctx, content.Records())
 	if err == nil && !soa.Equal(content.SOA().RR(0)) {
 		err = fmt.Errorf("named loaded serial %d, the file had %d", zone.SOASerial(soa.Data), content.Serial())
