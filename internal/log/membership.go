@@ -159,7 +159,19 @@ func (m *Member) Leave(ctx context.Context) error {
 	if err := (embedded{m}).moveLeader(ctx); err != nil {
 		return err
 	}
-	return m.RemoveMember(ctx, m.cfg.Name)
+	err := m.RemoveMember(ctx, m.cfg.Name)
+	if !errors.Is(err, rpctypes.ErrStopped) {
+		return err
+	}
+	// The removal may be applied, and the server stop, before the answer is out.
+	select {
+	case <-m.done:
+		if errors.Is(m.err, ErrRemoved) {
+			return nil
+		}
+	case <-ctx.Done():
+	}
+	return err
 }
 
 func (a admin) remove(ctx context.Context, name string) error {
