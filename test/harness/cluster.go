@@ -15,6 +15,7 @@ import (
 
 	"github.com/zonekeeper/zonekeeper/internal/adminapi"
 	"github.com/zonekeeper/zonekeeper/internal/devcluster"
+	"github.com/zonekeeper/zonekeeper/internal/primary"
 )
 
 // Cluster is a running cluster. It is stopped, and its directory removed, when the test ends.
@@ -143,7 +144,10 @@ func (c *Cluster) Leader() string {
 	var leader string
 	c.Until(10*time.Second, "the log has a leader", func(ctx context.Context) error {
 		for _, n := range c.Names() {
-			s, err := c.Admin[n].Status(ctx)
+			// A primary that is stopped accepts connections and says nothing.
+			actx, cancel := context.WithTimeout(ctx, time.Second)
+			s, err := c.Admin[n].Status(actx)
+			cancel()
 			if err == nil && s.Leader != "" {
 				leader = s.Leader
 				return nil
@@ -187,6 +191,61 @@ func (c *Cluster) SignalNamed(name string, sig syscall.Signal) {
 	}
 	if err := syscall.Kill(s.Named.PID, sig); err != nil {
 		c.t.Fatalf("signal %v to the named of %s: %v", sig, name, err)
+	}
+}
+
+// ContinueNamed sends SIGCONT to a primary's named, if it was not replaced meanwhile.
+func (c *Cluster) ContinueNamed(name string) {
+	c.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	s, err := c.Admin[name].Replica(ctx)
+	if err != nil || s.Named.PID == 0 {
+		return
+	}
+	_ = syscall.Kill(s.Named.PID, syscall.SIGCONT) // it may just have ended
+}
+
+// EmptyDisk removes everything that a primary, which does not run, has on its disk: log, checkpoints, named's files.
+func (c *Cluster) EmptyDisk(name string) {
+	c.t.Helper()
+	cfg, err := primary.LoadConfig(filepath.Join(c.Dir(), name, "primary.json"))
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	for _, dir := range []string{cfg.Dir, cfg.Etcd.DataDir, cfg.Named.Dir} {
+		if err := os.RemoveAll(dir); err != nil {
+			c.t.Fatal(err)
+		}
+	}
+}
+
+// RestartAll starts all primaries, none of which runs, and waits until they are ready.
+func (c *Cluster) RestartAll() {
+	c.t.Helper()
+	var wg sync.WaitGroup
+	errs := make(chan error, len(c.Names()))
+	for _, name := range c.Names() {
+		wg.Go(func() {
+			ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
+			defer cancel()
+			if err := c.StartPrimary(ctx, name); err != nil {
+				errs <- fmt.Errorf("start %s: %w", name, err)
+			}
+		})
+	}
+	wg.Wait()
+	close(errs)
+	for err := range errs {
+		c.t.Fatal(err)
+	}
+}
+
+// Pause lets a time pass that is part of what is tested: how long a fault lasts, how late an update may be.
+func (c *Cluster) Pause(d time.Duration) {
+	select {
+	case <-time.After(d):
+	case <-c.t.Context().Done():
 	}
 }
 
