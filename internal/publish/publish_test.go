@@ -260,3 +260,37 @@ func TestSettings(t *testing.T) {
 		r.expect(id)
 	})
 }
+
+// C5: a ticket ends with the incarnation of named, even when the next one serves the same content.
+func TestTicket(t *testing.T) {
+	r := newRig(t, namedtest.Get(t, "9.20"))
+	r.pub.Start(r.m)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	id := r.addZone("example.test", fsm.ZoneSettings{})
+	first, err := r.pub.WaitPublished(ctx, id, r.index)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if now, err := r.pub.Ticket(id); err != nil || now != first || !r.pub.Valid(first) {
+		t.Errorf("Ticket = %v, %v; want the same, valid", now, err)
+	}
+	r.must(message(id, add("www.example.test", 60, zone.TypeA, "\x01\x02\x03\x04")))
+	r.expect(id)
+	if !r.pub.Valid(first) {
+		t.Error("a ticket ends with a further step")
+	}
+	old := r.session(0).Incarnation()
+	r.signal(syscall.SIGKILL)
+	r.session(old)
+	second, err := r.pub.WaitPublished(ctx, id, r.index)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.pub.Valid(first) || !r.pub.Valid(second) {
+		t.Errorf("after a restart: first valid %v, second %v", r.pub.Valid(first), r.pub.Valid(second))
+	}
+	if _, err := r.pub.WaitPublished(ctx, fsm.ZoneOf(name("other.test")), r.index); !errors.Is(err, ErrNotServing) {
+		t.Errorf("WaitPublished of an unknown zone: %v", err)
+	}
+}
