@@ -53,9 +53,6 @@ func TestDamagedData(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			cfg := cfgs[0]
 			cfg.DataDir = filepath.Join(t.TempDir(), "d")
-			listen := freeURLs(t, 2) // a member that failed keeps its sockets until its process ends
-			cfg.ListenPeerURL, cfg.ListenClientURL = listen[0], listen[1]
-			cfg.Logger = DefaultMemberConfig().Logger
 			if err := os.CopyFS(cfg.DataDir, os.DirFS(filepath.Join(pristine, "d"))); err != nil {
 				t.Fatal(err)
 			}
@@ -64,15 +61,11 @@ func TestDamagedData(t *testing.T) {
 				t.Fatalf("no %s: %v", tc.glob, err)
 			}
 			tc.damage(t, paths[0])
-			ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
-			defer cancel()
-			m, err := Start(ctx, cfg)
-			if err == nil {
-				m.Close()
-				t.Fatal("the member started from damaged files")
-			}
-			if !errors.Is(err, ErrConfig) || !strings.Contains(err.Error(), cfg.DataDir) || !strings.Contains(err.Error(), "move the directory away") {
-				t.Errorf("error %q: want ErrConfig with the directory and the remedy", err)
+			// A process of its own: a failed etcd leaves goroutines and files behind until its process ends.
+			n := startNode(t, nodeConfig{Member: cfg})
+			got := strings.Join(n.expect("config"), " ")
+			if !strings.Contains(got, cfg.DataDir) || !strings.Contains(got, "move the directory away") {
+				t.Errorf("error %q: want the directory and the remedy", got)
 			}
 		})
 	}

@@ -38,6 +38,10 @@ func runNode(config string) {
 	c.Member.Logger = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelInfo}))
 	ctx := context.Background()
 	m, err := Start(ctx, c.Member)
+	if errors.Is(err, ErrConfig) {
+		fmt.Println("config", err)
+		os.Exit(2)
+	}
 	if err != nil {
 		fmt.Println("fail", err)
 		os.Exit(1)
