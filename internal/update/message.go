@@ -174,20 +174,26 @@ func (p *parser) section(s section) error {
 	return nil
 }
 
-// unpack reads the RR at the current offset. Of an RR of class NONE in the update section the RDATA is read as of the
-// class of the message: package zone takes that to be IN, which is wrong only in messages that are refused anyway, but
-// with another code when their RDATA does not fit.
+// unpack reads the RR at the current offset. Of an RR of class NONE in the update section the RDATA has the layout of the
+// message's class; package zone takes that to be IN, as it is in every message that is not refused anyway.
 func (p *parser) unpack(s section) (zone.RR, int, error) {
 	if s != sectionUpdate || p.class == zone.ClassIN || !p.hasClass {
 		return zone.UnpackRR(p.wire, p.off)
 	}
-	_, off, err := zone.UnpackName(p.wire, p.off)
-	if err != nil || len(p.wire)-off < 10 || zone.Class(binary.BigEndian.Uint16(p.wire[off+2:])) != zone.ClassNONE {
+	name, at, err := zone.UnpackName(p.wire, p.off)
+	if err != nil || len(p.wire)-at < 10 {
+		return zone.UnpackRR(p.wire, p.off) // which says what is wrong
+	}
+	rr := zone.RR{
+		Name: name, Type: zone.Type(binary.BigEndian.Uint16(p.wire[at:])), Class: zone.Class(binary.BigEndian.Uint16(p.wire[at+2:])),
+		TTL: binary.BigEndian.Uint32(p.wire[at+4:]),
+	}
+	end := at + 10 + int(binary.BigEndian.Uint16(p.wire[at+8:]))
+	if rr.Class != zone.ClassNONE || rr.Type == zone.TypeNSEC3 || end > len(p.wire) {
 		return zone.UnpackRR(p.wire, p.off)
 	}
-	wire := slices.Clone(p.wire)
-	binary.BigEndian.PutUint16(wire[off+2:], uint16(p.class))
-	return zone.UnpackRR(wire, p.off)
+	rr.Data, err = zone.UnpackData(p.wire, at+10, end, rr.Type, p.class)
+	return rr, end, err
 }
 
 // badRR is the error for an RR that package zone could not read. Most are FORMERR; see the kinds of zone.ErrFormat.
@@ -249,7 +255,7 @@ func (p *parser) check(s section, rr zone.RR, last bool) error {
 		}
 		return nil
 	}
-	if rr.Data == "" {
+	if rr.Data == "" && p.class == zone.ClassIN {
 		// UnpackRR lets the classes NONE and ANY pass; outside of those forms the type's layout decides.
 		if err := zone.CheckData(rr.Type, rr.Class, rr.Data); err != nil {
 			return p.badRR(s, err)

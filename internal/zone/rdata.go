@@ -50,6 +50,12 @@ func unpackData(msg []byte, at, end int, t Type, c Class) (string, error) {
 	return string(r.out), nil
 }
 
+// UnpackData reads the RDATA msg[at:end] of type t as class c lays it out (NONE is read as IN), decompressed and checked.
+// The offsets must lie in msg. The error wraps ErrFormat.
+func UnpackData(msg []byte, at, end int, t Type, c Class) (string, error) {
+	return unpackData(msg, at, end, t, c)
+}
+
 // CheckData reports whether d is well-formed uncompressed RDATA of type t in class c (NONE is read as IN), as named's
 // fromwire functions decide it. The error wraps ErrFormat.
 func CheckData(t Type, c Class, d string) error {

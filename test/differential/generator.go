@@ -2,9 +2,12 @@ package differential
 
 import (
 	"encoding/binary"
+	"errors"
 	"math/rand/v2"
 	"slices"
+	"strings"
 
+	"github.com/zonekeeper/zonekeeper/internal/update"
 	"github.com/zonekeeper/zonekeeper/internal/zone"
 )
 
@@ -41,6 +44,11 @@ func NewGenerator(seed uint64, spec ZoneSpec, z *zone.Zone) *Generator {
 		"deleg", "ns.deleg", "x.deleg", "new-deleg", "ns.new-deleg", "dn", "x.dn", "ns1", "ns2", "mail", "p", "_sip._tcp", "_dns", "_853._dns",
 		"_under.score", "gc._msdcs", "x._spf", "dot\\.ted", "b._dns-sd._udp", "*", "1", "1.0.0.0.0.0.f.7", "x.1.0.0.0.0.0.f.7",
 	), g.origin, g.origin)
+	long := strings.TrimSuffix(strings.Repeat(strings.Repeat("x", zone.MaxLabelLen)+".", 3), ".")
+	room := zone.MaxNameLen - len(g.origin) - (len(long) + 1) - 1 // octets for one more label
+	for _, n := range []int{room, room - 1, room - 2, room - 3} { // the longest name, and those that "*." fits before or not
+		g.names = append(g.names, in(strings.Repeat("y", n)+"."+long)...)
+	}
 	g.outside = []zone.Name{zone.Root, zone.MustParseName("example."), zone.MustParseName("a.other.test."), g.origin.Parent(), zone.MustParseName("x" + spec.Origin.String())}
 	for m := range samples {
 		g.mnemonics = append(g.mnemonics, m)
@@ -199,10 +207,23 @@ func (g *Generator) random() Case {
 		signer = pick(g.rng, g.spec.Keys)
 	}
 	r := Request{Wire: wire, Signer: zone.MustParseName(signer)}
-	if g.rng.IntN(40) == 0 || !complete(wire) {
-		r.Signer = "" // what follows damaged counts or lengths would not be seen as a TSIG RR
+	if g.rng.IntN(40) == 0 || !complete(wire) || readsOn(wire) {
+		r.Signer = "" // what follows damaged counts or lengths would not be seen as a TSIG RR, or as a part of a name
 	}
 	return Case{Request: r}
+}
+
+// readsOn reports whether a message means something else when more follows: a damaged pointer can lead to a name that runs
+// over the end.
+func readsOn(wire []byte) bool {
+	rcode := func(wire []byte) uint16 {
+		var bad *update.Error
+		if _, err := update.Parse(wire); errors.As(err, &bad) {
+			return bad.RCode
+		}
+		return update.NoError
+	}
+	return rcode(wire) != rcode(append(slices.Clone(wire), make([]byte, zone.MaxNameLen)...))
 }
 
 // complete reports whether the message ends where its counts and lengths say.
