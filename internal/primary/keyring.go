@@ -1,7 +1,9 @@
 package primary
 
 import (
+	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -74,6 +76,26 @@ func (k *keyring) openSecret(name zone.Name, s fsm.KeySecret) (tsig.Key, error) 
 	}
 	// HMAC-MD5 is opt-in for each key: whoever added this one asked for it by name.
 	return tsig.NewKey(tsig.Key{Name: name, Algorithm: alg, Secret: secret, Version: s.Version, AllowMD5: alg == tsig.HMACMD5})
+}
+
+// check refuses a cluster key that opens none of the replicated secrets: it is another cluster's. One that opens some is
+// let pass, because what went wrong with the others may have gone wrong elsewhere, and this primary can still serve.
+func (k *keyring) check(s *fsm.Settings) error {
+	names, usable := 0, 0
+	s.Keys(func(key *fsm.Key) bool {
+		if !slices.ContainsFunc(key.Secrets, func(s fsm.KeySecret) bool { return s.State != fsm.KeyRevoked }) {
+			return true
+		}
+		names++
+		if len(k.of(key)) > 0 {
+			usable++
+		}
+		return true
+	})
+	if names > 0 && usable == 0 {
+		return fmt.Errorf("it opens none of the secrets of the cluster's %d TSIG keys, so it is another cluster's: use the file that the other primaries have", names)
+	}
+	return nil
 }
 
 // ring is the keyring as of one generation of the settings.

@@ -68,7 +68,7 @@ func (p *Primary) newPublisher(ctx context.Context, ncfg named.Config, sealer *s
 	if p.named, err = named.New(ctx, ncfg, p.publisher.Content, p.log); err != nil {
 		return fmt.Errorf("named: %w", err)
 	}
-	return nil
+	return p.named.Register(p.metrics)
 }
 
 func (p *Primary) endpointConfig() (endpoint.Config, error) {

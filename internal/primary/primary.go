@@ -212,6 +212,10 @@ func (p *Primary) run(ctx context.Context) error {
 		stopReplica()
 		return errors.Join(ignoreCanceled(err), g.Wait())
 	}
+	if err := p.keys.check(p.replica.Settings()); err != nil {
+		stopReplica()
+		return errors.Join(fmt.Errorf("%w: cluster_key_file %s: %w", ErrConfig, p.cfg.ClusterKeyFile, err), g.Wait())
+	}
 
 	// 5. named and the publisher, which loads every zone into it.
 	p.setReady("loading the zones into named")
@@ -246,6 +250,10 @@ func (p *Primary) run(ctx context.Context) error {
 	})
 	g.Go(func() error {
 		p.peers.watchClocks(stopping, clockEvery, p.noteSkew)
+		return nil
+	})
+	g.Go(func() error {
+		p.reportSupport(stopping)
 		return nil
 	})
 	p.watchMember(g, stopping)
@@ -301,7 +309,7 @@ func (p *Primary) moveLeader(ctx context.Context) {
 func (p *Primary) openReplica() error {
 	rcfg := replica.DefaultConfig()
 	rcfg.Name, rcfg.Dir, rcfg.Log, rcfg.Sink = p.cfg.Name, p.checkpointDir(), p.elog, p.publisher
-	rcfg.Members, rcfg.Logger = p.members(), p.log
+	rcfg.Members, rcfg.Logger, rcfg.Registerer = p.members(), p.log, p.metrics
 	if len(p.peers.clients) > 0 {
 		rcfg.Peers = p.peers
 	}
@@ -327,8 +335,25 @@ func (p *Primary) catchUp(ctx context.Context) error {
 	}
 }
 
+// reportSupport tells the cluster up to which version this program knows entries and semantics, so that a newer one can be
+// activated once every replica does (C8). What is known already is not said again. It repeats until the log takes it.
+func (p *Primary) reportSupport(ctx context.Context) {
+	for ctx.Err() == nil && p.replica.Machine().Supports()[p.cfg.Name] != fsm.MaxVersion {
+		_, err := p.replica.Submit(ctx, &fsm.Support{Version: fsm.MaxVersion}, time.Now().Add(catchUpAttempt))
+		if err == nil {
+			continue
+		}
+		p.log.Debug("the supported version is not in the log yet", "version", fsm.MaxVersion, "err", err)
+		select {
+		case <-time.After(supportEvery):
+		case <-ctx.Done():
+		}
+	}
+}
+
 const (
 	catchUpAttempt = 5 * time.Second
+	supportEvery   = 5 * time.Second
 	clockEvery     = 2 * time.Second
 )
 

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/zonekeeper/zonekeeper/internal/fsm"
 	"github.com/zonekeeper/zonekeeper/internal/log"
 )
@@ -47,8 +49,9 @@ type Config struct {
 	CutOrphansAfter time.Duration // ... and what a replica that died since changed
 	CheckpointBytes int           // log tail that makes a checkpoint due; more when the last checkpoint was larger
 
-	Logger *slog.Logger
-	Now    func() time.Time
+	Logger     *slog.Logger
+	Registerer prometheus.Registerer // nil: no metrics
+	Now        func() time.Time
 }
 
 // DefaultConfig returns the settings for a cluster of three.

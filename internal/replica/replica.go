@@ -20,6 +20,8 @@ type Replica struct {
 	store *checkpointStore
 	core  *core // owned by Run
 
+	metrics *metrics
+
 	machine atomic.Pointer[fsm.Machine]
 	applied indexWait
 	status  atomic.Pointer[Status]
@@ -76,6 +78,9 @@ func Open(cfg Config) (*Replica, error) {
 	r.waits.New = func() any { return newSubmission() }
 	r.machine.Store(m)
 	r.show()
+	if r.metrics, err = newMetrics(cfg.Registerer, r); err != nil {
+		return nil, err
+	}
 	return r, nil
 }
 
@@ -164,6 +169,7 @@ func (r *Replica) Barrier(ctx context.Context) (uint64, error) {
 	if err != nil {
 		return 0, fmt.Errorf("read barrier: %w", err)
 	}
+	r.metrics.sawEnd(index)
 	if err := r.WaitApplied(ctx, index); err != nil {
 		return 0, fmt.Errorf("read barrier: %w", err)
 	}
@@ -253,7 +259,9 @@ func (r *Replica) Run(ctx context.Context) (err error) {
 			err = f()
 		case d := <-w.records:
 			if d.life == w.life {
+				start := time.Now()
 				err = r.core.records(r.cfg.Now(), d.recs)
+				r.metrics.ran(d.recs, time.Since(start))
 			}
 		case <-w.timer.C:
 			w.timerAt = time.Time{}

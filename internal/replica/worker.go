@@ -58,6 +58,7 @@ func (w *worker) perform() {
 	r := w.r
 	actions, effects := r.core.take()
 	if len(effects) > 0 {
+		r.metrics.applied(effects, r.log)
 		r.cfg.Sink.Applied(effects)
 	}
 	for _, a := range actions {
@@ -105,8 +106,11 @@ func (w *worker) do(a action) {
 }
 
 func (w *worker) append(b *batch) {
+	commands, octets := len(b.props), len(b.data) // the core takes them back when the record arrives
 	w.spawn(func() func() error {
-		_, err := w.r.cfg.Log.Append(w.ctx, b.data)
+		start := time.Now()
+		index, err := w.r.cfg.Log.Append(w.ctx, b.data)
+		w.r.metrics.appended(commands, octets, index, time.Since(start), err)
 		return func() error {
 			if err := w.r.core.appended(w.r.cfg.Now(), b, err); err != nil {
 				return fmt.Errorf("append: %w", err)
@@ -118,6 +122,7 @@ func (w *worker) append(b *batch) {
 
 func (w *worker) settle() {
 	w.spawn(func() func() error {
+		w.r.metrics.settles.Inc()
 		s, err := w.r.cfg.Log.Settle(w.ctx)
 		return func() error {
 			if err != nil {
@@ -134,6 +139,7 @@ func (w *worker) save(index uint64, snap *fsm.Snapshot) {
 	w.spawn(func() func() error {
 		start := time.Now()
 		digest, size, err := r.store.save(index, snap.WriteCheckpoint)
+		r.metrics.saved(time.Since(start), err)
 		if err != nil {
 			r.log.Error("checkpoint failed; the log keeps its tail until one succeeds", "index", index, "err", err)
 		} else {
@@ -262,6 +268,7 @@ func (w *worker) reloaded(got fetched) error {
 	r.core.reset(r.cfg.Now(), got.machine, got.digest, got.stored)
 	r.machine.Store(got.machine)
 	r.cfg.Sink.Reset(got.machine)
+	r.metrics.reloads.Inc()
 	r.log.Info("state loaded from a peer's checkpoint", "index", got.machine.Index(), "digest", got.digest)
 	w.follow(got.machine.Index())
 	return nil

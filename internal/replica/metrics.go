@@ -1,0 +1,149 @@
+package replica
+
+import (
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/zonekeeper/zonekeeper/internal/fsm"
+	"github.com/zonekeeper/zonekeeper/internal/log"
+)
+
+// metrics of a replica: its way into the log, what it applies, its checkpoints. docs/metrics.md describes them.
+type metrics struct {
+	end atomic.Uint64 // newest log index that a barrier or an append has shown
+
+	batchCommands, batchBytes, appendSeconds prometheus.Histogram
+	appendFailures, settles                  prometheus.Counter
+	entries, commands, bytes, panics         prometheus.Counter
+	applySeconds                             prometheus.Histogram
+	checkpointSeconds                        prometheus.Histogram
+	checkpointFailures                       prometheus.Counter
+	mismatches, reloads                      prometheus.Counter
+}
+
+func newMetrics(reg prometheus.Registerer, r *Replica) (*metrics, error) {
+	seconds := prometheus.ExponentialBuckets(100e-6, 2, 17) // 100 µs to 6.6 s
+	m := &metrics{
+		batchCommands: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "zonekeeper_log_batch_size",
+			Help: "Commands in each log entry that this replica appended.", Buckets: prometheus.ExponentialBuckets(1, 2, 12)}),
+		batchBytes: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "zonekeeper_log_batch_bytes",
+			Help: "Octets of each log entry that this replica appended.", Buckets: prometheus.ExponentialBuckets(128, 4, 8)}),
+		appendSeconds: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "zonekeeper_log_append_duration_seconds",
+			Help: "Time of each append to the log, until it is durable on a quorum or has failed.", Buckets: seconds}),
+		appendFailures: prometheus.NewCounter(prometheus.CounterOpts{Name: "zonekeeper_log_append_failures_total",
+			Help: "Appends that the log did not acknowledge: refused, out of space, or in doubt."}),
+		settles: prometheus.NewCounter(prometheus.CounterOpts{Name: "zonekeeper_log_settles_total",
+			Help: "Fences of this replica's epoch: one at each start, one after each append in doubt."}),
+		entries: prometheus.NewCounter(prometheus.CounterOpts{Name: "zonekeeper_apply_entries_total",
+			Help: "Log entries applied."}),
+		commands: prometheus.NewCounter(prometheus.CounterOpts{Name: "zonekeeper_apply_commands_total",
+			Help: "Commands of log entries applied: updates, administration and the replicas' own."}),
+		bytes: prometheus.NewCounter(prometheus.CounterOpts{Name: "zonekeeper_apply_bytes_total",
+			Help: "Octets of log entries applied."}),
+		panics: prometheus.NewCounter(prometheus.CounterOpts{Name: "zonekeeper_apply_panics_total",
+			Help: "Updates whose evaluation hit a mistake of this program and that were answered SERVFAIL. Report each."}),
+		applySeconds: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "zonekeeper_apply_duration_seconds",
+			Help: "Time to apply a run of log entries that arrived together.", Buckets: prometheus.ExponentialBuckets(10e-6, 2, 17)}),
+		checkpointSeconds: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "zonekeeper_checkpoint_duration_seconds",
+			Help: "Time to write a checkpoint durably.", Buckets: prometheus.ExponentialBuckets(1e-3, 2, 17)}),
+		checkpointFailures: prometheus.NewCounter(prometheus.CounterOpts{Name: "zonekeeper_checkpoint_failures_total",
+			Help: "Checkpoints that could not be written. Until one succeeds the log keeps its tail."}),
+		mismatches: prometheus.NewCounter(prometheus.CounterOpts{Name: "zonekeeper_replica_digest_mismatches_total",
+			Help: "Comparisons of the replicas' digests of one log index in which not all were equal."}),
+		reloads: prometheus.NewCounter(prometheus.CounterOpts{Name: "zonekeeper_replica_reloads_total",
+			Help: "Times that this replica replaced its state by a peer's checkpoint."}),
+	}
+	if reg == nil {
+		return m, nil
+	}
+	gauge := func(name, help string, value func(Status) float64) prometheus.Collector {
+		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, func() float64 { return value(r.Status()) })
+	}
+	for _, c := range []prometheus.Collector{
+		m.batchCommands, m.batchBytes, m.appendSeconds, m.appendFailures, m.settles,
+		m.entries, m.commands, m.bytes, m.panics, m.applySeconds, m.checkpointSeconds, m.checkpointFailures, m.mismatches, m.reloads,
+		gauge("zonekeeper_replica_serving", "1 while this replica takes updates.", func(s Status) float64 {
+			if s.Serving {
+				return 1
+			}
+			return 0
+		}),
+		gauge("zonekeeper_replica_queued_requests", "Updates that wait for the log or are on their way through it.",
+			func(s Status) float64 { return float64(s.Queue) }),
+		gauge("zonekeeper_replica_queued_bytes", "Octets of those updates.",
+			func(s Status) float64 { return float64(s.QueueBytes) }),
+		gauge("zonekeeper_log_end_index", "Newest log index that this replica has heard of.",
+			func(s Status) float64 { return float64(max(m.end.Load(), s.Applied)) }),
+		gauge("zonekeeper_apply_index", "Newest log index that this replica has applied.",
+			func(s Status) float64 { return float64(s.Applied) }),
+		gauge("zonekeeper_apply_lag", "Log indexes between the newest known and the newest applied; indexes are not dense.",
+			func(s Status) float64 { return float64(max(m.end.Load(), s.Applied) - s.Applied) }),
+		gauge("zonekeeper_checkpoint_index", "Log index of the newest durable checkpoint.",
+			func(s Status) float64 { return float64(s.Checkpoint) }),
+	} {
+		if err := reg.Register(c); err != nil {
+			return nil, fmt.Errorf("replica: register metrics: %w", err)
+		}
+	}
+	return m, nil
+}
+
+// sawEnd notes a log index that exists.
+func (m *metrics) sawEnd(index uint64) {
+	for old := m.end.Load(); index > old && !m.end.CompareAndSwap(old, index); old = m.end.Load() {
+	}
+}
+
+// appended notes the outcome of an append.
+func (m *metrics) appended(commands, octets int, index uint64, took time.Duration, err error) {
+	m.appendSeconds.Observe(took.Seconds())
+	if err != nil {
+		m.appendFailures.Inc()
+		return
+	}
+	m.batchCommands.Observe(float64(commands))
+	m.batchBytes.Observe(float64(octets))
+	m.sawEnd(index)
+}
+
+// applied notes a run of entries, and says loudly what no run should have.
+func (m *metrics) applied(effects []fsm.Effects, logger *slog.Logger) {
+	m.entries.Add(float64(len(effects)))
+	for _, e := range effects {
+		m.commands.Add(float64(len(e.Results)))
+		for _, p := range e.Panics {
+			m.panics.Inc()
+			logger.Error("a mistake of this program; the update was answered SERVFAIL at every replica: please report it", "index", e.Index, "panic", p)
+		}
+		for _, v := range e.Verdicts {
+			if !v.Agree() {
+				m.mismatches.Inc()
+				logger.Error("the replicas' states differ", "index", v.Index, "digests", v.Digests)
+			}
+		}
+		if e.Activated != 0 {
+			logger.Info("another version of the log's entries and semantics is in use", "version", e.Activated, "index", e.Index)
+		}
+	}
+}
+
+// ran notes how long a run of the log took to apply.
+func (m *metrics) ran(recs []log.Record, took time.Duration) {
+	for _, rec := range recs {
+		m.bytes.Add(float64(len(rec.Data)))
+	}
+	m.applySeconds.Observe(took.Seconds())
+}
+
+// saved notes a checkpoint.
+func (m *metrics) saved(took time.Duration, err error) {
+	if err != nil {
+		m.checkpointFailures.Inc()
+		return
+	}
+	m.checkpointSeconds.Observe(took.Seconds())
+}
