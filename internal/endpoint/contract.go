@@ -26,17 +26,23 @@ type Writer interface {
 
 // Reader tells when the local named may answer.
 type Reader interface {
-	// Barrier returns nil once the local named serves, of this zone, every update
+	// Barrier returns once the local named serves, of this zone, every update
 	// that was acknowledged anywhere before the call. Concurrent calls share
 	// their work. Settings then show every change acknowledged before the call.
-	Barrier(ctx context.Context, id fsm.ZoneID) error
-	// Serving returns nil while the local named has a verified copy of the zone,
-	// which may be behind. It does not wait.
-	Serving(id fsm.ZoneID) error
+	Barrier(ctx context.Context, id fsm.ZoneID) (Permit, error)
+	// Serving returns without waiting while the local named has a verified copy of
+	// the zone, which may be behind.
+	Serving(id fsm.ZoneID) (Permit, error)
 	// Refresh returns nil once Settings show every change of a key, zone or
 	// policy that was acknowledged anywhere before the call.
 	Refresh(ctx context.Context) error
 }
+
+// Permit reports whether what the local named served when the permit was given it
+// has served without a break until now. named may restart between the barrier and
+// its answer, and begin with an older version of the zone: such an answer must not
+// leave (rule C5).
+type Permit func() bool
 
 // Settings are the keys and zones in force at one moment. They are immutable and
 // safe for concurrent use.

@@ -268,6 +268,20 @@ func TestNoBarrier(t *testing.T) {
 	}
 }
 
+// TestReplacedWhileAnswering defends C5: what named said after it was restarted, behind the barrier's back, is withheld.
+func TestReplacedWhileAnswering(t *testing.T) {
+	w := newWorld(t)
+	s := hidden(t, namedtest.Get(t, "9.18"), w, manyRecords()...)
+	w.replaced.Store(true)
+	k := testKey(t, "key.", tsig.HMACSHA256)
+	for _, qtype := range []uint16{dns.TypeSOA, dns.TypeAXFR} {
+		reply := tcpAsk(t, s.Addrs()[0], tsig.SignRequest(queryMsg(t, "example.test.", qtype, withEDNS), k, time.Now()))
+		if rcodeOf(reply) != 2 || len(unpack(t, reply).Answer) != 0 {
+			t.Errorf("%s: RCODE %d with %d RRs", dns.Type(qtype), rcodeOf(reply), len(unpack(t, reply).Answer))
+		}
+	}
+}
+
 // TestRevokedDuringBarrier defends C6 for reads: what the barrier brings counts.
 func TestRevokedDuringBarrier(t *testing.T) {
 	w := newWorld(t)

@@ -40,6 +40,7 @@ type world struct {
 	write func(u *fsm.Update, done func(fsm.Result, error))
 
 	barriers, refreshes atomic.Int64
+	replaced            atomic.Bool // named restarts after every barrier
 }
 
 func (w *world) Propose(c fsm.Command, _ time.Time, done func(fsm.Result, error)) {
@@ -63,18 +64,21 @@ func (w *world) updates() []fsm.Update {
 	return append([]fsm.Update(nil), w.proposed...)
 }
 
-func (w *world) Barrier(ctx context.Context, id fsm.ZoneID) error {
+func (w *world) Barrier(ctx context.Context, id fsm.ZoneID) (Permit, error) {
 	w.barriers.Add(1)
 	w.mu.Lock()
 	f := w.barrier
 	w.mu.Unlock()
 	if f == nil {
-		return nil
+		return w.permit, nil
 	}
-	return f(ctx, id)
+	return w.permit, f(ctx, id)
 }
 
-func (w *world) Serving(fsm.ZoneID) error { return nil }
+func (w *world) Serving(fsm.ZoneID) (Permit, error) { return w.permit, nil }
+
+// permit is the Permit of every read.
+func (w *world) permit() bool { return !w.replaced.Load() }
 
 func (w *world) Refresh(ctx context.Context) error {
 	w.refreshes.Add(1)

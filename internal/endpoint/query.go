@@ -95,50 +95,53 @@ func (r *request) read(z Zone) {
 	}
 	go func() {
 		defer slots.release(who)
-		if a, ok := r.current(z); !ok {
+		permit, a, ok := r.current(z)
+		if !ok {
 			r.srv.refused(r, a.rcode, a.text)
 			r.reply(a)
 			return
 		}
-		r.forward(transfer)
+		r.forward(transfer, permit)
 	}()
 }
 
 // current makes sure that named has what the client may see: the barrier, then
 // keys and lists as new as the barrier (I3, C6).
-func (r *request) current(z Zone) (answer, bool) {
+func (r *request) current(z Zone) (Permit, answer, bool) {
 	ctx, cancel := context.WithTimeout(r.srv.ctx, r.srv.cfg.ReadTimeout)
 	defer cancel()
 	before := r.srv.cfg.Settings().Generation()
 	if z.LocalReads {
-		if err := r.srv.cfg.Reader.Serving(z.ID); err != nil {
-			return answer{rcode: rcodeServFail, ede: edeNotReady, text: "this replica does not serve the zone now: ask another"}, false
+		permit, err := r.srv.cfg.Reader.Serving(z.ID)
+		if err != nil {
+			return nil, answer{rcode: rcodeServFail, ede: edeNotReady, text: "this replica does not serve the zone now: ask another"}, false
 		}
-		return answer{}, true
+		return permit, answer{}, true
 	}
 	start := r.srv.cfg.Now()
-	if err := r.srv.cfg.Reader.Barrier(ctx, z.ID); err != nil {
+	permit, err := r.srv.cfg.Reader.Barrier(ctx, z.ID)
+	if err != nil {
 		r.srv.logger.Debug("read barrier failed", "zone", z.ID.String(), "err", err)
-		return answer{rcode: rcodeServFail, ede: edeNotReady, text: "no quorum, or this replica is behind: can't answer with certainty"}, false
+		return nil, answer{rcode: rcodeServFail, ede: edeNotReady, text: "no quorum, or this replica is behind: can't answer with certainty"}, false
 	}
 	r.srv.metrics.observe(stageBarrier, r.srv.cfg.Now().Sub(start))
 	settings := r.srv.cfg.Settings()
 	if settings.Generation() == before {
-		return answer{}, true
+		return permit, answer{}, true
 	}
 	if err := r.verify(settings); err != nil {
-		return answer{rcode: rcodeNotAuth, text: "the key was changed"}, false
+		return nil, answer{rcode: rcodeNotAuth, text: "the key was changed"}, false
 	}
 	if r.message.opcode == opQuery {
 		if _, a, ok := r.authorise(settings); !ok {
-			return a, false
+			return nil, a, false
 		}
 	}
-	return answer{}, true
+	return permit, answer{}, true
 }
 
-// forward asks named and passes its answer back.
-func (r *request) forward(transfer bool) {
+// forward asks named and passes its answer back, while the permit holds.
+func (r *request) forward(transfer bool, permit Permit) {
 	ctx, cancel := context.WithTimeout(r.srv.ctx, r.srv.cfg.ReadTimeout)
 	defer cancel()
 	start := r.srv.cfg.Now()
@@ -150,13 +153,16 @@ func (r *request) forward(transfer bool) {
 	var err error
 	switch {
 	case transfer:
-		err = r.forwardTransfer(query)
+		err = r.forwardTransfer(query, permit)
 	case r.client.via == overUDP:
 		r.wire, err = r.srv.backend.exchangeUDP(ctx, query)
 	default:
 		r.wire, err = r.srv.backend.exchangeTCP(ctx, query)
 	}
 	r.srv.metrics.observe(stageForward, r.srv.cfg.Now().Sub(start))
+	if err == nil && !transfer && !permit() {
+		err = errReplaced
+	}
 	if err == nil {
 		r.finish()
 		return
@@ -173,12 +179,18 @@ func (r *request) forward(transfer bool) {
 	r.reply(answer{rcode: rcodeServFail, ede: edeNetworkError, text: "the name server behind does not answer: ask another replica"})
 }
 
+// errReplaced: named ended, or its copy of the zone was replaced, while it answered.
+var errReplaced = errors.New("endpoint: what named served was replaced while it answered")
+
 // errTransferBroken is a transfer that failed after its first message.
 var errTransferBroken = errors.New("endpoint: zone transfer broken off")
 
 // forwardTransfer passes named's messages on, each signed when the request was,
 // until the transfer is complete. The last one is left in r.wire.
-func (r *request) forwardTransfer(query []byte) error {
+//
+// A transfer shows one version of the zone, chosen when it begins: the permit has
+// to hold when its first message is here, and not longer.
+func (r *request) forwardTransfer(query []byte, permit Permit) error {
 	t, err := r.srv.backend.transfer(r.srv.ctx, query)
 	if err != nil {
 		return err
@@ -196,6 +208,9 @@ func (r *request) forwardTransfer(query []byte) error {
 	for first := true; ; first = false {
 		msg, err := t.next()
 		var last bool
+		if err == nil && first && !permit() {
+			err = errReplaced
+		}
 		if err == nil {
 			last, err = end.next(msg)
 		}

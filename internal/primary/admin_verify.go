@@ -126,7 +126,7 @@ func (a *admin) copyOf(r *http.Request) (adminapi.VerifyCopy, error) {
 // localCopy transfers the zone from this primary's named, once it serves what a reader would see now.
 func (a *admin) localCopy(ctx context.Context, name zone.Name) adminapi.VerifyCopy {
 	out := adminapi.VerifyCopy{Server: a.p.cfg.Name}
-	if err := a.p.Barrier(ctx, fsm.ZoneOf(name)); err != nil {
+	if _, err := a.p.Barrier(ctx, fsm.ZoneOf(name)); err != nil {
 		out.Error = err.Error()
 		return out
 	}

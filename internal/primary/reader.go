@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 
+	"github.com/zonekeeper/zonekeeper/internal/endpoint"
 	"github.com/zonekeeper/zonekeeper/internal/fsm"
+	"github.com/zonekeeper/zonekeeper/internal/publish"
 )
 
 // errNotReady: this primary does not answer now; another one may.
@@ -13,13 +15,20 @@ var errNotReady = errors.New("not ready")
 // Barrier implements endpoint.Reader: when it returns nil the local named serves, of this zone, everything that was
 // acknowledged anywhere before the call (I3). A linearizable read of the log's head tells how far that is; then this
 // replica must have applied it, and named must serve it.
-func (p *Primary) Barrier(ctx context.Context, id fsm.ZoneID) error {
+func (p *Primary) Barrier(ctx context.Context, id fsm.ZoneID) (endpoint.Permit, error) {
 	index, err := p.replica.Barrier(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	_, err = p.publisher.WaitPublished(ctx, id, index)
-	return err
+	return p.permit(p.publisher.WaitPublished(ctx, id, index))
+}
+
+// permit watches over a ticket of the publisher.
+func (p *Primary) permit(t publish.Ticket, err error) (endpoint.Permit, error) {
+	if err != nil {
+		return nil, err
+	}
+	return func() bool { return p.publisher.Valid(t) }, nil
 }
 
 // allPublished waits until named serves every zone that this replica has now.
@@ -38,11 +47,11 @@ func (p *Primary) allPublished(ctx context.Context) error {
 }
 
 // Serving implements endpoint.Reader.
-func (p *Primary) Serving(id fsm.ZoneID) error {
+func (p *Primary) Serving(id fsm.ZoneID) (endpoint.Permit, error) {
 	if err := p.notReady(); err != nil {
-		return err
+		return nil, err
 	}
-	return p.publisher.Serving(id)
+	return p.permit(p.publisher.Ticket(id))
 }
 
 // Refresh implements endpoint.Reader.
