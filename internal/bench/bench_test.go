@@ -162,16 +162,6 @@ func TestBehind(t *testing.T) {
 	}
 }
 
-func TestGauge(t *testing.T) {
-	text := "# HELP x_lag y\nx_lag_other 5\nx_lag 0.25\n"
-	if v, ok := gauge(text, "x_lag"); !ok || v != 0.25 {
-		t.Errorf("got %v, %v", v, ok)
-	}
-	if _, ok := gauge(text, "y"); ok {
-		t.Error("found a metric that is not there")
-	}
-}
-
 // The reader is checked with a profile of this very process, busy in zone.
 func TestCostByComponent(t *testing.T) {
 	var b bytes.Buffer

@@ -88,6 +88,10 @@ func (c *Cluster) start(ctx context.Context) error {
 	if c.plan, err = loadPlan(c.cfg); err != nil {
 		return err
 	}
+	if c.plan.Formed && c.cfg.Port != 0 && c.cfg.Port != c.plan.Base {
+		// Addresses are part of the log's membership.
+		c.log.Warn("the cluster keeps the ports it was made with", "port", c.plan.Base, "asked", c.cfg.Port)
+	}
 	if err := c.configure(); err != nil {
 		return err
 	}
