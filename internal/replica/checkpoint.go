@@ -105,11 +105,7 @@ func (s *checkpointStore) load() (*fsm.Machine, int, error) {
 
 // save writes a checkpoint durably (file and directory are fsynced) and returns its digest and its size in octets.
 func (s *checkpointStore) save(index uint64, write func(io.Writer) (fsm.Digest, error)) (fsm.Digest, int, error) {
-	digest, size, err := s.write(filepath.Join(s.dir, checkpointName(index)), write)
-	if err == nil {
-		s.prune()
-	}
-	return digest, size, err
+	return s.write(filepath.Join(s.dir, checkpointName(index)), write)
 }
 
 func (s *checkpointStore) write(final string, write func(io.Writer) (fsm.Digest, error)) (fsm.Digest, int, error) {

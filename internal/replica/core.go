@@ -49,6 +49,7 @@ type action struct {
 	batch *batch        // of actAppend
 	index uint64        // of actSave and actCompact
 	snap  *fsm.Snapshot // of actSave
+	keep  bool          // of actSave: the older checkpoints are evidence, so they stay
 	want  reloadWant    // of actReload
 }
 

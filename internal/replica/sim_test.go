@@ -32,6 +32,8 @@ type scenario struct {
 	// corrupt is how many replicas silently come to another state, each to its own.
 	corrupt int
 	gaps    bool // a replica misses a record that the log has
+	absent  int  // how many of the others are away meanwhile
+	disks   bool // checkpoints can't be written now and then
 	omit    omit
 }
 
@@ -49,7 +51,9 @@ type sim struct {
 
 	leaderless, filled bool
 	corrupted          []*simNode
-	halting            bool // the corruption leaves no majority: everyone is to stop
+	away               []*simNode
+	halted             bool   // in the end no digest has a majority, and everyone has stopped
+	twistAt            uint64 // the corrupted apply something else from here on
 
 	clients simClients
 	history []simRecord
@@ -59,6 +63,7 @@ type sim struct {
 
 	trace   []string
 	failure error
+	test    string // that runs it
 }
 
 // lateCall is an append that arrives later than its sender believes.
@@ -103,9 +108,9 @@ type life struct {
 	poisoned bool // its state is known to be wrong: what it answers is not judged
 	follows  bool
 	dead     bool
-	skip     bool // the next record is to be lost on the way
-	twist    bool // the next update is to be applied as another
-	doneSeq  int  // numbers its proposals, for the order in the log
+	skip     bool   // the next record is to be lost on the way
+	twist    bool   // the next update is to be applied as another
+	reach    uint64 // what it has to apply before it may serve after a reload
 }
 
 // simStart is when virtual time begins.
@@ -251,8 +256,8 @@ func (s *sim) report() string {
 	if s.failure == nil {
 		return ""
 	}
-	return fmt.Sprintf("%v\nlast events:\n%s\nagain: go test ./internal/replica -run TestSimulation -sim.seed %d",
-		s.failure, strings.Join(s.trace[max(0, len(s.trace)-150):], "\n"), s.seed)
+	return fmt.Sprintf("seed %d, %v:\n%v\nlast events:\n%s\nagain, with all events: go test ./internal/replica -run '^%s$' -sim.seed %d",
+		s.seed, s.scenario, s.failure, strings.Join(s.trace[max(0, len(s.trace)-150):], "\n"), s.test, s.seed)
 }
 
 // run is the whole run: disorder, then peace, then the books are checked.
@@ -286,10 +291,10 @@ func (s *sim) disorder() {
 		s.filled = !s.filled
 		s.tracef("log full: %v", s.filled)
 		s.mem.Fill(s.filled)
-	case x < 170:
+	case x < 170 && s.disks:
 		n := s.nodes[s.rng.IntN(len(s.nodes))]
 		n.diskNo = s.chance(300)
-	case x < 180:
+	case x < 180 && s.corrupt > 0:
 		s.corruptSome()
 	case x < 380:
 		s.clients.act()
@@ -364,19 +369,23 @@ func (s *sim) wrongClocks() int {
 	return wrong
 }
 
-// corruptSome has a replica come to another state than the others, by an update that it alone applies as another, or by a
-// record that it alone does not get.
+// corruptSome has replicas come to other states than the rest, each to its own: by an update that it alone applies as
+// another, or by a record that it alone does not get.
 func (s *sim) corruptSome() {
-	n := s.nodes[s.rng.IntN(len(s.nodes))]
-	if n.life == nil || s.step < s.steps/4 || s.step > s.steps*3/4 || len(s.corrupted) >= s.corrupt || slices.Contains(s.corrupted, n) {
+	if s.step < s.steps/4 || s.step > s.steps*3/4 || len(s.corrupted) > 0 {
 		return
 	}
-	s.corrupted = append(s.corrupted, n)
-	if s.gaps {
-		n.life.skip = true
-	} else {
-		n.life.twist = true
+	perm := s.rng.Perm(len(s.nodes))
+	for _, i := range perm[:s.corrupt] {
+		n := s.nodes[i]
+		s.corrupted = append(s.corrupted, n)
+		n.life.skip, n.life.twist = s.gaps, !s.gaps
 	}
+	for _, i := range perm[s.corrupt : s.corrupt+s.absent] {
+		s.away = append(s.away, s.nodes[i])
+		s.crash(s.nodes[i])
+	}
+	s.twistAt = s.head + 1
 }
 
 // advance lets one replica, or the network, do one thing that is possible.
@@ -456,6 +465,13 @@ func (s *sim) end(l *life, err error) {
 func (s *sim) absorb(l *life) {
 	actions, effects := l.core.take()
 	l.todo = append(l.todo, actions...)
+	for _, e := range effects {
+		for _, v := range e.Verdicts {
+			if v.Judge(l.node.name, s.names()) == fsm.StandingNone && l.core.outOfService() == nil && v.Index > l.core.base.index {
+				s.failf("%s: no digest of index %d has a majority, and it carries on", l.node.name, v.Index)
+			}
+		}
+	}
 	if l.poisoned {
 		return
 	}
@@ -623,6 +639,7 @@ func (s *sim) reload(l *life, want reloadWant) bool {
 		}
 		stored := !n.diskNo
 		l.outcomes = append(l.outcomes, func() error {
+			l.reach = s.head
 			l.core.reset(s.clock(n), m, digest, stored)
 			l.poisoned, l.follows, l.twist, l.skip = c.poisoned, true, false, false
 			return nil
@@ -675,6 +692,9 @@ func (s *sim) damage(l *life, recs []log.Record) []log.Record {
 	}
 	recs = slices.Clone(recs)
 	for i, r := range recs {
+		if r.Index < s.twistAt {
+			continue
+		}
 		e, err := fsm.DecodeEntry(r.Data)
 		if err != nil {
 			s.failf("record %d: %v", r.Index, err)
@@ -683,7 +703,7 @@ func (s *sim) damage(l *life, recs []log.Record) []log.Record {
 		for _, c := range e.Commands {
 			if u, ok := c.(*fsm.Update); ok && l.twist {
 				l.twist, l.poisoned = false, true
-				u.Wire = wire(fmt.Sprintf("add twisted-%s.example.test. 60 A 192.0.2.9", l.node.name))
+				u.Wire = wire("add " + twistedName(l.node) + " 60 A 192.0.2.9")
 				recs[i].Data = fsm.EncodeEntry(e)
 				s.tracef("%s applies another update at index %d", l.node.name, r.Index)
 			}
@@ -691,6 +711,9 @@ func (s *sim) damage(l *life, recs []log.Record) []log.Record {
 	}
 	return recs
 }
+
+// twistedName is what only a corrupted replica has.
+func twistedName(n *simNode) string { return "twisted-" + n.name + "." + testZone }
 
 // observe notes what has newly entered the log.
 func (s *sim) observe() {

@@ -13,7 +13,7 @@ import (
 )
 
 var (
-	simSeed  = flag.Uint64("sim.seed", 0, "run the simulation with this seed only, and print all that happens")
+	simSeed  = flag.Uint64("sim.seed", 0, "run the simulations with this seed only, and print all that happens")
 	simSeeds = flag.Int("sim.seeds", 2400, "how many seeds the simulation runs")
 )
 
@@ -23,7 +23,7 @@ func scenarioOf(seed uint64) scenario {
 	yes := func() bool { return r.IntN(2) == 0 }
 	sc := scenario{
 		members: []int{1, 3, 3, 5}[r.IntN(4)], steps: 600 + r.IntN(900),
-		crashes: yes(), cuts: yes(), skew: yes(), full: r.IntN(4) == 0, burst: r.IntN(4) == 0, jumps: yes(),
+		crashes: yes(), cuts: yes(), skew: yes(), full: r.IntN(4) == 0, burst: r.IntN(4) == 0, jumps: yes(), disks: yes(),
 	}
 	if r.IntN(4) > 0 {
 		sc.faults = log.Rates{Lost: r.IntN(100), AckLost: r.IntN(100), Late: r.IntN(150), Doubled: r.IntN(100), Refused: r.IntN(100)}
@@ -34,48 +34,53 @@ func scenarioOf(seed uint64) scenario {
 // TestSimulation runs thousands of seeded histories and checks each against the log and a model: equal states at equal
 // indexes, every acknowledged update exactly once and no refused one, linearizable reads, truthful answers, no timer left.
 func TestSimulation(t *testing.T) {
-	if *simSeed != 0 {
-		sc := scenarioOf(*simSeed)
-		t.Log(sc)
-		s := newSim(*simSeed, sc)
+	var stats simStats
+	forSeeds(t, *simSeeds, scenarioOf, func(s *sim) {
 		s.run()
-		t.Log("\n" + strings.Join(s.trace, "\n"))
+		stats.add(s)
+	})
+	if *simSeed == 0 {
+		stats.log(t)
+	}
+}
+
+// forSeeds makes a simulation of each seed from 1 to n, or of -sim.seed alone, has them run on all processors, and fails
+// with the lowest seed that failed.
+func forSeeds(t *testing.T, n int, sc func(seed uint64) scenario, run func(*sim)) {
+	t.Helper()
+	make := func(seed uint64) *sim {
+		s := newSim(seed, sc(seed))
+		s.test = t.Name()
+		return s
+	}
+	if *simSeed != 0 {
+		s := make(*simSeed)
+		run(s)
+		t.Logf("%v\n%s", s.scenario, strings.Join(s.trace, "\n"))
 		if s.failure != nil {
-			t.Fatal(s.failure)
+			t.Error(s.failure)
 		}
 		return
 	}
-	var stats simStats
-	forSeeds(t, *simSeeds, func(seed uint64) string {
-		s := newSim(seed, scenarioOf(seed))
-		s.run()
-		stats.add(s)
-		return s.report()
-	})
-	stats.log(t)
-}
-
-// forSeeds runs seeds 1 to n on all processors and fails with the lowest seed that failed.
-func forSeeds(t *testing.T, n int, run func(seed uint64) string) {
-	t.Helper()
 	var next atomic.Uint64
 	var mu sync.Mutex
-	failed, why := uint64(0), ""
+	var failed *sim
 	var wg sync.WaitGroup
 	for range runtime.GOMAXPROCS(0) {
 		wg.Go(func() {
 			for {
 				seed := next.Add(1)
 				mu.Lock()
-				stop := failed != 0
+				stop := failed != nil
 				mu.Unlock()
 				if seed > uint64(n) || stop {
 					return
 				}
-				if report := run(seed); report != "" {
+				s := make(seed)
+				if run(s); s.failure != nil {
 					mu.Lock()
-					if failed == 0 || seed < failed {
-						failed, why = seed, report
+					if failed == nil || seed < failed.seed {
+						failed = s
 					}
 					mu.Unlock()
 				}
@@ -83,8 +88,8 @@ func forSeeds(t *testing.T, n int, run func(seed uint64) string) {
 		})
 	}
 	wg.Wait()
-	if failed != 0 {
-		t.Fatalf("seed %d: %s", failed, why)
+	if failed != nil {
+		t.Fatal(failed.report())
 	}
 }
 

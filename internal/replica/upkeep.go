@@ -71,11 +71,10 @@ func (c *core) noteGrowth(own bool, size int, eff fsm.Effects) {
 	if eff.Checkpoint {
 		u.tailBytes = 0
 		u.askAt = time.Time{}
-		// While a save is under way the disk is slower than the log grows; the next one will do. Without a majority the
-		// files that are there are the evidence, and no further ones push them out.
-		if !u.saving && c.halt == nil {
+		// While a save is under way the disk is slower than the log grows; the next one will do.
+		if !u.saving {
 			u.saving = true
-			c.actions = append(c.actions, action{kind: actSave, snap: c.machine.Snapshot(), index: c.lastIndex})
+			c.actions = append(c.actions, action{kind: actSave, snap: c.machine.Snapshot(), index: c.lastIndex, keep: c.halt != nil})
 			if c.cfg.omit.durableMark {
 				c.mark(c.lastIndex, c.machine.Snapshot().Digest())
 			}

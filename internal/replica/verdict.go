@@ -3,7 +3,6 @@ package replica
 import (
 	"errors"
 	"fmt"
-	"maps"
 	"time"
 
 	"github.com/zonekeeper/zonekeeper/internal/fsm"
@@ -81,45 +80,66 @@ type catchUp struct {
 // lease to go one at a time: those that reload at once are a strict minority, and the majority, which has one digest, stays
 // in service. Where there is no majority everyone stops, because nobody can tell who is right.
 func (c *core) judge(v fsm.Verdict) {
-	v = c.ownView(v)
 	digest, majority := majorityOf(v, c.cfg.members)
-	switch v.Judge(c.cfg.name, c.cfg.members) {
-	case fsm.StandingMinority:
+	standing := v.Judge(c.cfg.name, c.cfg.members)
+	if copied := v.Index <= c.base.index; copied {
+		// This replica's mark, if there is one, tells of the state that a peer's checkpoint has replaced.
+		switch {
+		case majority && v.Index == c.base.index && digest != c.base.digest:
+			standing = fsm.StandingMinority
+		case majority || agree(v, c.cfg.members):
+			standing = fsm.StandingUnknown
+		default:
+			standing = fsm.StandingNone // it has copied one side of a dispute, and can't be a witness in it
+		}
+	}
+	switch {
+	case standing == fsm.StandingMinority:
 		if !c.cfg.omit.minority {
 			c.leave(fmt.Errorf("%w: a majority has another digest of log index %d", ErrDiverged, v.Index),
 				reloadWant{atLeast: v.Index, diverged: true, digest: &digest})
 		}
-	case fsm.StandingNone:
+	case standing == fsm.StandingNone:
 		if !c.cfg.omit.noMajority {
 			c.stop(v.Index)
 		}
-	default:
-		switch {
-		case majority || agree(v, c.cfg.members):
-			delete(c.disputes, v.Index)
-			if c.halt != nil && c.halt.index == v.Index {
-				c.halt = nil
-			}
-		case c.disputes[v.Index].IsZero():
-			if c.disputes == nil {
-				c.disputes = make(disputes)
-			}
-			c.disputes[v.Index] = c.now.Add(disputeGrace)
+	case standing == fsm.StandingMajority:
+		c.decided(v.Index)
+	case majority || agree(v, c.cfg.members):
+		delete(c.disputes, v.Index)
+		if c.halt != nil && c.halt.index == v.Index {
+			c.halt = nil
 		}
+	case c.disputes[v.Index].IsZero():
+		c.dispute(v.Index)
 	}
 }
 
-// ownView replaces this replica's mark by what its present state says, if that came from a peer.
-func (c *core) ownView(v fsm.Verdict) fsm.Verdict {
-	if c.base.index == 0 || v.Index > c.base.index {
-		return v
+// dispute notes that digests differ and no majority has reported. Whoever was too busy to write that checkpoint gets the
+// chance to report the next one.
+func (c *core) dispute(index uint64) {
+	if c.halt != nil {
+		return
 	}
-	v.Digests = maps.Clone(v.Digests)
-	delete(v.Digests, c.cfg.name)
-	if v.Index == c.base.index {
-		v.Digests[c.cfg.name] = c.base.digest
+	if c.disputes == nil {
+		c.disputes = make(disputes)
 	}
-	return v
+	c.disputes[index] = c.now.Add(disputeGrace)
+	if u := &c.upkeep; u.askAt.IsZero() {
+		u.askAt = c.now.Add(orphanPatience)
+	}
+}
+
+// decided ends the disputes up to an index: this replica's whole state was the majority's then.
+func (c *core) decided(index uint64) {
+	for i := range c.disputes {
+		if i <= index {
+			delete(c.disputes, i)
+		}
+	}
+	if c.halt != nil && c.halt.index <= index {
+		c.halt = nil
+	}
 }
 
 // majorityOf finds the digest that a strict majority of members reported.

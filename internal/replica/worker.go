@@ -95,7 +95,7 @@ func (w *worker) do(a action) {
 	case actSettle:
 		w.settle()
 	case actSave:
-		w.save(a.index, a.snap)
+		w.save(a)
 	case actCompact:
 		w.compact(a.index)
 	case actReload:
@@ -134,16 +134,19 @@ func (w *worker) settle() {
 	})
 }
 
-func (w *worker) save(index uint64, snap *fsm.Snapshot) {
-	r := w.r
+func (w *worker) save(a action) {
+	r, index := w.r, a.index
 	w.spawn(func() func() error {
 		start := time.Now()
-		digest, size, err := r.store.save(index, snap.WriteCheckpoint)
+		digest, size, err := r.store.save(index, a.snap.WriteCheckpoint)
 		r.metrics.saved(time.Since(start), err)
 		if err != nil {
 			r.log.Error("checkpoint failed; the log keeps its tail until one succeeds", "index", index, "err", err)
 		} else {
 			r.log.Info("checkpoint", "index", index, "digest", digest, "bytes", size, "took", time.Since(start))
+			if !a.keep {
+				r.store.prune()
+			}
 		}
 		return func() error {
 			r.core.saved(r.cfg.Now(), index, digest, size, err)
@@ -324,6 +327,8 @@ func (r *Replica) fetch(ctx context.Context, want reloadWant) (fetched, error) {
 	if err != nil {
 		// The quorum has it durably; a full disk here is no reason to stay away.
 		r.log.Error("a peer's checkpoint could not be stored; going on without", "index", m.Index(), "err", err)
+	} else {
+		r.store.prune()
 	}
 	return fetched{m, digest, err == nil}, nil
 }
