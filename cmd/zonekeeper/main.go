@@ -13,7 +13,7 @@ import (
 )
 
 // version is set by the linker (see the Makefile).
-var version = "development" //nolint:gochecknoglobals // -X needs a variable
+var version = "development"
 
 func main() {
 	os.Exit(run())

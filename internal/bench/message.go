@@ -54,7 +54,8 @@ func newTemplate(origin zone.Name) template {
 
 // build makes the signed message of an update in buf's memory.
 func (t template) build(buf []byte, id uint16, u update, key tsig.Key, now time.Time) []byte {
-	b := append(buf[:0], t.msg...)
+	b := buf[:0]
+	b = append(b, t.msg...)
 	binary.BigEndian.PutUint16(b, id)
 	u.putLabel(b[t.label:])
 	copy(b[t.address:], u.address())

@@ -51,6 +51,9 @@ killed stays dead; "zonekeeper dev start NAME --dir DIR" starts it again.`,
 				return err
 			}
 		}
+		if !cmd.Flags().Changed("port") && devcluster.Exists(cfg.Dir) {
+			cfg.Port = 0 // no wish: a cluster that is resumed keeps its own
+		}
 		if err := cfg.Validate(); err != nil {
 			return &usageError{err: err, command: cmd.CommandPath()}
 		}

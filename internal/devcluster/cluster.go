@@ -45,7 +45,6 @@ type Cluster struct {
 	processes map[string]*process
 	zones     []string
 	info      Info
-	published bool
 	closing   bool
 }
 
@@ -121,11 +120,7 @@ func (c *Cluster) start(ctx context.Context) error {
 	if c.control, err = serveControl(c); err != nil {
 		return err
 	}
-	c.mu.Lock()
-	c.published = true
-	err = c.publishInfo()
-	c.mu.Unlock()
-	if err != nil {
+	if err := c.refreshInfo(); err != nil {
 		return err
 	}
 	wctx, stop := context.WithCancel(context.Background())
@@ -273,20 +268,16 @@ func (c *Cluster) watch(ctx context.Context) {
 			return
 		case <-t.C:
 		}
-		c.mu.Lock()
-		err := c.publishInfo()
-		c.mu.Unlock()
-		if err != nil {
-			c.log.Error("cannot write "+InfoFile, "err", err) //nolint:sloglint // the name is part of the message
+		if err := c.refreshInfo(); err != nil {
+			c.log.Error("the description of the cluster is stale", "file", InfoFile, "err", err)
 		}
 	}
 }
 
-// publishInfo writes dev.json when it differs from what was written. c.mu is held.
-func (c *Cluster) publishInfo() error {
-	if !c.published {
-		return nil
-	}
+// refreshInfo writes dev.json when it differs from what was written.
+func (c *Cluster) refreshInfo() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	i := Info{
 		Endpoint:    c.plan.relay().String(),
 		Key:         KeyInfo{Name: strings.TrimSuffix(keyName, "."), Algorithm: keyAlgorithm, Secret: c.plan.Secret},
@@ -345,9 +336,7 @@ func (c *Cluster) StartPrimary(ctx context.Context, name string) error {
 		acancel()
 		if err == nil {
 			c.relay.CheckNow(name)
-			c.mu.Lock()
-			defer c.mu.Unlock()
-			return c.publishInfo()
+			return c.refreshInfo()
 		}
 		select {
 		case <-p.exited:

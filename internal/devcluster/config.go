@@ -22,7 +22,8 @@ type Config struct {
 	Secondaries int
 	// Zones are created if they do not exist.
 	Zones []string
-	// Port is the relay's; the other ports follow from it (see ports). 0 picks free ones.
+	// Port is the relay's; the other ports follow from it (see ports.go). 0 picks free
+	// ones. A cluster that is resumed keeps those that it was made with.
 	Port int
 	// Listen is the address of the relay and of the primaries' endpoints. Everything
 	// else listens on 127.0.0.1.

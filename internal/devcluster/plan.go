@@ -64,6 +64,12 @@ func loadPlan(c Config) (p plan, err error) {
 	return p, nil
 }
 
+// Exists says whether a directory holds a cluster that Start would resume.
+func Exists(dir string) bool {
+	_, err := os.Stat(filepath.Join(dir, planFile))
+	return err == nil
+}
+
 // newPlan decides ports and secrets, and writes the cluster's key before the plan:
 // a plan on disk means that its key is there.
 func newPlan(c Config) (plan, error) {

@@ -151,7 +151,7 @@ func namedOf(pid int) int {
 			continue // the thread ended meanwhile
 		}
 		for _, f := range strings.Fields(string(b)) {
-			comm, err := os.ReadFile(filepath.Join("/proc", f, "comm"))
+			comm, err := os.ReadFile("/proc/" + f + "/comm")
 			if err != nil || strings.TrimSpace(string(comm)) != "named" {
 				continue
 			}
