@@ -2,6 +2,7 @@ package named
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -26,18 +27,19 @@ const lastLines = 12
 // child is one named process.
 type child struct {
 	cmd    *exec.Cmd
-	exited chan error // receives once
+	exited chan error    // receives once
+	ended  chan struct{} // closed then
 	logs   *logBridge
 	start  string // the start log's path: what named wrote before it read its configuration
 }
 
 func startChild(cfg Config, own owner, log *slog.Logger) (*child, error) {
-	c := &child{exited: make(chan error, 1), logs: &logBridge{log: log, done: make(chan struct{})}, start: filepath.Join(cfg.Dir, startLogFile)}
+	c := &child{exited: make(chan error, 1), ended: make(chan struct{}), logs: &logBridge{log: log, done: make(chan struct{})}, start: filepath.Join(cfg.Dir, startLogFile)}
 	args := []string{"-f", "-c", filepath.Join(cfg.Dir, confFile), "-L", c.start}
 	if cfg.Threads > 0 {
 		args = append(args, "-n", strconv.Itoa(cfg.Threads))
 	}
-	c.cmd = exec.Command(cfg.Path, args...)
+	c.cmd = exec.Command(cfg.Path, args...) //nolint:noctx // ended by stop and kill, in order
 	c.cmd.Dir = cfg.Dir
 	c.cmd.SysProcAttr = &syscall.SysProcAttr{
 		// Its own process group: an interrupt typed at a terminal stops us, and we stop named in order.
@@ -70,6 +72,7 @@ func startChild(cfg Config, own owner, log *slog.Logger) (*child, error) {
 			err = errors.New("exit status 0")
 		}
 		c.exited <- err
+		close(c.ended)
 	}()
 	return c, nil
 }
@@ -79,7 +82,7 @@ func (c *child) pid() int { return c.cmd.Process.Pid }
 // kill ends the process and waits until it is gone.
 func (c *child) kill() {
 	_ = c.cmd.Process.Kill() // fails only when it has ended
-	<-c.exited
+	<-c.ended
 }
 
 // stop asks the process to end, and kills it when it does not.
@@ -88,7 +91,7 @@ func (c *child) stop(within time.Duration) {
 	t := time.NewTimer(within)
 	defer t.Stop()
 	select {
-	case <-c.exited:
+	case <-c.ended:
 	case <-t.C:
 		c.kill()
 	}
@@ -140,7 +143,7 @@ func (b *logBridge) copy(r io.ReadCloser) {
 		}
 		b.mu.Unlock()
 		category, level, msg := parseLogLine(text)
-		b.log.Log(nil, level, msg, "category", category) //nolint:staticcheck // slog accepts a nil context
+		b.log.Log(context.Background(), level, msg, "category", category) //nolint:sloglint // the message is named's
 	}
 }
 

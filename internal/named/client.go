@@ -19,12 +19,11 @@ type RCodeError struct {
 	What  string
 }
 
-var rcodeNames = [...]string{"NOERROR", "FORMERR", "SERVFAIL", "NXDOMAIN", "NOTIMP", "REFUSED", "YXDOMAIN", "YXRRSET", "NXRRSET", "NOTAUTH", "NOTZONE"}
-
 func (e *RCodeError) Error() string {
+	names := [...]string{"NOERROR", "FORMERR", "SERVFAIL", "NXDOMAIN", "NOTIMP", "REFUSED", "YXDOMAIN", "YXRRSET", "NXRRSET", "NOTAUTH", "NOTZONE"}
 	name := fmt.Sprintf("RCODE %d", e.RCode)
-	if int(e.RCode) < len(rcodeNames) {
-		name = rcodeNames[e.RCode]
+	if int(e.RCode) < len(names) {
+		name = names[e.RCode]
 	}
 	return fmt.Sprintf("named answered %s to %s", name, e.What)
 }

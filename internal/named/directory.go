@@ -48,17 +48,16 @@ func ownDirectory(cfg Config) (owner, error) {
 	if err != nil {
 		return own, fmt.Errorf("directory for named: %w", err)
 	}
-	if _, err := os.Stat(filepath.Join(cfg.Dir, markerFile)); len(entries) > 0 && err != nil {
+	if _, err = os.Stat(filepath.Join(cfg.Dir, markerFile)); len(entries) > 0 && err != nil {
 		return own, fmt.Errorf("directory %s for named holds %q, not written by us; every start would delete it: choose an empty directory",
 			cfg.Dir, entries[0].Name())
 	}
-	if err := own.write(markerFile, []byte("zonekeeper empties this directory at each start of named.\n")); err != nil {
-		return own, err
-	}
-	if err := own.chown(cfg.Dir); err != nil {
-		return own, err
-	}
-	if err := own.reachable(cfg.User, "named's directory", cfg.Dir); err != nil {
+	err = errors.Join(
+		own.write(markerFile, []byte("zonekeeper empties this directory at each start of named.\n")),
+		own.chown(cfg.Dir),
+		own.reachable(cfg.User, "named's directory", cfg.Dir),
+	)
+	if err != nil {
 		return own, err
 	}
 	program, err := filepath.EvalSymlinks(cfg.Path)

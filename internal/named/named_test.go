@@ -417,7 +417,7 @@ func TestAccount(t *testing.T) {
 
 	// A parent directory that the account can't enter.
 	cfg.Dir = filepath.Join(outer, "closed", "named")
-	if err := os.Mkdir(filepath.Join(outer, "closed"), 0o700); err != nil {
+	if err = os.Mkdir(filepath.Join(outer, "closed"), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	closed, err := named.New(t.Context(), cfg, nil, slog.New(slog.DiscardHandler))

@@ -58,7 +58,8 @@ func (p *prober) run(cfg Config, admit func(context.Context) error) {
 }
 
 func probeOnce(addr string, id uint16, timeout time.Duration) error {
-	conn, err := net.Dial("udp", addr)
+	d := net.Dialer{Timeout: timeout}
+	conn, err := d.DialContext(context.Background(), "udp", addr)
 	if err != nil {
 		return err
 	}

@@ -256,7 +256,8 @@ func (s *Server) prepare(ctx context.Context, own owner, incarnation uint64) (*S
 	if err != nil {
 		return nil, err
 	}
-	if err := own.clear(); err != nil {
+	err = own.clear()
+	if err != nil {
 		return nil, err
 	}
 	sess, err := newSession(s.cfg, s.build, own, incarnation, s.log)

@@ -130,7 +130,8 @@ func (s *Session) AddZone(ctx context.Context, conf ZoneConf, z *zone.Zone) erro
 func (s *Session) DeleteZone(ctx context.Context, name zone.Name) error {
 	_, err := s.command(ctx, "delzone -clean "+quoteName(name))
 	var refused *CommandError
-	if err != nil && !(errors.As(err, &refused) && refused.NotFound()) {
+	unknown := errors.As(err, &refused) && refused.NotFound()
+	if err != nil && !unknown {
 		return fmt.Errorf("delete zone %s from named: %w", name, err)
 	}
 	s.mu.Lock()

@@ -272,8 +272,8 @@ func TestTicket(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if now, err := r.pub.Ticket(id); err != nil || now != first || !r.pub.Valid(first) {
-		t.Errorf("Ticket = %v, %v; want the same, valid", now, err)
+	if now, terr := r.pub.Ticket(id); terr != nil || now != first || !r.pub.Valid(first) {
+		t.Errorf("Ticket = %v, %v; want the same, valid", now, terr)
 	}
 	r.must(message(id, add("www.example.test", 60, zone.TypeA, "\x01\x02\x03\x04")))
 	r.expect(id)

@@ -11,7 +11,6 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
-	"sync"
 	"testing"
 )
 
@@ -44,27 +43,13 @@ func Get(t testing.TB, version string) Release {
 	return find(t, version)
 }
 
-var cache struct {
-	sync.Mutex
-	found map[string]Release
-}
-
 func find(t testing.TB, version string) Release {
 	t.Helper()
-	cache.Lock()
-	defer cache.Unlock()
-	if r, ok := cache.found[version]; ok {
-		return r
-	}
 	r := locate(t, version)
-	out, err := exec.Command(r.Named, "-V").CombinedOutput()
+	out, err := exec.CommandContext(t.Context(), r.Named, "-V").CombinedOutput()
 	if err != nil || !strings.HasPrefix(string(out), "BIND "+version+".") {
 		t.Fatalf("%s is not BIND %s (%v): %.60q; run scripts/install-deps.sh", r.Named, version, err, out)
 	}
-	if cache.found == nil {
-		cache.found = map[string]Release{}
-	}
-	cache.found[version] = r
 	return r
 }
 
@@ -72,12 +57,12 @@ func locate(t testing.TB, version string) Release {
 	t.Helper()
 	if path := os.Getenv("ZONEKEEPER_NAMED_" + strings.ReplaceAll(version, ".", "")); path != "" {
 		dir := filepath.Dir(path)
-		return Release{version, path, beside(dir, "named-checkconf"), beside(dir, "named-checkzone")}
+		return Release{version, path, beside(t, dir, "named-checkconf"), beside(t, dir, "named-checkzone")}
 	}
 	if version == "9.20" {
 		_, file, _, _ := runtime.Caller(0)
 		script := filepath.Join(filepath.Dir(file), "..", "..", "..", "scripts", "fetch-named-920.sh")
-		cmd := exec.Command(script)
+		cmd := exec.CommandContext(t.Context(), script)
 		var stderr bytes.Buffer
 		cmd.Stderr = &stderr
 		out, err := cmd.Output()
@@ -92,13 +77,14 @@ func locate(t testing.TB, version string) Release {
 		path = p
 	}
 	dir := filepath.Dir(path)
-	return Release{version, path, beside(dir, "named-checkconf"), beside(dir, "named-checkzone")}
+	return Release{version, path, beside(t, dir, "named-checkconf"), beside(t, dir, "named-checkzone")}
 }
 
 // beside looks for a program where named is, and in the bin that belongs to its sbin.
-func beside(dir, name string) string {
+func beside(t testing.TB, dir, name string) string {
+	t.Helper()
 	for _, d := range []string{dir, filepath.Join(filepath.Dir(dir), "bin")} {
-		if p := filepath.Join(d, name); exec.Command(p, "-v").Run() == nil {
+		if p := filepath.Join(d, name); exec.CommandContext(t.Context(), p, "-v").Run() == nil {
 			return p
 		}
 	}
@@ -109,7 +95,8 @@ func beside(dir, name string) string {
 func FreePort(t testing.TB) netip.AddrPort {
 	t.Helper()
 	for range 50 {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+		var lc net.ListenConfig
+		l, err := lc.Listen(t.Context(), "tcp", "127.0.0.1:0")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -132,7 +119,7 @@ func Dir(t testing.TB) string {
 	if fi, err := os.Stat(base); err != nil || !fi.IsDir() {
 		base = ""
 	}
-	dir, err := os.MkdirTemp(base, "zonekeeper-named-")
+	dir, err := os.MkdirTemp(base, "zonekeeper-named-") //nolint:usetesting // t.TempDir is on disk
 	if err != nil {
 		t.Fatal(err)
 	}
