@@ -1,7 +1,6 @@
 package endpoint
 
 import (
-	"context"
 	"errors"
 	"log/slog"
 	"sync/atomic"
@@ -12,10 +11,9 @@ import (
 	"github.com/zonekeeper/zonekeeper/internal/update"
 )
 
-// auditLog writes a line for each refused request, as many a second as a person
-// can use; metrics count all of them.
-type auditLog struct {
-	log        *slog.Logger
+// auditLimit lets through as many lines about refused requests a second as a
+// person can use; metrics count all of them.
+type auditLimit struct {
 	limit      *rate.Limiter
 	suppressed atomic.Int64
 }
@@ -25,13 +23,13 @@ const (
 	auditBurst     = 100
 )
 
-func newAuditLog(l *slog.Logger) *auditLog {
-	return &auditLog{log: l, limit: rate.NewLimiter(auditPerSecond, auditBurst)}
+func newAuditLimit() *auditLimit {
+	return &auditLimit{limit: rate.NewLimiter(auditPerSecond, auditBurst)}
 }
 
 // allow reports whether a line may be written now. It is asked before the line
 // is made, so that a flood of bad requests costs no more than counting.
-func (a *auditLog) allow() bool {
+func (a *auditLimit) allow() bool {
 	if a.limit.Allow() {
 		return true
 	}
@@ -39,11 +37,12 @@ func (a *auditLog) allow() bool {
 	return false
 }
 
-func (a *auditLog) line(msg string, attrs ...slog.Attr) {
+// attrs completes the attributes of a line.
+func (a *auditLimit) attrs(attrs ...slog.Attr) []slog.Attr {
 	if n := a.suppressed.Swap(0); n > 0 {
 		attrs = append(attrs, slog.Int64("suppressed", n))
 	}
-	a.log.LogAttrs(context.Background(), slog.LevelWarn, msg, attrs...)
+	return attrs
 }
 
 // who describes a request's sender and aim. Nothing of it is authority.
@@ -70,8 +69,9 @@ func (s *Server) refused(r *request, rcode uint16, reason any) {
 	case update.NoError, update.NXDomain, update.NXRRset, update.YXDomain, update.YXRRset:
 		return
 	}
-	if s.auditLog.allow() {
-		s.auditLog.line("request refused", append(r.who(), slog.String("rcode", rcodeText(rcode)), slog.Any("reason", reason))...)
+	if s.auditLimit.allow() {
+		s.logger.LogAttrs(s.ctx, slog.LevelWarn, "request refused",
+			s.auditLimit.attrs(append(r.who(), slog.String("rcode", rcodeText(rcode)), slog.Any("reason", reason))...)...)
 	}
 }
 
@@ -80,7 +80,7 @@ func (s *Server) audit(r *request, res fsm.Result) {
 	if !s.cfg.AuditUpdates {
 		return
 	}
-	s.logger.LogAttrs(context.Background(), slog.LevelInfo, "update",
+	s.logger.LogAttrs(s.ctx, slog.LevelInfo, "update",
 		append(r.who(), slog.String("rcode", rcodeText(res.RCode)), slog.Uint64("serial", uint64(res.Serial)), slog.Bool("duplicate", res.Duplicate))...)
 }
 
@@ -92,8 +92,8 @@ func (s *Server) badProxy(c client, err error) {
 		return
 	}
 	s.metrics.drop(dropProxy)
-	if s.auditLog.allow() {
-		s.auditLog.line("PROXY header refused",
-			slog.String("client", c.addr.String()), slog.String("transport", c.via.String()), slog.Any("reason", err))
+	if s.auditLimit.allow() {
+		s.logger.LogAttrs(s.ctx, slog.LevelWarn, "PROXY header refused",
+			s.auditLimit.attrs(slog.String("client", c.addr.String()), slog.String("transport", c.via.String()), slog.Any("reason", err))...)
 	}
 }

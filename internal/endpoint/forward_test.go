@@ -61,7 +61,7 @@ func transferAll(t testing.TB, to netip.AddrPort, query []byte, k *tsig.Key) ([]
 			return out, err
 		}
 		if verify != nil {
-			if err := verify.Verify(msg, time.Now()); err != nil {
+			if err = verify.Verify(msg, time.Now()); err != nil {
 				return out, fmt.Errorf("message %d: %w", len(out), err)
 			}
 		}

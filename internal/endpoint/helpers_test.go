@@ -282,10 +282,10 @@ func udpTry(to netip.AddrPort, msg []byte, timeout time.Duration) ([]byte, error
 		return nil, err
 	}
 	defer c.Close()
-	if err := c.SetDeadline(time.Now().Add(timeout)); err != nil {
+	if err = c.SetDeadline(time.Now().Add(timeout)); err != nil {
 		return nil, err
 	}
-	if _, err := c.Write(msg); err != nil {
+	if _, err = c.Write(msg); err != nil {
 		return nil, err
 	}
 	b := make([]byte, maxMessage)

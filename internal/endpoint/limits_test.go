@@ -136,14 +136,14 @@ func TestNeverAnswersAnswers(t *testing.T) {
 	}
 	defer c.Close()
 	for _, b := range [][]byte{{}, {1}, make([]byte, 11), append([]byte{0, 1, 0x80, 0}, make([]byte, 8)...), append([]byte{0, 1, 0xa8, 0}, make([]byte, 600)...)} {
-		if _, err := c.Write(b); err != nil {
+		if _, err = c.Write(b); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if _, err := c.Write(withID(queryMsg(t, "elsewhere.", dns.TypeA), 99)); err != nil {
+	if _, err = c.Write(withID(queryMsg(t, "elsewhere.", dns.TypeA), 99)); err != nil {
 		t.Fatal(err)
 	}
-	if err := c.SetReadDeadline(time.Now().Add(testTimeout)); err != nil {
+	if err = c.SetReadDeadline(time.Now().Add(testTimeout)); err != nil {
 		t.Fatal(err)
 	}
 	b := make([]byte, 512)
@@ -483,11 +483,11 @@ func TestStop(t *testing.T) {
 	eventually(t, "both are proposed", func() bool { return len(w.updates()) == 2 })
 	cancel()
 	eventually(t, "the listener is closed", func() bool {
-		c, err := net.DialTimeout("tcp", s.Addrs()[0].String(), time.Second)
-		if err == nil {
-			c.Close()
+		late, dialErr := net.DialTimeout("tcp", s.Addrs()[0].String(), time.Second)
+		if dialErr == nil {
+			late.Close()
 		}
-		return err != nil
+		return dialErr != nil
 	})
 	close(release)
 	if got := rcodeOf(tcpRead(t, c)); got != 0 {

@@ -65,8 +65,8 @@ func readProxyHeader(r *bufio.Reader, key []byte, now time.Time) (proxied, error
 	if bytes.HasPrefix(start, []byte(proxyV1Prefix)) {
 		line := make([]byte, 0, proxyV1Max)
 		for !bytes.HasSuffix(line, []byte("\r\n")) {
-			c, err := r.ReadByte()
-			if err != nil {
+			var c byte
+			if c, err = r.ReadByte(); err != nil {
 				return proxied{}, fmt.Errorf("%w: version 1 header: %w", errProxy, err)
 			}
 			if line = append(line, c); len(line) > proxyV1Max {

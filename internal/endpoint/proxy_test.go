@@ -197,7 +197,7 @@ func TestProxySpoofing(t *testing.T) {
 				if err == nil {
 					t.Errorf("TCP: answered with RCODE %d", rcodeOf(reply))
 				}
-				if _, err := udpTry(s.Addrs()[0], udp, 300*time.Millisecond); err == nil {
+				if _, err = udpTry(s.Addrs()[0], udp, 300*time.Millisecond); err == nil {
 					t.Error("UDP: answered")
 				}
 				if counter(t, reg, "drops_total", dropProxy) < 2 {

@@ -21,10 +21,10 @@ import (
 
 // Server is a running endpoint. Make one with [New], run it with [Server.Serve].
 type Server struct {
-	cfg      Config
-	logger   *slog.Logger
-	auditLog *auditLog
-	metrics  *metrics
+	cfg        Config
+	logger     *slog.Logger
+	auditLimit *auditLimit
+	metrics    *metrics
 
 	udp       []*udpSocket
 	listeners []*listener
@@ -61,7 +61,7 @@ func New(cfg Config) (*Server, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	s := &Server{cfg: cfg, logger: cfg.Logger, auditLog: newAuditLog(cfg.Logger)}
+	s := &Server{cfg: cfg, logger: cfg.Logger, auditLimit: newAuditLimit()}
 	s.ctx, s.cancel = context.WithCancelCause(context.Background())
 	s.conns = connTable{max: cfg.MaxConns, maxPerAddr: cfg.MaxConnsPerAddr, all: map[*conn]netip.Addr{}, perAddr: map[netip.Addr]int{}}
 	s.admission = admission{
@@ -205,10 +205,10 @@ func (s *Server) Serve(ctx context.Context, grace time.Duration) error {
 	stopWriters()
 	writing.Wait()
 	s.closeSockets()
-	if ctx.Err() != nil {
-		return nil
+	if ctx.Err() == nil {
+		return err // a socket failed; nobody asked to stop
 	}
-	return err
+	return nil
 }
 
 // stopReading makes every read return; replies can still be written.

@@ -13,10 +13,8 @@ type transferEnd struct {
 	ixfr bool
 	have uint32 // the serial that an IXFR request says the client has
 
-	records int
-	serial  uint32 // of the first SOA: the zone's present one
-	state   transferState
-	soas    int
+	serial uint32 // of the first SOA: the zone's present one
+	state  transferState
 }
 
 type transferState uint8

@@ -45,7 +45,7 @@ func (r *request) judgeUpdate(name zone.Name, late *update.Error) {
 	settings := r.srv.cfg.Settings()
 	err := r.verify(settings)
 	var bad *tsig.Error
-	if err != nil && !(errors.As(err, &bad) && bad.TSIGError == tsig.BadKey) {
+	if err != nil && (!errors.As(err, &bad) || bad.TSIGError != tsig.BadKey) {
 		r.badSignature(err, again)
 		return
 	}

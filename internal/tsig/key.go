@@ -59,7 +59,7 @@ func NewKey(k Key) (Key, error) {
 func (k *Key) Validate() error {
 	switch {
 	case k.Name == "":
-		return errors.New("tsig: a key has no name: give it one, such as ddns.example.")
+		return errors.New("tsig: a key has no name: name it, for example ddns.example")
 	case !k.Algorithm.Valid():
 		return fmt.Errorf("tsig: key %s has no valid algorithm (%v): choose hmac-sha256", k.Name, k.Algorithm)
 	case len(k.Secret) == 0:

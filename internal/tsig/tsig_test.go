@@ -241,14 +241,14 @@ func TestMalformed(t *testing.T) {
 		"MAC too long":         edit(func(m []byte) []byte { m[len(m)-6-32-1] = 200; return m }),
 		"RDATA too short":      append(append([]byte(nil), good[:r.Offset]...), "\x00\x00\xfa\x00\xff\x00\x00\x00\x00\x00\x03\x00\x00\x00"...),
 	} {
-		q, err := tsig.Verify(msg, ring(t, k), testTime)
+		q, verr := tsig.Verify(msg, ring(t, k), testTime)
 		var e *tsig.Error
-		if q != nil || !errors.As(err, &e) || e.RCode != tsig.RCodeFormErr || !errors.Is(err, tsig.ErrFormat) {
-			t.Errorf("%s: %v", name, err)
+		if q != nil || !errors.As(verr, &e) || e.RCode != tsig.RCodeFormErr || !errors.Is(verr, tsig.ErrFormat) {
+			t.Errorf("%s: %v", name, verr)
 		}
 	}
 	// Garbage after the TSIG RR is not part of the message, as for BIND.
-	if _, err := tsig.Verify(append(good, 1, 2, 3), ring(t, k), testTime); err != nil {
+	if _, err = tsig.Verify(append(good, 1, 2, 3), ring(t, k), testTime); err != nil {
 		t.Errorf("trailing garbage: %v", err)
 	}
 	// A compressed owner is legal.
@@ -270,19 +270,19 @@ func TestVerifyResponse(t *testing.T) {
 		t.Fatal(err)
 	}
 	good := q.Sign(reply(request, 0), testTime)
-	if err := tsig.VerifyResponse(good, request, k, testTime); err != nil {
+	if err = tsig.VerifyResponse(good, request, k, testTime); err != nil {
 		t.Error(err)
 	}
-	if err := tsig.VerifyResponse(good, request, k, testTime.Add(time.Hour)); !errors.Is(err, tsig.ErrResponse) {
+	if err = tsig.VerifyResponse(good, request, k, testTime.Add(time.Hour)); !errors.Is(err, tsig.ErrResponse) {
 		t.Errorf("an hour late: %v", err)
 	}
-	if err := tsig.VerifyResponse(reply(request, 0), request, k, testTime); !errors.Is(err, tsig.ErrResponse) {
+	if err = tsig.VerifyResponse(reply(request, 0), request, k, testTime); !errors.Is(err, tsig.ErrResponse) {
 		t.Errorf("unsigned: %v", err)
 	}
-	if err := tsig.VerifyResponse(good, tsig.SignRequest(update(t, 2), k, testTime), k, testTime); !errors.Is(err, tsig.ErrResponse) {
+	if err = tsig.VerifyResponse(good, tsig.SignRequest(update(t, 2), k, testTime), k, testTime); !errors.Is(err, tsig.ErrResponse) {
 		t.Errorf("to another request: %v", err)
 	}
-	if err := tsig.VerifyResponse(good, update(t, 1), k, testTime); !errors.Is(err, tsig.ErrResponse) {
+	if err = tsig.VerifyResponse(good, update(t, 1), k, testTime); !errors.Is(err, tsig.ErrResponse) {
 		t.Errorf("to an unsigned request: %v", err)
 	}
 

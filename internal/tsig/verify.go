@@ -101,7 +101,7 @@ func Verify(msg []byte, ring Keyring, now time.Time) (*Request, error) {
 // whether q was filled, that is whether the message has a readable TSIG RR.
 func (q *Request) Verify(msg []byte, ring Keyring, now time.Time) (signed bool, err error) {
 	q.Key, q.FullMAC, q.Error = nil, nil, 0
-	found, err := q.Record.find(msg)
+	found, err := q.find(msg)
 	if err != nil {
 		return false, &Error{RCode: RCodeFormErr, reason: reasonFormat, cause: err}
 	}
@@ -211,7 +211,8 @@ func (s *state) message(msg []byte, r *Record) {
 
 // variables digests the TSIG variables (RFC 8945 section 4.3.3).
 func (s *state) variables(r *Record, tsigError uint16, other []byte) {
-	b := append(s.buf[:0], r.owner[:r.ownerLength]...)
+	b := s.buf[:0]
+	b = append(b, r.owner[:r.ownerLength]...)
 	b = binary.BigEndian.AppendUint16(b, classANY)
 	b = binary.BigEndian.AppendUint32(b, r.TTL)
 	b = append(b, r.algorithm[:r.algorithmSize]...)
