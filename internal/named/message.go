@@ -41,8 +41,19 @@ func AppendUpdate(b []byte, id uint16, origin zone.Name, prereqs, updates []zone
 	return b
 }
 
-// UpdateSize returns an upper bound of what an RR adds to an UPDATE, in octets.
-func UpdateSize(rr zone.RR) int { return len(rr.Name) + 10 + len(rr.Data) }
+// UpdateSize returns what an RR adds to an UPDATE of the zone, in octets.
+func UpdateSize(origin zone.Name, rr zone.RR) int {
+	n := len(rr.Name)
+	if pointable(origin, rr.Name) {
+		n += 2 - len(origin)
+	}
+	return n + 10 + len(rr.Data)
+}
+
+// pointable reports whether an owner can end in a pointer to the zone section's name: it is spelt alike there.
+func pointable(origin, owner zone.Name) bool {
+	return origin != zone.Root && strings.HasSuffix(string(owner), string(origin)) && owner.IsSubdomainOf(origin)
+}
 
 func appendHeader(b []byte, id, flags uint16, qd, an, ns int) []byte {
 	b = binary.BigEndian.AppendUint16(b, id)
@@ -53,10 +64,9 @@ func appendHeader(b []byte, id, flags uint16, qd, an, ns int) []byte {
 	return binary.BigEndian.AppendUint16(b, 0)
 }
 
-// appendRR writes an RR whose owner ends in a pointer to the zone section's name, where it is spelt alike: owners keep
-// their case.
+// appendRR writes an RR, its owner shortened if possible. Owners keep their case.
 func appendRR(b []byte, start int, origin zone.Name, rr zone.RR, class zone.Class, ttl uint32) []byte {
-	if origin != zone.Root && strings.HasSuffix(string(rr.Name), string(origin)) && rr.Name.IsSubdomainOf(origin) {
+	if pointable(origin, rr.Name) {
 		b = append(b, rr.Name[:len(rr.Name)-len(origin)]...)
 		b = append(b, 0xC0, headerSize)
 	} else {

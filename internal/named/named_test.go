@@ -280,7 +280,7 @@ func TestKeysAtRunTime(t *testing.T) {
 func TestDeathAndHang(t *testing.T) {
 	namedtest.Each(t, func(t *testing.T, r namedtest.Release) {
 		cfg := config(t, r)
-		cfg.ProbeInterval, cfg.ProbeTimeout, cfg.ProbeFailures = 50*time.Millisecond, time.Second, 2
+		cfg.ProbeInterval, cfg.ProbeTimeout, cfg.ProbeFailures = 50*time.Millisecond, 2*time.Second, 2
 		srv := start(t, cfg, nil, content("example.test", 1, 3))
 		signal := func(sig syscall.Signal, after uint64) *named.Session {
 			t.Helper()

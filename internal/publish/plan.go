@@ -57,17 +57,17 @@ func adds(list []zone.RR, rr zone.RR) bool {
 	return false
 }
 
-// size is an upper bound of a step's message, in octets.
+// size is the length of a step's message before its signature, in octets.
 func size(origin zone.Name, d zone.Diff) int {
 	n := 12 + len(origin) + 4
 	if len(d.Del) > 0 {
-		n += named.UpdateSize(d.Del[0]) // the prerequisite
+		n += named.UpdateSize(origin, d.Del[0]) // the prerequisite
 	}
 	for _, rr := range d.Del {
-		n += named.UpdateSize(rr)
+		n += named.UpdateSize(origin, rr)
 	}
 	for _, rr := range d.Add {
-		n += named.UpdateSize(rr)
+		n += named.UpdateSize(origin, rr)
 	}
 	return n
 }

@@ -57,7 +57,7 @@ func newRig(t testing.TB, r namedtest.Release, options ...rigOption) *rig {
 	nc := named.DefaultConfig()
 	nc.Path, nc.Dir = r.Named, namedtest.Dir(t)
 	nc.Listen, nc.Control = []netip.AddrPort{namedtest.FreePort(t)}, namedtest.FreePort(t)
-	nc.ProbeInterval, nc.ProbeTimeout, nc.ProbeFailures = 200*time.Millisecond, 1500*time.Millisecond, 3
+	nc.ProbeInterval, nc.ProbeTimeout, nc.ProbeFailures = 200*time.Millisecond, 2*time.Second, 3
 	nc.RestartMin = 10 * time.Millisecond
 	for _, o := range options {
 		o(&cfg, &nc)
