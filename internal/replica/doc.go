@@ -10,7 +10,22 @@
 // What a caller may rely on:
 //
 //  1. A proposal answered with a result is in the log, fsynced on a quorum, and applied here (I1).
-//  2. A proposal answered with [ErrNotApplied], [ErrOverloaded] or [ErrStopped] is not in the log and never will be.
+//  2. A proposal answered with [ErrNotApplied], [ErrOverloaded], [ErrNoSpace] or [ErrStopped] is not in the log and never
+//     will be.
 //  3. A proposal answered with [ErrInDoubt] may be either; only the same signed request, sent again, can tell (I4).
-//  4. Proposals of one caller, made one after another without waiting, enter the log in that order.
+//  4. Proposals made one after another, without waiting, enter the log in that order.
+//  5. Every proposal is answered exactly once, at the latest when Run ends.
+//  6. A read behind [Replica.Barrier] sees all that was acknowledged anywhere before the call (I3), or fails.
+//  7. A replica whose state is behind the log's beginning, or contradicted by a strict majority, takes no proposals and
+//     answers no reads until a peer's checkpoint has replaced that state and it has caught up; then it serves again by itself (I7). What
+//     it had is kept as evidence-INDEX beside its checkpoints, and nothing here ever removes that. Where no state has a
+//     majority, all stop (C4).
+//
+// What a caller must do:
+//
+//  1. Run one process a name. A second one fences the first, whose Run then ends with an error.
+//  2. Leave a command alone from when it is proposed until it is answered.
+//  3. Take the replica out of service (Serve(false)) while its clock is wrong, see [Skew]: only then does its clock have no
+//     say in log time (C7).
+//  4. Keep what the log and the checkpoint directory hold: a quorum of both is the cluster's state.
 package replica

@@ -55,11 +55,11 @@ type sim struct {
 	halted             bool   // in the end no digest has a majority, and everyone has stopped
 	twistAt            uint64 // the corrupted apply something else from here on
 
-	clients simClients
-	history []simRecord
-	head    uint64
-	digests map[uint64]fsm.Digest // of checkpoints, by index
-	steps_  map[uint64]string     // publish steps, by index
+	clients   simClients
+	history   []simRecord
+	head      uint64
+	digests   map[uint64]fsm.Digest // of checkpoints, by index
+	published map[uint64]string     // publish steps, by index
 
 	trace   []string
 	failure error
@@ -119,7 +119,7 @@ var simStart = time.UnixMilli(1_700_000_000_000)
 func newSim(seed uint64, sc scenario) *sim {
 	s := &sim{
 		scenario: sc, seed: seed, rng: rand.New(rand.NewPCG(seed, 0x5eed)), now: simStart,
-		digests: make(map[uint64]fsm.Digest), steps_: make(map[uint64]string),
+		digests: make(map[uint64]fsm.Digest), published: make(map[uint64]string),
 	}
 	s.mem = log.NewMemCluster(log.MemConfig{
 		Fault: func(log.MemAppend) log.Fault { return s.fault },
@@ -480,10 +480,10 @@ func (s *sim) absorb(l *life) {
 		for _, x := range e.Boundaries {
 			fmt.Fprintf(&b, "%s %d-%d;", x.Zone, x.From, x.To)
 		}
-		if seen, ok := s.steps_[e.Index]; ok && seen != b.String() {
+		if seen, ok := s.published[e.Index]; ok && seen != b.String() {
 			s.failf("publish steps of index %d: %q at %s, %q elsewhere", e.Index, b.String(), l.node.name, seen)
 		}
-		s.steps_[e.Index] = b.String()
+		s.published[e.Index] = b.String()
 	}
 }
 

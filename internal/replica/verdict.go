@@ -3,6 +3,8 @@ package replica
 import (
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/zonekeeper/zonekeeper/internal/fsm"
@@ -168,8 +170,8 @@ func agree(v fsm.Verdict, members []string) bool {
 
 // endDisputes stops the replica when a disagreement has lasted too long.
 func (c *core) endDisputes() {
-	for index, until := range c.disputes {
-		if !c.now.Before(until) {
+	for _, index := range slices.Sorted(maps.Keys(c.disputes)) {
+		if !c.now.Before(c.disputes[index]) {
 			delete(c.disputes, index)
 			if !c.cfg.omit.undecided {
 				c.stop(index)
