@@ -42,6 +42,11 @@ func (a Asker) Ask(ctx context.Context, network, addr, name string, qtype uint16
 	return resp, nil
 }
 
+// RCodeError is the response code of a transfer that was refused.
+type RCodeError int
+
+func (e RCodeError) Error() string { return dns.RcodeToString[int(e)] }
+
 // Transfer fetches a zone: the whole (AXFR), or what changed since a serial (IXFR). The RRs come as they were sent, with
 // the SOA at both ends.
 func (a Asker) Transfer(ctx context.Context, addr, name string, since *uint32) ([]dns.RR, error) {
@@ -69,7 +74,12 @@ func (a Asker) Transfer(ctx context.Context, addr, name string, since *uint32) (
 	var out []dns.RR
 	for p := range parts {
 		if p.Error != nil && err == nil {
-			err = fmt.Errorf("%s of %s from %s: %w", what, name, addr, p.Error)
+			cause := p.Error
+			var rcode int
+			if _, scanErr := fmt.Sscanf(p.Error.Error(), "dns: bad xfr rcode: %d", &rcode); scanErr == nil {
+				cause = RCodeError(rcode)
+			}
+			err = fmt.Errorf("%s of %s from %s: %w", what, name, addr, cause)
 		}
 		out = append(out, p.RR...)
 	}
