@@ -48,6 +48,7 @@ type Config struct {
 	CutAfter        time.Duration // quiet time after which a replica cuts what it changed itself
 	CutOrphansAfter time.Duration // ... and what a replica that died since changed
 	CheckpointBytes int           // log tail that makes a checkpoint due; more when the last checkpoint was larger
+	MaxTailBytes    int           // ... but never more than this, which the log must have room for thrice; 0: no bound
 
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer // nil: no metrics
@@ -57,7 +58,9 @@ type Config struct {
 // DefaultConfig returns the settings for a cluster of three.
 func DefaultConfig() Config {
 	return Config{
-		MaxBatchBytes:   512 << 10,
+		// What one entry changes becomes one publish step of a zone, and a step of more than 60 KB replaces the zone in named as
+		// a whole. 48 KB are some 280 updates of one record; the log takes hundreds of such entries a second.
+		MaxBatchBytes:   48 << 10,
 		MaxBatchCount:   2048,
 		MaxQueueBytes:   16 << 20,
 		MaxQueueCount:   16384,
@@ -110,6 +113,6 @@ func (c Config) core() coreConfig {
 		name: c.Name, maxBatchBytes: c.MaxBatchBytes, maxBatchCount: c.MaxBatchCount,
 		maxQueueBytes: c.MaxQueueBytes, maxQueueCount: c.MaxQueueCount,
 		cutAfter: c.CutAfter, cutOrphansAfter: c.CutOrphansAfter,
-		checkpointBytes: c.CheckpointBytes, members: c.Members,
+		checkpointBytes: c.CheckpointBytes, maxTailBytes: c.MaxTailBytes, members: c.Members,
 	}
 }

@@ -74,6 +74,7 @@ type coreConfig struct {
 	cutAfter        time.Duration // a replica cuts what it changed itself after this much quiet
 	cutOrphansAfter time.Duration // ... and what others changed after this much: the proposer died
 	checkpointBytes int           // log tail that makes a checkpoint due
+	maxTailBytes    int           // a tail that is too large whatever a checkpoint costs; 0: none is
 	members         []string      // all replicas: a quorum must have a checkpoint before the log below it is forgotten
 
 	omit omit
@@ -260,9 +261,9 @@ func (c *core) flush(now time.Time) {
 }
 
 // entryTime is the time that an entry brings into the log (C7). A replica that is out of service does not read its clock,
-// which may be why: its entry carries the time at which the clients' proposals were taken, when the clock still counted. Log
-// time must reach that, or an older request in doubt could enter the log behind them within its deadline (C2). Housekeeping needs no
-// time: the epoch leaves log time where it is.
+// which may be why: its entry carries the time at which the clients' proposals were taken, when the clock still counted.
+// Log time must reach that, or an older request in doubt could enter the log behind them within its deadline (C2).
+// Housekeeping needs no time: the epoch leaves log time where it is.
 func (c *core) entryTime(b *batch) time.Time {
 	if c.outOfService() == nil || c.cfg.omit.quietClock {
 		return c.now

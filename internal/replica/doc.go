@@ -17,9 +17,9 @@
 //  5. Every proposal is answered exactly once, at the latest when Run ends.
 //  6. A read behind [Replica.Barrier] sees all that was acknowledged anywhere before the call (I3), or fails.
 //  7. A replica whose state is behind the log's beginning, or contradicted by a strict majority, takes no proposals and
-//     answers no reads until a peer's checkpoint has replaced that state and it has caught up; then it serves again by itself (I7). What
-//     it had is kept as evidence-INDEX beside its checkpoints, and nothing here ever removes that. Where no state has a
-//     majority, all stop (C4).
+//     answers no reads until a peer's checkpoint has replaced that state and it has caught up; then it serves again by
+//     itself (I7). A state that was contradicted is kept as evidence-INDEX beside the checkpoints, and nothing here ever
+//     removes that. Where no state has a majority, all stop (C4).
 //
 // What a caller must do:
 //

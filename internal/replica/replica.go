@@ -95,8 +95,8 @@ func (r *Replica) Status() Status { return *r.status.Load() }
 
 // Propose hands over a command and returns without waiting. done is called exactly once, with the result once this replica
 // has applied the command, or with one of this package's errors; it must not block. Until then the command belongs to the
-// replica. After deadline (zero: none) the command is not appended any more; an Update without a deadline of its own gets this one, so
-// that the state machine holds it to it as well (C2) and answers Expired. Commands proposed one after another
+// replica. After deadline (zero: none) the command is not appended any more; an Update without a deadline of its own gets
+// this one, so that the state machine holds it to it as well (C2) and answers Expired. Commands proposed one after another
 // enter the log in that order.
 func (r *Replica) Propose(cmd fsm.Command, deadline time.Time, done func(fsm.Result, error)) {
 	r.propose(&proposal{cmd: cmd, deadline: deadline, done: done})

@@ -80,7 +80,11 @@ func (c *core) noteGrowth(own bool, size int, eff fsm.Effects) {
 			}
 		}
 	}
-	if u.askAt.IsZero() && u.tailBytes >= max(c.cfg.checkpointBytes, u.lastSize) {
+	due := max(c.cfg.checkpointBytes, u.lastSize) // a checkpoint that costs more than the log it saves has time
+	if m := c.cfg.maxTailBytes; m > 0 {
+		due = min(due, m)
+	}
+	if u.askAt.IsZero() && u.tailBytes >= due {
 		u.askAt = c.now
 		if !own {
 			u.askAt = c.now.Add(orphanPatience)

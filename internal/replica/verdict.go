@@ -17,8 +17,8 @@ import (
 // no digest has a majority and everyone stops.
 var ErrDiverged = errors.New("replica: the replicas' states differ")
 
-// disputeGrace is how long replicas may disagree, without a majority for any, because the others have not reported: they may be
-// slow to write their checkpoint. A replica that is down for longer does not excuse two that serve different data.
+// disputeGrace is how long replicas may disagree, without a majority for any, because the others have not reported: they
+// may be slow to write their checkpoint. A replica that is down for longer does not excuse two that serve different data.
 const disputeGrace = 15 * time.Second
 
 // halt is why a replica serves nothing until a person has looked: no digest of an index has a majority. It follows the log
@@ -78,9 +78,9 @@ type catchUp struct {
 	index uint64
 }
 
-// judge compares digests of one log index. A replica that a strict majority of all members contradicts reloads. That needs no
-// lease to go one at a time: those that reload at once are a strict minority, and the majority, which has one digest, stays
-// in service. Where there is no majority everyone stops, because nobody can tell who is right.
+// judge compares digests of one log index. A replica that a strict majority of all members contradicts reloads. That needs
+// no lease to go one at a time: those that reload at once are a strict minority, and the majority, which has one digest,
+// stays in service. Where there is no majority everyone stops, because nobody can tell who is right.
 func (c *core) judge(v fsm.Verdict) {
 	digest, majority := majorityOf(v, c.cfg.members)
 	standing := v.Judge(c.cfg.name, c.cfg.members)
@@ -218,8 +218,8 @@ func (c *core) startReload() {
 	}
 }
 
-// reset reports the outcome of actReload: the state to continue from, with its digest. Service resumes when the log's end of this
-// moment has been applied.
+// reset reports the outcome of actReload: the state to continue from, with its digest. Service resumes when the log's end
+// of this moment has been applied.
 func (c *core) reset(now time.Time, m *fsm.Machine, digest fsm.Digest, stored bool) {
 	c.now = now
 	want := c.reload.want
