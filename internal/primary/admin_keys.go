@@ -151,7 +151,7 @@ func (a *admin) retireKey(r *http.Request) (adminapi.Key, error) {
 		if s.State != fsm.KeyPrevious {
 			continue
 		}
-		if _, err := a.propose(r.Context(), &fsm.DeleteKey{Name: name, Version: s.Version, Actor: fsm.Actor{By: managedByCLI}}); err != nil {
+		if err := a.revoke(r.Context(), &fsm.DeleteKey{Name: name, Version: s.Version, Actor: fsm.Actor{By: managedByCLI}}); err != nil {
 			return adminapi.Key{}, err
 		}
 	}
@@ -166,8 +166,23 @@ func (a *admin) deleteKey(r *http.Request) (struct{}, error) {
 	if err := confirmed(r, "key", name); err != nil {
 		return struct{}{}, err
 	}
-	_, err = a.propose(r.Context(), &fsm.DeleteKey{Name: name, Actor: fsm.Actor{By: managedByCLI}})
-	return struct{}{}, err
+	return struct{}{}, a.revoke(r.Context(), &fsm.DeleteKey{Name: name, Actor: fsm.Actor{By: managedByCLI}})
+}
+
+// revoke ends a secret and waits until this primary's named has dropped it too. The other primaries need no waiting for:
+// whoever asks them for something passes a read barrier behind the revocation, or is judged again in Apply (C6).
+func (a *admin) revoke(ctx context.Context, cmd *fsm.DeleteKey) error {
+	if _, err := a.propose(ctx, cmd); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, adminTimeout)
+	defer cancel()
+	if err := a.p.publisher.WaitSettings(ctx, a.p.replica.Settings().Index); err != nil {
+		return &adminapi.Error{Code: adminapi.CodeInDoubt,
+			Message: fmt.Sprintf("key %s is revoked, but this primary's named has not dropped it yet: %v", cmd.Name, err),
+			Remedy:  "the primaries refuse it already; named's own port must not be reachable from outside"}
+	}
+	return nil
 }
 
 // confirmed checks that the request repeats the name of what it destroys.
