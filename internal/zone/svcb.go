@@ -92,10 +92,14 @@ func CheckServiceBinding(owner Name, d string) error {
 	return nil
 }
 
-// hasNewSvcParam reports whether checked RDATA has a key from 8 on: miekg/dns writes those that it knows by names that named
-// does not read.
+// hasNewSvcParam reports whether RDATA has a key from 8 on: miekg/dns writes those that it knows by names that named does not
+// read. Malformed RDATA counts as such, as it has no text but that of unknown types either.
 func hasNewSvcParam(d string) bool {
-	for params := d[nameEnd(d, 2):]; len(params) >= 4; {
+	end := nameEnd(d, 2)
+	if end < 0 || end > len(d) {
+		return true
+	}
+	for params := d[end:]; len(params) >= 4; {
 		if params[0] != 0 || params[1] > svcDoHPath {
 			return true
 		}

@@ -338,8 +338,11 @@ func Describe(r Request) string {
 }
 
 func line(rr zone.RR) string {
-	if rr.Data == "" {
+	switch {
+	case rr.Data == "":
 		return fmt.Sprintf("%s %d %s %s", rr.Name, rr.TTL, rr.Class, rr.Type)
+	case zone.CheckData(rr.Type, zone.ClassIN, rr.Data) != nil: // of another class
+		return fmt.Sprintf("%s %d %s %s %x", rr.Name, rr.TTL, rr.Class, rr.Type, rr.Data)
 	}
 	in := rr
 	in.Class = zone.ClassIN
