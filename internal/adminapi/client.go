@@ -11,7 +11,6 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
-	"time"
 )
 
 // maxErrorBody bounds what is read of an answer that is not ours.
@@ -75,13 +74,9 @@ func (c *Client) Copy(ctx context.Context, zone string) (*VerifyCopy, error) {
 	return call[VerifyCopy](ctx, c, http.MethodGet, fill(PathCopy, zone), nil, nil)
 }
 
-// Clock returns the primary's clock.
-func (c *Client) Clock(ctx context.Context) (time.Time, error) {
-	v, err := call[Clock](ctx, c, http.MethodGet, PathClock, nil, nil)
-	if err != nil {
-		return time.Time{}, err
-	}
-	return time.UnixMilli(v.UnixMS), nil
+// Clock returns the primary's clock, and what else its peers ask for often.
+func (c *Client) Clock(ctx context.Context) (*Clock, error) {
+	return call[Clock](ctx, c, http.MethodGet, PathClock, nil, nil)
 }
 
 // Members lists the quorum.

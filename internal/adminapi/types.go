@@ -88,6 +88,10 @@ type ReplicaStatus struct {
 	AppliedIndex uint64 `json:"applied_index"`
 	// CheckpointIndex is the last entry covered by a durable checkpoint.
 	CheckpointIndex uint64 `json:"checkpoint_index"`
+	// CheckpointError is why the last checkpoint could not be written, "" when it could.
+	CheckpointError string `json:"checkpoint_error,omitempty"`
+	// NoWrites is why it takes no updates although it may be ready for queries, "" when it takes them.
+	NoWrites string `json:"no_writes,omitempty"`
 	// Digest covers all replicated state at AppliedIndex.
 	Digest string `json:"digest,omitempty"`
 	// PublishLag is how far named is behind the state machine.
@@ -285,7 +289,9 @@ const (
 	HeaderIndex    = "Zonekeeper-Log-Index"
 )
 
-// Clock is a primary's clock.
+// Clock is a primary's clock, and what else its peers must know every few seconds.
 type Clock struct {
-	UnixMS int64 `json:"unix_ms"`
+	// DiskFull: it has no room for more of the log.
+	DiskFull bool  `json:"disk_full,omitempty"`
+	UnixMS   int64 `json:"unix_ms"`
 }

@@ -59,10 +59,15 @@ func judge(s adminapi.Status) []string {
 			continue
 		case !r.Ready:
 			bad("%s is not ready: %s", r.Name, r.Reason)
+		case r.NoWrites != "":
+			bad("%s takes no updates: %s", r.Name, r.NoWrites)
 		case !r.Named.Running:
 			bad("%s: named is not running: %s", r.Name, r.Named.LastError)
 		case time.Duration(r.PublishLagMS)*time.Millisecond > maxHealthyLag:
 			bad("%s: named is %d ms behind", r.Name, r.PublishLagMS)
+		}
+		if r.CheckpointError != "" {
+			bad("%s: checkpoint: %s", r.Name, r.CheckpointError)
 		}
 		for _, z := range r.Zones {
 			v := version{z.Name, z.Serial}
@@ -92,6 +97,10 @@ func (a *admin) replicaStatus(r *http.Request) (adminapi.ReplicaStatus, error) {
 	} else {
 		out.Ready = true
 	}
+	if err := p.space.refuse(); err != nil {
+		out.NoWrites = err.Error()
+	}
+	out.CheckpointError = rs.CheckpointError
 	if st, err := p.elog.Status(r.Context()); err == nil {
 		out.Leader = st.IsLeader
 		out.LogIndex = max(out.LogIndex, min(st.Revision, out.AppliedIndex))
@@ -129,7 +138,7 @@ func (a *admin) zoneStatuses() []adminapi.ZoneStatus {
 
 // clock is this primary's clock, for its peers.
 func (a *admin) clock(*http.Request) (adminapi.Clock, error) {
-	return adminapi.Clock{UnixMS: time.Now().UnixMilli()}, nil
+	return adminapi.Clock{UnixMS: time.Now().UnixMilli(), DiskFull: a.p.space.full.Load()}, nil
 }
 
 // checkpoint streams the newest durable checkpoint to a peer.

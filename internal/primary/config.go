@@ -36,6 +36,10 @@ type Config struct {
 	Named NamedConfig `json:"named"`
 	Etcd  EtcdConfig  `json:"etcd"`
 
+	// MinFreeBytes is how much space must be free for checkpoints and the log. Below it this primary leaves service; when
+	// that is so at a majority, all refuse updates and go on answering queries. 0 turns the watch off.
+	MinFreeBytes int64 `json:"min_free_bytes"`
+
 	// LogLevel is debug, info, warn or error.
 	LogLevel string `json:"log_level"`
 	// LogFormat is text or json.
@@ -131,6 +135,10 @@ type EtcdConfig struct {
 	// Where it is false, a member with an empty disk joins the running cluster.
 	Bootstrap bool `json:"bootstrap,omitempty"`
 
+	// QuotaBytes bounds the store of the embedded member. At the quota updates are answered SERVFAIL until compaction has
+	// made room, which the members do by themselves.
+	QuotaBytes int64 `json:"quota_bytes,omitempty"`
+
 	// CA, Cert and Key (PEM files) secure peer and client connections.
 	CA   string `json:"ca,omitempty"`
 	Cert string `json:"cert,omitempty"`
@@ -160,13 +168,15 @@ func (d *Duration) UnmarshalText(b []byte) error {
 // ClusterKeyFile, the sockets and the log's addresses have none.
 func DefaultConfig() Config {
 	return Config{
-		DNS:       DNSConfig{ForwardFrom: netip.AddrFrom4([4]byte{127, 0, 0, 53})},
-		Named:     NamedConfig{Path: "named"},
-		Etcd:      EtcdConfig{Prefix: "/zonekeeper"},
-		LogLevel:  "info",
-		LogFormat: "text",
-		StopGrace: Duration(10 * time.Second),
-		StopDelay: Duration(500 * time.Millisecond),
+		DNS:   DNSConfig{ForwardFrom: netip.AddrFrom4([4]byte{127, 0, 0, 53})},
+		Named: NamedConfig{Path: "named"},
+		Etcd:  EtcdConfig{Prefix: "/zonekeeper", QuotaBytes: 2 << 30},
+		// The next file of the write-ahead log takes 64 MB at once, a growing store 16 MB.
+		MinFreeBytes: 128 << 20,
+		LogLevel:     "info",
+		LogFormat:    "text",
+		StopGrace:    Duration(10 * time.Second),
+		StopDelay:    Duration(500 * time.Millisecond),
 	}
 }
 
@@ -274,6 +284,9 @@ func (c Config) Validate() error {
 	default:
 		bad("log_format", "%q; use text or json", c.LogFormat)
 	}
+	if c.MinFreeBytes < 0 {
+		bad("min_free_bytes", "%d; use 0 or more octets", c.MinFreeBytes)
+	}
 	if c.StopGrace <= 0 {
 		bad("stop_grace", "%s; use a positive duration such as \"10s\"", time.Duration(c.StopGrace))
 	}
@@ -313,6 +326,9 @@ func (c Config) validateNamed(bad func(string, string, ...any)) {
 	}
 }
 
+// minQuota leaves room for a few entries of the greatest size beside two checkpoints' worth of the log.
+const minQuota = 32 << 20
+
 func (c Config) validateEtcd(bad func(string, string, ...any)) {
 	e := c.Etcd
 	if !strings.HasPrefix(e.Prefix, "/") {
@@ -329,6 +345,9 @@ func (c Config) validateEtcd(bad func(string, string, ...any)) {
 			bad("etcd", "endpoints (an external etcd) excludes peer_url, client_url, initial_cluster and bootstrap")
 		}
 		return
+	}
+	if e.QuotaBytes < minQuota {
+		bad("etcd.quota_bytes", "%d; use at least %d (32 MiB)", e.QuotaBytes, minQuota)
 	}
 	checkURL("etcd.peer_url", e.PeerURL, bad)
 	checkURL("etcd.client_url", e.ClientURL, bad)

@@ -23,10 +23,11 @@ type peers struct {
 
 	mu      sync.Mutex
 	offsets map[string]time.Duration // peer's clock minus ours, of those that answered lately
+	noSpace map[string]bool          // whose disk is full, of the same
 }
 
 func newPeers(self string, admin map[string]string, hc *http.Client) (*peers, error) {
-	p := &peers{clients: make(map[string]*adminapi.Client), http: hc, now: time.Now, offsets: make(map[string]time.Duration)}
+	p := &peers{clients: make(map[string]*adminapi.Client), http: hc, now: time.Now, offsets: make(map[string]time.Duration), noSpace: make(map[string]bool)}
 	for name, url := range admin {
 		if name == self {
 			continue
@@ -115,13 +116,27 @@ func (p *peers) askClocks(ctx context.Context) {
 			defer p.mu.Unlock()
 			if err != nil {
 				delete(p.offsets, name) // a peer that does not answer has no say
+				delete(p.noSpace, name)
 				return
 			}
+			p.noSpace[name] = theirs.DiskFull
 			// The answer was made somewhere between; half the round trip is the best guess, and it is milliseconds.
-			p.offsets[name] = theirs.Sub(before.Add(after.Sub(before) / 2))
+			p.offsets[name] = time.UnixMilli(theirs.UnixMS).Sub(before.Add(after.Sub(before) / 2))
 		})
 	}
 	wg.Wait()
+}
+
+// full counts the peers that have said, when they last answered, that their disk is full.
+func (p *peers) full() (n int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, full := range p.noSpace {
+		if full {
+			n++
+		}
+	}
+	return n
 }
 
 func (p *peers) skew() time.Duration {

@@ -33,6 +33,7 @@ type Primary struct {
 
 	keys      *keyring
 	peers     *peers
+	space     *space
 	member    *log.Member // nil with an external etcd
 	elog      *log.EtcdLog
 	replica   *replica.Replica
@@ -54,6 +55,9 @@ func (p *Primary) notReady() error {
 		if why != nil {
 			return fmt.Errorf("%w: %s", errNotReady, *why)
 		}
+	}
+	if why := p.space.verdict.Load().leave; why != nil {
+		return fmt.Errorf("%w: %w", errNotReady, why)
 	}
 	select {
 	case <-p.opened:
@@ -116,6 +120,9 @@ func (p *Primary) assemble(ctx context.Context, sealer *seal.Sealer) error {
 	if p.peers, err = newPeers(p.cfg.Name, p.cfg.Admin.Peers, hc); err != nil {
 		return fmt.Errorf("%w: %w", ErrConfig, err)
 	}
+	if p.space, err = newSpace(p.cfg, len(p.members()), p.peers.full, p.metrics, p.log); err != nil {
+		return err
+	}
 	p.admin = &admin{p: p, sealer: sealer, log: p.log}
 
 	ncfg, err := p.namedConfig()
@@ -149,7 +156,7 @@ func (p *Primary) openLog(ctx context.Context) error {
 	mcfg.PeerURL, mcfg.ClientURL = e.PeerURL, e.ClientURL
 	mcfg.ListenPeerURL, mcfg.ListenClientURL = e.ListenPeerURL, e.ListenClientURL
 	mcfg.InitialCluster, mcfg.Token, mcfg.Bootstrap, mcfg.Peers = e.InitialCluster, e.Token, e.Bootstrap, e.PeerClientURLs
-	mcfg.TLS, mcfg.Logger = tls, p.log
+	mcfg.TLS, mcfg.Logger, mcfg.QuotaBytes = tls, p.log, e.QuotaBytes
 	if p.member, err = log.Start(ctx, mcfg); err != nil {
 		return err
 	}
@@ -253,6 +260,10 @@ func (p *Primary) run(ctx context.Context) error {
 		return nil
 	})
 	g.Go(func() error {
+		p.space.watch(stopping)
+		return nil
+	})
+	g.Go(func() error {
 		p.reportSupport(stopping)
 		return nil
 	})
@@ -310,6 +321,12 @@ func (p *Primary) openReplica() error {
 	rcfg := replica.DefaultConfig()
 	rcfg.Name, rcfg.Dir, rcfg.Log, rcfg.Sink = p.cfg.Name, p.checkpointDir(), p.elog, p.publisher
 	rcfg.Members, rcfg.Logger, rcfg.Registerer = p.members(), p.log, p.metrics
+	if p.member != nil {
+		// The log keeps what was written since the last checkpoint but one, and the store holds it with losses: half of the
+		// quota stays free.
+		rcfg.MaxTailBytes = int(p.cfg.Etcd.QuotaBytes / 8)
+		rcfg.CheckpointBytes = min(rcfg.CheckpointBytes, rcfg.MaxTailBytes)
+	}
 	if len(p.peers.clients) > 0 {
 		rcfg.Peers = p.peers
 	}
@@ -449,6 +466,10 @@ type proposer struct{ p *Primary }
 func (w proposer) Propose(u fsm.Command, deadline time.Time, done func(fsm.Result, error)) {
 	if why := w.p.skew.Load(); why != nil {
 		done(fsm.Result{}, fmt.Errorf("%w: %s", replica.ErrStopped, *why))
+		return
+	}
+	if err := w.p.space.refuse(); err != nil {
+		done(fsm.Result{}, err)
 		return
 	}
 	w.p.replica.Propose(u, deadline, done)

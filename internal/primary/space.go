@@ -1,0 +1,136 @@
+package primary
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sys/unix"
+
+	"github.com/zonekeeper/zonekeeper/internal/replica"
+)
+
+// This file keeps a primary from filling its disk: etcd ends when it can't write, and a quorum that has ended answers
+// nobody, readers neither. So writes stop while there is still room for the log's own housekeeping.
+
+// space watches the free space of the directories that must last.
+type space struct {
+	dirs    []string
+	reserve uint64 // octets; 0: no watch
+	log     *slog.Logger
+	free    atomic.Uint64
+
+	full     atomic.Bool
+	verdict  atomic.Pointer[spaceVerdict]
+	peerFull func() int // how many other primaries have said that theirs is full
+	members  int
+}
+
+// spaceVerdict is what follows from the free space of all primaries; nil errors: nothing.
+type spaceVerdict struct {
+	leave   error // why this primary should get no requests
+	noWrite error // why it takes no updates
+}
+
+const spaceEvery = time.Second
+
+func newSpace(cfg Config, members int, peerFull func() int, reg prometheus.Registerer, log *slog.Logger) (*space, error) {
+	s := &space{dirs: []string{cfg.Dir}, reserve: uint64(cfg.MinFreeBytes), log: log, members: members, peerFull: peerFull}
+	if !cfg.Etcd.External() {
+		s.dirs = append(s.dirs, cfg.Etcd.DataDir)
+	}
+	s.free.Store(math.MaxUint64)
+	s.verdict.Store(&spaceVerdict{})
+	return s, reg.Register(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "zonekeeper_primary_disk_free_bytes",
+		Help: "Free space for checkpoints and the log, whichever has less."}, func() float64 { return float64(s.free.Load()) }))
+}
+
+// watch looks at the disks until ctx ends.
+func (s *space) watch(ctx context.Context) {
+	if s.reserve == 0 {
+		return
+	}
+	t := time.NewTicker(spaceEvery)
+	defer t.Stop()
+	for {
+		s.look()
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+		}
+	}
+}
+
+func (s *space) look() {
+	free, err := freeBytes(s.dirs)
+	if err != nil {
+		s.log.Warn("the free space is not known", "err", err)
+		return
+	}
+	s.free.Store(free)
+	s.full.Store(isFull(s.full.Load(), free, s.reserve))
+	v := judgeSpace(s.full.Load(), s.peerFull(), s.members)
+	old := s.verdict.Swap(&v)
+	switch was, is := old.noWrite, v.noWrite; {
+	case is != nil && (was == nil || was.Error() != is.Error()):
+		s.log.Error("no updates are taken", "reason", is, "free", free, "reserve", s.reserve, "dirs", s.dirs)
+	case is == nil && was != nil:
+		s.log.Info("there is space again, updates are taken", "free", free)
+	}
+}
+
+// isFull adds hysteresis: once below the reserve, a disk has space again only when a quarter more than it is free.
+func isFull(was bool, free, reserve uint64) bool {
+	if was {
+		return free < reserve+reserve/4
+	}
+	return free < reserve
+}
+
+var (
+	errDiskFull   = errors.New("the disk of this primary is full: make room on it, or lower min_free_bytes")
+	errQuorumFull = errors.New("the disks of a majority of the primaries are full: make room on them")
+)
+
+// judgeSpace decides. A primary whose disk is full leaves service, and the others go on without it. When a quorum can't
+// store any more, nobody takes updates, and all stay in service for readers: leaving would help nobody.
+func judgeSpace(ownFull bool, peersFull, members int) spaceVerdict {
+	full := peersFull
+	if ownFull {
+		full++
+	}
+	if members-full < members/2+1 {
+		return spaceVerdict{noWrite: errQuorumFull}
+	}
+	if ownFull {
+		return spaceVerdict{leave: errDiskFull, noWrite: errDiskFull}
+	}
+	return spaceVerdict{}
+}
+
+// refuse is why no updates are taken; nil when they are.
+func (s *space) refuse() error {
+	if err := s.verdict.Load().noWrite; err != nil {
+		return fmt.Errorf("%w: %w", replica.ErrNoSpace, err)
+	}
+	return nil
+}
+
+// freeBytes is what an unprivileged process may still write, in the fullest of some directories.
+func freeBytes(dirs []string) (uint64, error) {
+	least := uint64(math.MaxUint64)
+	for _, dir := range dirs {
+		var st unix.Statfs_t
+		if err := unix.Statfs(dir, &st); err != nil {
+			return 0, fmt.Errorf("%s: %w", dir, err)
+		}
+		least = min(least, st.Bavail*uint64(st.Bsize))
+	}
+	return least, nil
+}
