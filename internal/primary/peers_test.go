@@ -1,0 +1,83 @@
+package primary
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/zonekeeper/zonekeeper/internal/adminapi"
+)
+
+// peerServer plays a peer's admin API.
+func peerServer(t *testing.T, index, body string, ahead time.Duration) string {
+	t.Helper()
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET "+adminapi.PathCheckpoint, func(w http.ResponseWriter, _ *http.Request) {
+		if index == "" {
+			writeError(w, &adminapi.Error{Code: adminapi.CodeNotFound, Message: "this replica has no checkpoint yet"})
+			return
+		}
+		w.Header().Set(adminapi.HeaderIndex, index)
+		_, _ = io.WriteString(w, body)
+	})
+	mux.HandleFunc("GET "+adminapi.PathClock, reply(func(*http.Request) (adminapi.Clock, error) {
+		return adminapi.Clock{UnixMS: time.Now().Add(ahead).UnixMilli()}, nil
+	}))
+	s := httptest.NewServer(mux)
+	t.Cleanup(s.Close)
+	return s.URL
+}
+
+func TestCheckpointOfPeer(t *testing.T) {
+	p, err := newPeers("self", map[string]string{
+		"self": "http://127.0.0.1:1", "dead": "http://127.0.0.1:1",
+		"none": peerServer(t, "", "", 0), "old": peerServer(t, "41", "old", 0), "right": peerServer(t, "42", "right", 0),
+	}, http.DefaultClient)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := p.Checkpoint(context.Background(), 42)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := io.ReadAll(r)
+	if err != nil || string(b) != "right" {
+		t.Errorf("read %q, %v", b, err)
+	}
+	_ = r.Close()
+	_, err = p.Checkpoint(context.Background(), 43)
+	if err == nil {
+		t.Fatal("a checkpoint below what is needed was taken")
+	}
+	for _, name := range []string{"dead", "none", "old", "right"} { // each peer's own reason
+		if !strings.Contains(err.Error(), name+":") {
+			t.Errorf("%v\nsays nothing of %s", err, name)
+		}
+	}
+}
+
+// TestClockOff defends C7: the one clock that is off is told apart from those that are right.
+func TestClockOff(t *testing.T) {
+	for name, c := range map[string]struct {
+		a, b, want time.Duration
+	}{
+		"all right":     {0, 0, 0},
+		"a peer is off": {10 * time.Second, 0, 0},
+		"ours is off":   {10 * time.Second, 10 * time.Second, -10 * time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p, err := newPeers("self", map[string]string{"a": peerServer(t, "", "", c.a), "b": peerServer(t, "", "", c.b)}, http.DefaultClient)
+			if err != nil {
+				t.Fatal(err)
+			}
+			p.askClocks(context.Background())
+			if got := p.skew(); (got - c.want).Abs() > time.Second {
+				t.Errorf("skew %v, want about %v", got, c.want)
+			}
+		})
+	}
+}

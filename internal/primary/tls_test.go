@@ -1,0 +1,178 @@
+package primary
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"io"
+	"math/big"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+// authority signs certificates for tests.
+type authority struct {
+	t    *testing.T
+	dir  string
+	cert *x509.Certificate
+	key  *ecdsa.PrivateKey
+}
+
+func newAuthority(t *testing.T, name string) *authority {
+	t.Helper()
+	a := &authority{t: t, dir: t.TempDir()}
+	tmpl := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, NotAfter: time.Now().Add(time.Hour),
+		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
+	}
+	a.key = newECKey(t)
+	der, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, &a.key.PublicKey, a.key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if a.cert, err = x509.ParseCertificate(der); err != nil {
+		t.Fatal(err)
+	}
+	writePEM(t, a.pool(), "CERTIFICATE", der)
+	return a
+}
+
+func (a *authority) pool() string { return filepath.Join(a.dir, "ca.pem") }
+
+// issue writes a certificate for 127.0.0.1 and its key.
+func (a *authority) issue(name string, serial int64) (certFile, keyFile string) {
+	a.t.Helper()
+	key := newECKey(a.t)
+	tmpl := &x509.Certificate{
+		SerialNumber: big.NewInt(serial), Subject: pkix.Name{CommonName: name}, NotAfter: time.Now().Add(time.Hour),
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth, x509.ExtKeyUsageServerAuth},
+	}
+	der, err := x509.CreateCertificate(rand.Reader, tmpl, a.cert, &key.PublicKey, a.key)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	keyDER, err := x509.MarshalECPrivateKey(key)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	certFile, keyFile = filepath.Join(a.dir, name+".pem"), filepath.Join(a.dir, name+".key")
+	writePEM(a.t, certFile, "CERTIFICATE", der)
+	writePEM(a.t, keyFile, "EC PRIVATE KEY", keyDER)
+	return certFile, keyFile
+}
+
+func newECKey(t *testing.T) *ecdsa.PrivateKey {
+	t.Helper()
+	k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return k
+}
+
+func writePEM(t *testing.T, path, kind string, der []byte) {
+	t.Helper()
+	if err := os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestAdminNeedsCertificate: without a certificate of the cluster's CA nobody gets as far as HTTP.
+func TestAdminNeedsCertificate(t *testing.T) {
+	ours, foreign := newAuthority(t, "ours"), newAuthority(t, "foreign")
+	c := AdminConfig{Listen: "127.0.0.1:0", TLSClientCA: ours.pool()}
+	c.TLSCert, c.TLSKey = ours.issue("server", 2)
+	l, err := net.Listen("tcp", c.Listen)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if l, err = adminTLS(c, l); err != nil {
+		t.Fatal(err)
+	}
+	srv := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "in") }), ReadHeaderTimeout: time.Second}
+	go func() { _ = srv.Serve(l) }()
+	t.Cleanup(func() { _ = srv.Close() })
+
+	get := func(c AdminConfig) error {
+		hc, err := adminClient(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer hc.CloseIdleConnections()
+		resp, err := hc.Get("https://" + l.Addr().String())
+		if err != nil {
+			return err
+		}
+		return resp.Body.Close()
+	}
+	if err := get(c); err != nil {
+		t.Errorf("a peer with our certificate: %v", err)
+	}
+	stranger := AdminConfig{TLSClientCA: ours.pool()}
+	stranger.TLSCert, stranger.TLSKey = foreign.issue("stranger", 3)
+	if get(stranger) == nil {
+		t.Error("a certificate of another CA was let in")
+	}
+	plain := http.Client{Timeout: 5 * time.Second}
+	if resp, err := plain.Get("http://" + l.Addr().String()); err == nil {
+		_ = resp.Body.Close()
+		if resp.StatusCode == http.StatusOK {
+			t.Error("plain HTTP was let in")
+		}
+	}
+}
+
+// TestCertificateIsReplaced: a new file is used without a restart, half a replacement is not.
+func TestCertificateIsReplaced(t *testing.T) {
+	a := newAuthority(t, "ca")
+	certFile, keyFile := a.issue("x", 10)
+	c, err := loadCertificate(certFile, keyFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	serial := func() int64 {
+		c.mu.Lock()
+		c.checked = time.Time{} // as if a second had passed
+		c.mu.Unlock()
+		leaf, err := x509.ParseCertificate(c.get().Certificate[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		return leaf.SerialNumber.Int64()
+	}
+	if n := serial(); n != 10 {
+		t.Fatalf("serial %d", n)
+	}
+	old, err := os.ReadFile(certFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.issue("x", 11)
+	later := time.Now().Add(time.Hour)
+	next, err := os.ReadFile(certFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(certFile, old, 0o600); err != nil { // the new key is there, the new certificate not yet
+		t.Fatal(err)
+	}
+	if n := serial(); n != 10 {
+		t.Errorf("half a replacement gave serial %d", n)
+	}
+	if err := os.WriteFile(certFile, next, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chtimes(certFile, later, later); err != nil {
+		t.Fatal(err)
+	}
+	if n := serial(); n != 11 {
+		t.Errorf("after the replacement the serial is %d", n)
+	}
+}
