@@ -4,11 +4,11 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"slices"
-	"syscall"
+	"path/filepath"
 	"testing"
 	"time"
 
+	"github.com/zonekeeper/zonekeeper/internal/devcluster"
 	"github.com/zonekeeper/zonekeeper/test/harness"
 )
 
@@ -17,135 +17,162 @@ const (
 	repeat  = 250 * time.Millisecond
 )
 
-// fault hurts a primary and heals it again.
-type fault struct {
-	name   string
-	leader bool // whom: the primary with the log's leader, or another
-	hurt   func(c *harness.Cluster, victim string)
-	heal   func(c *harness.Cluster, victim string)
-}
-
-func faults() []fault {
-	kill := func(c *harness.Cluster, v string) { c.Signal(v, syscall.SIGKILL) }
-	restart := func(c *harness.Cluster, v string) { c.Restart(v) }
-	stop := func(c *harness.Cluster, v string) { c.Signal(v, syscall.SIGSTOP) }
-	cont := func(c *harness.Cluster, v string) { c.Signal(v, syscall.SIGCONT); c.Ready(v) }
-	return []fault{
-		{"kill -9 of the leader", true, kill, restart},
-		{"kill -9 of another", false, kill, restart},
-		{"SIGSTOP of the leader", true, stop, cont},
-		{"SIGSTOP of another", false, stop, cont},
-	}
-}
-
-// measure injects a fault some times under load and gives the gaps.
-func measure(t *testing.T, c *harness.Cluster, s *stream, f fault, times int) gaps {
-	t.Helper()
-	var out gaps
-	for range times {
-		victim := c.Follower()
-		if f.leader {
-			victim = c.Leader()
-		}
-		before := s.count()
-		at := time.Now()
-		f.hurt(c, victim)
-		c.Until(10*time.Second, "writes go on after "+f.name, func(context.Context) error {
-			// Well over the longest gap, so that a late stall is seen as well.
-			if time.Since(at) < 3*time.Second || s.count() < before+clients {
-				return fmt.Errorf("%d acknowledged since", s.count()-before)
-			}
-			return nil
-		})
-		gap := s.gapAfter(at)
-		t.Logf("%s (%s): gap %v", f.name, victim, gap.Round(time.Millisecond))
-		out = append(out, gap)
-		f.heal(c, victim)
-	}
-	return out
-}
-
-// check asserts what must hold after any faults: no failed write, all replicas alike, every acknowledged record there.
-func check(t *testing.T, c *harness.Cluster, s *stream) {
-	t.Helper()
-	for _, f := range s.end() {
-		t.Errorf("a write failed: %s", f)
-	}
-	rep := c.Verified()
-	want := s.count()
-	for _, copy := range rep.Zones[0].Copies {
-		if got := copy.Records - 3; got < want { // SOA, NS and its address
-			t.Errorf("%s: %s has %d records, %d were acknowledged", copy.Server, rep.Zones[0].Name, got, want)
-		}
-	}
-}
-
-// TestFailover is the short form for make test: each fault once.
+// TestFailover is the short form for make test: each fault once. Only the order of magnitude is asserted: the machine
+// may be loaded.
 func TestFailover(t *testing.T) {
 	c := harness.Start(t, nil)
 	s := start(t, c, clients, repeat)
-	for _, f := range faults() {
-		g := measure(t, c, s, f, 1)
-		if g[0] > 5*time.Second { // a loaded machine; the measurement has the real limits
-			t.Errorf("%s: gap %v", f.name, g[0])
+	for _, f := range faults(killed, hung) {
+		if gap := measure(t, c, s, f, 1)[0].gap; gap > 5*time.Second {
+			t.Errorf("%s: gap %v", f.name, gap)
 		}
 	}
 	planned(t, c, s)
 	check(t, c, s)
 }
 
-// planned restarts every primary in order, as a rolling update does: no write may fail, and none be lost.
-func planned(t *testing.T, c *harness.Cluster, s *stream) gaps {
+// measuring says whether make failover runs: it takes 20 minutes of a quiet machine, and root.
+func measuring(t *testing.T) bool {
 	t.Helper()
-	var out gaps
-	for _, victim := range c.Names() {
-		at := time.Now()
-		c.Signal(victim, syscall.SIGTERM)
-		c.Gone(victim)
-		c.Restart(victim)
-		gap := s.gapAfter(at)
-		t.Logf("planned restart of %s: gap %v", victim, gap.Round(time.Millisecond))
-		out = append(out, gap)
+	if os.Getenv("ZONEKEEPER_MEASURE") == "Failover" {
+		return true
 	}
-	return out
+	t.Log("a measurement: run it with make failover")
+	return false
 }
 
-// TestMeasureFailover prints the table of `make failover` and holds it to the targets.
-func TestMeasureFailover(t *testing.T) {
-	if os.Getenv("ZONEKEEPER_MEASURE") != "Failover" {
-		t.Log("a measurement: run it with make failover")
-		return
+// times is how often a fault is injected: n, or what ZONEKEEPER_REPEATS says, to try things out.
+func times(n int) int {
+	if _, err := fmt.Sscan(os.Getenv("ZONEKEEPER_REPEATS"), &n); err != nil {
+		return n
 	}
-	const times = 50
-	limits := map[string]struct{ p50, max time.Duration }{
-		"kill -9 of the leader": {600 * time.Millisecond, 1200 * time.Millisecond},
-		"kill -9 of another":    {600 * time.Millisecond, 1200 * time.Millisecond},
-		"SIGSTOP of the leader": {0, 2500 * time.Millisecond},
-		"SIGSTOP of another":    {0, 2500 * time.Millisecond},
-	}
-	c := harness.Start(t, nil)
+	return n
+}
+
+// table measures faults, prints a line for each and holds them to their targets.
+func table(t *testing.T, c *harness.Cluster, where string, n map[*kind]int, list []fault) {
+	t.Helper()
 	s := start(t, c, clients, repeat)
-	for _, f := range faults() {
-		n := times
-		if limits[f.name].p50 == 0 {
-			n = times / 5
+	for _, f := range list {
+		l := measure(t, c, s, f, times(n[f.kind]))
+		t.Logf("TABLE %-10s %-30s %v", where, f.name, l)
+		if p50 := l.gaps().p50(); f.kind.p50 > 0 && p50 > f.kind.p50 {
+			t.Errorf("%s, %s: median gap %v, the target is %v", where, f.name, p50, f.kind.p50)
 		}
-		g := measure(t, c, s, f, n)
-		t.Logf("TABLE %-28s %v", f.name, g)
-		fail(t, f.name, g, limits[f.name].p50, limits[f.name].max)
+		if longest := l.gaps().max(); longest > f.kind.max {
+			t.Errorf("%s, %s: longest gap %v, the target is %v", where, f.name, longest, f.kind.max)
+		}
 	}
-	t.Logf("TABLE %-28s %v", "planned restart", planned(t, c, s))
+	t.Logf("TABLE %-10s %-30s %v", where, "planned restart", planned(t, c, s))
 	check(t, c, s)
 }
 
-// fail holds measured gaps to their limits; p50 0 is none.
-func fail(t *testing.T, name string, g gaps, p50, longest time.Duration) {
+// TestMeasureFailover: the primaries of one machine, with its disk.
+func TestMeasureFailover(t *testing.T) {
+	if !measuring(t) {
+		return
+	}
+	c := harness.Start(t, nil)
+	table(t, c, "local", map[*kind]int{killed: 50, hung: 10}, faults(killed, hung))
+}
+
+// TestMeasureFailoverDropped: no packet of the victim arrives anywhere, and nobody is told.
+func TestMeasureFailoverDropped(t *testing.T) {
+	if !measuring(t) {
+		return
+	}
+	c, n := startNetworked(t, 0, func(string) []string { return nil })
+	dropped := cutOff(n)
+	table(t, c, "network", map[*kind]int{dropped: 10}, faults(dropped))
+}
+
+// TestMeasureFailoverCloud: a fsync takes 10 ms and a round trip between any two hosts, clients included, 2 ms: a
+// cloud's volumes, and three of its zones.
+func TestMeasureFailoverCloud(t *testing.T) {
+	if !measuring(t) {
+		return
+	}
+	dir := t.TempDir()
+	c, n := startNetworked(t, time.Millisecond, func(name string) []string {
+		return harness.SlowSync(filepath.Join(dir, name), 10*time.Millisecond, 0, 0)
+	})
+	dropped := cutOff(n)
+	table(t, c, "cloud", map[*kind]int{killed: 15, hung: 5, dropped: 5}, faults(killed, hung, dropped))
+	for _, name := range c.Names() {
+		if harness.CountDelayed(t, filepath.Join(dir, name)) == 0 {
+			t.Errorf("no fsync of %s was delayed: this was not the cloud", name)
+		}
+	}
+}
+
+// startNetworked runs a cluster whose primaries have namespaces of their own, and run behind more words if any.
+func startNetworked(t *testing.T, delay time.Duration, words func(name string) []string) (*harness.Cluster, *harness.Network) {
 	t.Helper()
-	s := slices.Sorted(slices.Values(g))
-	if p50 > 0 && s[len(s)/2] > p50 {
-		t.Errorf("%s: median gap %v, the target is %v", name, s[len(s)/2], p50)
+	n := harness.NewNetwork(t, []string{"primary-0", "primary-1", "primary-2"}, delay)
+	return harness.Start(t, func(cfg *devcluster.Config) {
+		cfg.Adjust = n.Adjust
+		harness.Wrap(t, cfg, func(name string) []string { return append(n.Enter(name), words(name)...) })
+	}), n
+}
+
+// TestMeasureFailoverStalls: a fsync that takes 500 ms, of the leader or of another, again and again, elects nobody.
+func TestMeasureFailoverStalls(t *testing.T) {
+	if !measuring(t) {
+		return
 	}
-	if s[len(s)-1] > longest {
-		t.Errorf("%s: longest gap %v, the target is %v", name, s[len(s)-1], longest)
+	const (
+		victim = "primary-0"
+		stall  = 500 * time.Millisecond
+		step   = 151 // odd: the write-ahead log's turn and the store's
+	)
+	trace := filepath.Join(t.TempDir(), victim)
+	c := harness.Start(t, func(cfg *devcluster.Config) {
+		harness.Wrap(t, cfg, func(name string) []string {
+			if name != victim {
+				return nil
+			}
+			return harness.SlowSync(trace, stall, step, step)
+		})
+	})
+	s := start(t, c, clients, repeat)
+	for _, who := range []string{"leader", "follower"} {
+		if who == "leader" {
+			enthrone(t, c, victim)
+		} else {
+			enthrone(t, c, "primary-1")
+		}
+		before, stalls, at := now(t, c), harness.CountDelayed(t, trace), time.Now()
+		c.Until(3*time.Minute, "the fsync of the "+who+" stalls", func(context.Context) error {
+			if n := harness.CountDelayed(t, trace) - stalls; n < times(15) {
+				return fmt.Errorf("%d stalls so far", n)
+			}
+			return nil
+		})
+		stalls = harness.CountDelayed(t, trace) - stalls
+		after := now(t, c)
+		t.Logf("TABLE %-10s %-30s n=%-3d elections: %v; %v", "stalls", "500 ms fsync of the "+who, stalls, after.String() != before.String(), outages{s.since(at)})
+		if after.String() != before.String() {
+			t.Errorf("%d stalls of %v of the %s's fsync caused an election: before, %v; after, %v", stalls, stall, who, before, after)
+		}
 	}
+	check(t, c, s)
+}
+
+// TestMeasureFailoverLoad: as many clients as the benchmark has, as fast as they can, elect nobody.
+func TestMeasureFailoverLoad(t *testing.T) {
+	if !measuring(t) {
+		return
+	}
+	const load, length = 256, 30 * time.Second
+	c := harness.Start(t, nil)
+	before, at := now(t, c), time.Now()
+	s := start(t, c, load, time.Second)
+	c.Pause(length)
+	after, n := now(t, c), s.count()
+	t.Logf("TABLE %-10s %-30s n=%-3d elections: %v; %.0f updates/s; %v", "load", fmt.Sprint(load, " clients"), 1, after.String() != before.String(),
+		float64(n)/time.Since(at).Seconds(), outages{s.since(at)})
+	if after.String() != before.String() {
+		t.Errorf("the load caused an election: before, %v; after, %v", before, after)
+	}
+	check(t, c, s)
 }

@@ -1,11 +1,9 @@
-// Package failover measures what clients see of a primary's death: the gap in acknowledged writes.
 package failover
 
 import (
 	"fmt"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -13,46 +11,61 @@ import (
 	"github.com/zonekeeper/zonekeeper/test/harness"
 )
 
-// stream is a steady load of closed-loop clients through the relay, which notes when each write was acknowledged.
+// stream is a steady load of closed-loop clients through the relay, which notes when each write was asked for and
+// acknowledged.
 type stream struct {
-	t      testing.TB
 	origin zone.Name
-	stop   atomic.Bool
 	wg     sync.WaitGroup
 
-	mu     sync.Mutex
-	acked  []time.Time
-	names  []string // of the records acknowledged
-	failed []string // answers other than NOERROR, and silence
+	mu      sync.Mutex
+	stopped bool
+	acked   []write     // in the order of their ends
+	open    []time.Time // of each client, when its unanswered request began; zero: none
+	failed  []string    // answers other than NOERROR, and silence
 }
+
+// write is one acknowledged request.
+type write struct{ began, ended time.Time }
 
 // start runs clients that each add one record after another. Each sends its octets again every repeat until it is answered.
 func start(t testing.TB, c *harness.Cluster, clients int, repeat time.Duration) *stream {
-	s := &stream{t: t, origin: zone.MustParseName(c.Info().Zones[0] + ".")}
+	s := &stream{origin: zone.MustParseName(c.Info().Zones[0] + "."), open: make([]time.Time, clients)}
 	run := time.Now().UnixNano()
 	for i := range clients {
 		cl := harness.Dial(t, c.Info().Endpoint, c.Key())
 		cl.Repeat = repeat
 		s.wg.Go(func() {
-			for n := 0; !s.stop.Load(); n++ {
+			for n := 0; s.begin(i); n++ {
 				label := fmt.Sprintf("f%d-%d-%d", run, i, n)
 				rcode, err := cl.Update(s.origin, nil, []zone.RR{harness.A(s.origin, label, 60, [4]byte{192, 0, 2, 1})})
-				s.note(label, rcode, err)
+				s.end(i, label, rcode, err)
 			}
 		})
 	}
 	return s
 }
 
-func (s *stream) note(label string, rcode uint16, err error) {
+// begin notes that a client asks, unless the stream was stopped.
+func (s *stream) begin(client int) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.stopped {
+		return false
+	}
+	s.open[client] = time.Now()
+	return true
+}
+
+func (s *stream) end(client int, label string, rcode uint16, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	w := write{s.open[client], time.Now()}
+	s.open[client] = time.Time{}
 	if err != nil || rcode != 0 {
-		s.failed = append(s.failed, fmt.Sprintf("%s: rcode %d, %v", label, rcode, err))
+		s.failed = append(s.failed, fmt.Sprintf("%s: rcode %d, %v, after %v", label, rcode, err, w.ended.Sub(w.began)))
 		return
 	}
-	s.acked = append(s.acked, time.Now())
-	s.names = append(s.names, label)
+	s.acked = append(s.acked, w)
 }
 
 // count is the number of acknowledged writes so far.
@@ -62,35 +75,84 @@ func (s *stream) count() int {
 	return len(s.acked)
 }
 
-// gapAfter is the longest time without an acknowledged write between a moment and now.
-func (s *stream) gapAfter(moment time.Time) time.Duration {
+// waiting is how many clients still wait for an answer to what they asked before a moment.
+func (s *stream) waiting(moment time.Time) (n int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	last, gap := moment, time.Duration(0)
-	for _, at := range s.acked {
-		if at.After(last) {
-			gap = max(gap, at.Sub(last))
-			last = at
+	for _, began := range s.open {
+		if !began.IsZero() && began.Before(moment) {
+			n++
 		}
 	}
-	return max(gap, time.Since(last))
+	return n
 }
 
-// end stops the clients and returns the failures.
-func (s *stream) end() []string {
-	s.stop.Store(true)
+// outage is what clients saw between a moment and now.
+type outage struct {
+	gap     time.Duration // the longest time in which no client had a write acknowledged
+	longest time.Duration // the longest that one client waited for one answer, repeats included
+}
+
+func (s *stream) since(moment time.Time) outage {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var o outage
+	last := moment
+	for _, w := range s.acked {
+		if w.ended.After(last) {
+			o.gap = max(o.gap, w.ended.Sub(last))
+			o.longest = max(o.longest, w.ended.Sub(w.began))
+			last = w.ended
+		}
+	}
+	now := time.Now()
+	o.gap = max(o.gap, now.Sub(last))
+	for _, began := range s.open {
+		if !began.IsZero() {
+			o.longest = max(o.longest, now.Sub(began))
+		}
+	}
+	return o
+}
+
+// stop ends the clients and returns the failures.
+func (s *stream) stop() []string {
+	s.mu.Lock()
+	s.stopped = true
+	s.mu.Unlock()
 	s.wg.Wait()
 	return s.failed
 }
 
-// gaps is a list of measured gaps.
-type gaps []time.Duration
+// outages is a list of measured ones.
+type outages []outage
 
-func (g gaps) String() string {
-	if len(g) == 0 {
-		return "nothing measured"
+func (l outages) gaps() spread    { return l.sorted(func(o outage) time.Duration { return o.gap }) }
+func (l outages) longest() spread { return l.sorted(func(o outage) time.Duration { return o.longest }) }
+
+func (l outages) sorted(of func(outage) time.Duration) spread {
+	var out spread
+	for _, o := range l {
+		out = append(out, of(o))
 	}
-	s := slices.Sorted(slices.Values(g))
-	return fmt.Sprintf("n=%d p50=%v p90=%v max=%v", len(s), s[len(s)/2].Round(time.Millisecond),
-		s[len(s)*9/10].Round(time.Millisecond), s[len(s)-1].Round(time.Millisecond))
+	slices.Sort(out)
+	return out
+}
+
+func (l outages) String() string {
+	return fmt.Sprintf("n=%-3d gap %v, longest request %v", len(l), l.gaps(), l.longest())
+}
+
+// spread is a sorted list of durations.
+type spread []time.Duration
+
+func (s spread) p50() time.Duration { return s[len(s)/2] }
+func (s spread) max() time.Duration { return s[len(s)-1] }
+
+func (s spread) String() string {
+	if len(s) == 0 {
+		return "not measured"
+	}
+	ms := func(d time.Duration) string { return fmt.Sprintf("%4d", d.Milliseconds()) }
+	return fmt.Sprintf("p50 %s p90 %s max %s ms", ms(s.p50()), ms(s[len(s)*9/10]), ms(s.max()))
 }

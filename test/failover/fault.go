@@ -1,0 +1,124 @@
+package failover
+
+import (
+	"context"
+	"fmt"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/zonekeeper/zonekeeper/test/harness"
+)
+
+// fault hurts a primary and heals it again.
+type fault struct {
+	name   string
+	leader bool // whom: the primary with the log's leader, or another
+	kind   *kind
+}
+
+// kind is a way to hurt.
+type kind struct {
+	name       string
+	hurt, heal func(c *harness.Cluster, victim string)
+	// p50 (0: none) and max are the targets for the gap.
+	p50, max time.Duration
+	// watch is how long after the fault gaps are looked for: longer than max, so that late ones are seen as well.
+	watch time.Duration
+}
+
+var (
+	// killed: the kernel closes the sockets, which all others notice at once.
+	killed = &kind{
+		name:  "kill -9",
+		hurt:  func(c *harness.Cluster, v string) { c.Kill(v) },
+		heal:  func(c *harness.Cluster, v string) { c.Restart(v) },
+		p50:   600 * time.Millisecond,
+		max:   1200 * time.Millisecond,
+		watch: 2 * time.Second,
+	}
+	// hung: connections stay, and are accepted even; nothing answers.
+	hung = &kind{
+		name:  "SIGSTOP",
+		hurt:  func(c *harness.Cluster, v string) { c.Signal(v, syscall.SIGSTOP) },
+		heal:  func(c *harness.Cluster, v string) { c.Signal(v, syscall.SIGCONT); c.Ready(v) },
+		max:   2500 * time.Millisecond,
+		watch: 3 * time.Second,
+	}
+)
+
+// cutOff loses every packet to and from the victim.
+func cutOff(n *harness.Network) *kind {
+	return &kind{
+		name:  "packets dropped",
+		hurt:  func(_ *harness.Cluster, v string) { n.Cut(v) },
+		heal:  func(c *harness.Cluster, v string) { n.Join(v); c.Ready(v) },
+		max:   2500 * time.Millisecond,
+		watch: 3 * time.Second,
+	}
+}
+
+// faults lists each kind for both sorts of victim.
+func faults(kinds ...*kind) (out []fault) {
+	for _, k := range kinds {
+		out = append(out, fault{k.name + " of the leader", true, k}, fault{k.name + " of another", false, k})
+	}
+	return out
+}
+
+// measure injects a fault some times under load.
+func measure(t *testing.T, c *harness.Cluster, s *stream, f fault, times int) outages {
+	t.Helper()
+	var out outages
+	for range times {
+		victim := c.Follower()
+		if f.leader {
+			victim = c.Leader()
+		}
+		at := time.Now()
+		f.kind.hurt(c, victim)
+		c.Until(20*time.Second, "writes go on after "+f.name, func(context.Context) error {
+			if n := s.waiting(at); n > 0 || time.Since(at) < f.kind.watch {
+				return fmt.Errorf("%d clients wait for an answer to what they asked before", n)
+			}
+			return nil
+		})
+		o := s.since(at)
+		t.Logf("%s (%s): gap %v, longest request %v", f.name, victim, o.gap.Round(time.Millisecond), o.longest.Round(time.Millisecond))
+		out = append(out, o)
+		f.kind.heal(c, victim)
+	}
+	return out
+}
+
+// planned restarts every primary in order, as a rolling update does.
+func planned(t *testing.T, c *harness.Cluster, s *stream) outages {
+	t.Helper()
+	var out outages
+	for _, victim := range c.Names() {
+		at := time.Now()
+		c.Signal(victim, syscall.SIGTERM)
+		c.Gone(victim)
+		c.Restart(victim)
+		o := s.since(at)
+		t.Logf("planned restart of %s: gap %v, longest request %v", victim, o.gap.Round(time.Millisecond), o.longest.Round(time.Millisecond))
+		out = append(out, o)
+	}
+	return out
+}
+
+// check ends the load and asserts what must hold after any faults: no failed write, all replicas alike, every
+// acknowledged record there.
+func check(t *testing.T, c *harness.Cluster, s *stream) {
+	t.Helper()
+	for _, f := range s.stop() {
+		t.Errorf("a write failed: %s", f)
+	}
+	rep := c.Verified()
+	want := s.count()
+	for _, copy := range rep.Zones[0].Copies {
+		if got := copy.Records - 3; got < want { // SOA, NS and its address
+			t.Errorf("%s: %s has %d records, %d were acknowledged", copy.Server, rep.Zones[0].Name, got, want)
+		}
+	}
+}
