@@ -82,7 +82,8 @@ func (w *worker) disconnect() {
 	}
 }
 
-// send does one update: the same bytes again when there is no answer.
+// send does one update: the same bytes again when there is no answer. An error beside
+// acknowledged says why they were sent again.
 func (w *worker) send(seq int, now time.Time) (outcome, error) {
 	id := uint16(seq) //nolint:gosec // IDs wrap around; one is in flight
 	msg := w.templates[w.zoneOf(seq)].build(w.out[:cap(w.out)], id, update{w.cell, w.id, seq}, w.key, now)
@@ -104,7 +105,7 @@ func (w *worker) send(seq int, now time.Time) (outcome, error) {
 		if err := tsig.VerifyResponse(resp, msg, w.key, time.Now()); err != nil {
 			return unknown, err
 		}
-		return acknowledged, nil
+		return acknowledged, last
 	}
 	return unknown, fmt.Errorf("no answer after %d tries: %w", tries, last)
 }

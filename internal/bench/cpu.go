@@ -53,6 +53,20 @@ func cpuOf(groups map[string][]int) (map[string]time.Duration, error) {
 	return m, nil
 }
 
+// loadAverage is the one-minute load of the machine, 0 when unknown.
+func loadAverage() float64 {
+	b, err := os.ReadFile("/proc/loadavg")
+	if err != nil {
+		return 0
+	}
+	first, _, _ := strings.Cut(string(b), " ")
+	v, err := strconv.ParseFloat(first, 64)
+	if err != nil {
+		return 0
+	}
+	return v
+}
+
 // onTmpfs says whether a directory's content would be lost with the power; it
 // makes the directory.
 func onTmpfs(dir string) (bool, error) {

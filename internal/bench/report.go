@@ -15,15 +15,18 @@ import (
 
 // Results of a run.
 type Results struct {
-	Started      time.Time     `json:"started"`
-	Cores        int           `json:"cores"`
+	Started time.Time `json:"started"`
+	Cores   int       `json:"cores"`
+	// Load is the machine's one-minute load average before the run: above a few tenths
+	// of the cores, somebody else was measured as well.
+	Load         float64       `json:"load_average_before"`
 	Seconds      float64       `json:"seconds_per_cell"`
 	Rounds       int           `json:"rounds"`
 	Measurements []Measurement `json:"measurements"`
 }
 
 func newResults(cfg Config) *Results {
-	return &Results{Started: time.Now().UTC(), Cores: runtime.NumCPU(), Seconds: cfg.Duration.Seconds(), Rounds: cfg.Rounds}
+	return &Results{Started: time.Now().UTC(), Cores: runtime.NumCPU(), Load: loadAverage(), Seconds: cfg.Duration.Seconds(), Rounds: cfg.Rounds}
 }
 
 func (r *Results) write(path string) error {
@@ -33,6 +36,11 @@ func (r *Results) write(path string) error {
 	}
 	return os.WriteFile(path, append(b, '\n'), 0o644) //nolint:gosec // results are for everybody
 }
+
+// maxIdleLoad a core is what a machine has that does nothing else.
+const maxIdleLoad = 0.3
+
+func (r *Results) busy() bool { return r.Load > maxIdleLoad*float64(r.Cores) }
 
 // summary is the median of a cell's rounds.
 type summary struct {
@@ -111,6 +119,9 @@ func (r *Results) print(out io.Writer) {
 	targets, cells := r.axes()
 	w := tabwriter.NewWriter(out, 0, 4, 2, ' ', 0)
 	fmt.Fprintf(w, "\nmedian of %d rounds of %.0f s, %d cores; ratio: updates/s of %s to the target's\n\n", r.Rounds, r.Seconds, r.Cores, TargetCluster)
+	if r.busy() {
+		fmt.Fprintf(w, "the machine was busy before the run (load %.1f): these figures are not its best\n\n", r.Load)
+	}
 	fmt.Fprintln(w, "ZONES\tTRANSPORT\tCLIENTS\tTARGET\tUPDATES/S\tSPREAD\tP50 MS\tP99 MS\tRATIO\tCPU US/UPDATE\tERRORS")
 	for _, c := range cells {
 		ours, have := r.summarize(TargetCluster, c)
@@ -146,7 +157,7 @@ func (s summary) errors() string {
 	if s.bad+s.lost+s.resent == 0 {
 		return "-"
 	}
-	return fmt.Sprintf("%d refused, %d unanswered, %d resent (%s)", s.bad, s.lost, s.resent, s.firstError)
+	return fmt.Sprintf("%d refused, %d unanswered, %d resent (first: %s)", s.bad, s.lost, s.resent, s.firstError)
 }
 
 // costs prints a map by name.
