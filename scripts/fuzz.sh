@@ -4,6 +4,7 @@ set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 cd "$here/.."
 GO=${GO:-$(scripts/ensure-go.sh)}
+export PATH="$(dirname "$GO"):$PATH:/usr/sbin:/sbin" # tests call go and named
 FUZZTIME=${FUZZTIME:-30s}
 
 grep -rlE '^func Fuzz[A-Z]' --include='*_test.go' internal test | xargs -n1 dirname | sort -u | while read -r dir; do

@@ -6,6 +6,7 @@ set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 cd "$here/.."
 GO=${GO:-$(scripts/ensure-go.sh)}
+export PATH="$(dirname "$GO"):$PATH:/usr/sbin:/sbin" # tests call go and named
 what=$1
 shift
 ZONEKEEPER_MEASURE=$what exec "$GO" test ./test/... -run "^TestMeasure$what" -count=1 -timeout 3h -v "$@"

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"time"
 
+	"github.com/zonekeeper/zonekeeper/internal/devcluster"
 	"github.com/zonekeeper/zonekeeper/internal/zone"
 )
 
@@ -39,6 +40,7 @@ func Run(ctx context.Context, cfg Config) (*Results, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
+	cfg.Named, cfg.Knot = devcluster.Program(cfg.Named), devcluster.Program(cfg.Knot)
 	if err := cfg.checkDirs(); err != nil {
 		return nil, err
 	}

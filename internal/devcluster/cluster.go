@@ -59,7 +59,7 @@ func Start(ctx context.Context, cfg Config) (*Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	cfg.Dir = dir
+	cfg.Dir, cfg.Named = dir, Program(cfg.Named)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}

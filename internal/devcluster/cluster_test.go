@@ -365,6 +365,19 @@ func TestConfigValidate(t *testing.T) {
 	}
 }
 
+// A user whose $PATH lacks the sbin folders still finds named.
+func TestProgramLooksWhereServersAre(t *testing.T) {
+	t.Setenv("PATH", t.TempDir())
+	if got := Program("named"); !filepath.IsAbs(got) {
+		t.Errorf("named is not found: %q", got)
+	}
+	for _, name := range []string{"./named", "no-such-program"} {
+		if got := Program(name); got != name {
+			t.Errorf("%q became %q", name, got)
+		}
+	}
+}
+
 func TestPortsInUseAreNamed(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
