@@ -69,7 +69,7 @@ func (c *client) send(ctx context.Context, msg []byte) answer {
 		if tries > 1 && c.rnd.IntN(2) == 0 {
 			to = c.target()
 		}
-		actx, acancel := context.WithTimeout(ctx, time.Duration(300+c.rnd.IntN(1200))*time.Millisecond)
+		actx, acancel := context.WithTimeout(ctx, time.Duration(200+c.rnd.IntN(800))*time.Millisecond)
 		resp, err := harness.Bytes(actx, to.network, to.addr, wire)
 		if err == nil {
 			a := c.load.judge(resp, wire, k, tries)
@@ -222,10 +222,13 @@ func (c *client) mutate(ctx context.Context, in input) answer {
 
 // query reads an RRset through an endpoint and notes it. ok is false when there was no answer.
 func (c *client) query(ctx context.Context, k key) (s state, ok bool) {
+	return c.queryAt(ctx, c.target(), k)
+}
+
+func (c *client) queryAt(ctx context.Context, to target, k key) (s state, ok bool) {
 	h := c.load.history
 	call := h.now()
-	to := c.target()
-	asker := harness.Asker{Timeout: 3 * time.Second}
+	asker := harness.Asker{Timeout: 2500 * time.Millisecond}
 	if signing := c.load.signer.key(); c.rnd.IntN(2) == 0 {
 		asker.Key = &signing
 	}

@@ -124,7 +124,7 @@ func (l *load) readAll(t *testing.T) {
 			for _, rr := range resp.Answer {
 				values = append(values, text(rr))
 			}
-			l.history.note(clients+i, input{kind: read, key: k}, call, output{values: join(values)})
+			l.history.note(clients+len(l.primaries)+i, input{kind: read, key: k}, call, output{values: join(values)})
 		}
 	}
 }

@@ -25,8 +25,8 @@ const (
 	clients  = 8
 	counters = 3
 	// opsPerKey bounds the history of one RRset: then its successor is used.
-	opsPerKey   = 120
-	keysAtATime = 6
+	opsPerKey   = 250
+	keysAtATime = 5
 	// pace is the mean pause between a client's requests: the test is about order, not about throughput.
 	pace = 8 * time.Millisecond
 )
@@ -99,6 +99,10 @@ func startLoad(t testing.TB, c *harness.Cluster, seed uint64) *load {
 		cl := &client{id: i, rnd: rand.New(rand.NewPCG(seed, uint64(i))), load: l, last: map[key]state{}}
 		l.wg.Go(func() { cl.work(ctx) })
 	}
+	for i := range l.primaries {
+		cl := &client{id: clients + i, rnd: rand.New(rand.NewPCG(seed, uint64(clients+i))), load: l, last: map[key]state{}}
+		l.wg.Go(func() { cl.watch(ctx, i) })
+	}
 	l.wg.Go(func() { l.repeat(ctx, rand.New(rand.NewPCG(seed, 1000))) })
 	l.wg.Go(func() { l.transfer(ctx, rand.New(rand.NewPCG(seed, 1001))) })
 	return l
@@ -133,6 +137,14 @@ func (c *client) pause(ctx context.Context) bool {
 		return false
 	case <-time.After(time.Duration(c.rnd.ExpFloat64() * float64(pace))):
 		return ctx.Err() == nil
+	}
+}
+
+// watch reads at one primary and stays there: while it is cut off, clients that turn to others see new values, and it must
+// not show old ones.
+func (c *client) watch(ctx context.Context, primary int) {
+	for c.pause(ctx) {
+		c.queryAt(context.WithoutCancel(ctx), target{c.load.primaries[primary], "udp"}, c.pick())
 	}
 }
 

@@ -174,7 +174,11 @@ func (c *Cluster) Follower() string {
 // Signal sends a signal to a primary's process. Its named is another process.
 func (c *Cluster) Signal(name string, sig syscall.Signal) {
 	c.t.Helper()
-	if err := syscall.Kill(c.Primary(name).PID, sig); err != nil {
+	pid := c.Primary(name).PID
+	if pid == 0 { // it would be sent to ourselves
+		c.t.Fatalf("signal %v to %s: it does not run", sig, name)
+	}
+	if err := syscall.Kill(pid, sig); err != nil {
 		c.t.Fatalf("signal %v to %s: %v", sig, name, err)
 	}
 }
@@ -230,9 +234,8 @@ func (c *Cluster) RestartAll() {
 	errs := make(chan error, len(c.Names()))
 	for _, name := range c.Names() {
 		wg.Go(func() {
-			ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
-			defer cancel()
-			if err := c.StartPrimary(ctx, name); err != nil {
+			// A killed process is gone only when its parent has noticed; and one that was started waits for the others.
+			if err := Retry(90*time.Second, func(ctx context.Context) error { return c.StartPrimary(ctx, name) }); err != nil {
 				errs <- fmt.Errorf("start %s: %w", name, err)
 			}
 		})
@@ -272,7 +275,7 @@ func (c *Cluster) Gone(name string) {
 	c.t.Helper()
 	pid := c.Primary(name).PID
 	c.Until(60*time.Second, name+" ends", func(context.Context) error {
-		if syscall.Kill(pid, 0) == nil {
+		if pid != 0 && syscall.Kill(pid, 0) == nil {
 			return fmt.Errorf("process %d lives", pid)
 		}
 		return nil
@@ -288,16 +291,23 @@ func (c *Cluster) Ready(name string) {
 // Until repeats a check until it gives nil, and fails the test with its last error otherwise.
 func (c *Cluster) Until(limit time.Duration, what string, check func(context.Context) error) {
 	c.t.Helper()
+	if err := Retry(limit, check); err != nil {
+		c.t.Fatalf("%s: not within %s: %v", what, limit, err)
+	}
+}
+
+// Retry repeats a check until it gives nil, and returns its last error when that was not within the limit.
+func Retry(limit time.Duration, check func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
-	var err error
 	for {
-		if err = check(ctx); err == nil {
-			return
+		err := check(ctx)
+		if err == nil {
+			return nil
 		}
 		select {
 		case <-ctx.Done():
-			c.t.Fatalf("%s: not within %s: %v", what, limit, err)
+			return err
 		case <-time.After(20 * time.Millisecond):
 		}
 	}
