@@ -7,7 +7,6 @@ import (
 	"maps"
 	"math/rand/v2"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -208,12 +207,4 @@ func (l *load) checkCounters(t *testing.T) {
 			t.Errorf("%s is %d (%v): %d increments were acknowledged, %d are unknown", k, n, err, c.acked, c.unknown)
 		}
 	}
-}
-
-// run runs a program of the system.
-func run(command ...string) error {
-	if out, err := exec.Command(command[0], command[1:]...).CombinedOutput(); err != nil {
-		return fmt.Errorf("%s: %w: %s", strings.Join(command, " "), err, out)
-	}
-	return nil
 }

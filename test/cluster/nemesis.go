@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -285,4 +287,12 @@ func (d *disk) thaw() {
 	if err := run("fsfreeze", "-u", d.dir); err != nil {
 		d.t.Error(err)
 	}
+}
+
+// run runs a program of the system.
+func run(command ...string) error {
+	if out, err := exec.Command(command[0], command[1:]...).CombinedOutput(); err != nil {
+		return fmt.Errorf("%s: %w: %s", strings.Join(command, " "), err, out)
+	}
+	return nil
 }

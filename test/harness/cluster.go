@@ -2,11 +2,14 @@ package harness
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"syscall"
@@ -35,6 +38,9 @@ var build struct {
 func Program(t testing.TB) string {
 	t.Helper()
 	build.Do(func() {
+		if build.err = noteSources(); build.err != nil {
+			return
+		}
 		dir, err := os.MkdirTemp("", "zonekeeper-test-")
 		if err != nil {
 			build.err = err
@@ -50,6 +56,30 @@ func Program(t testing.TB) string {
 		t.Fatal(build.err)
 	}
 	return build.path
+}
+
+// noteSources looks at every file that the program is made of. The go command repeats a test whose files have changed, and
+// knows of the program's only what the test itself looks at.
+func noteSources() error {
+	_, here, _, ok := runtime.Caller(0)
+	if !ok {
+		return errors.New("the sources of this package are not known")
+	}
+	root := filepath.Join(filepath.Dir(here), "..", "..")
+	for _, dir := range []string{"cmd", "internal"} {
+		err := filepath.WalkDir(filepath.Join(root, dir), func(path string, d fs.DirEntry, err error) error {
+			if err != nil || d.IsDir() {
+				return err
+			}
+			_, err = os.Stat(path)
+			return err
+		})
+		if err != nil {
+			return fmt.Errorf("look at the program's sources: %w", err)
+		}
+	}
+	_, err := os.Stat(filepath.Join(root, "go.sum"))
+	return err
 }
 
 // Start runs a cluster. adjust changes the configuration before; nil for none.
