@@ -95,7 +95,7 @@ func Run(ctx context.Context, cfg Config, version string, logger *slog.Logger) e
 	defer func() { _ = lock.Close() }() // releases the lock; the process ends anyway
 	clusterKey, err := seal.ReadKeyFile(cfg.ClusterKeyFile)
 	if err != nil {
-		return fmt.Errorf("%w: %w", ErrConfig, err)
+		return fmt.Errorf("%w: cluster_key_file: %w", ErrConfig, err)
 	}
 	sealer, err := seal.New(clusterKey)
 	if err != nil {
@@ -197,6 +197,9 @@ func (p *Primary) run(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return nil // stopped before it had begun
 		}
+		if errors.Is(err, log.ErrConfig) {
+			return fmt.Errorf("%w: %w", ErrConfig, err)
+		}
 		return err
 	}
 	defer p.closeLog()
@@ -254,6 +257,10 @@ func (p *Primary) run(ctx context.Context) error {
 	g.Go(func() error {
 		defer close(endpointDone)
 		return p.endpoint.Serve(endpointCtx, time.Duration(p.cfg.StopGrace))
+	})
+	g.Go(func() error {
+		tuneCollector(stopping)
+		return nil
 	})
 	g.Go(func() error {
 		p.peers.watchClocks(stopping, clockEvery, p.noteSkew)
