@@ -61,11 +61,18 @@ func TestDamagedData(t *testing.T) {
 				t.Fatalf("no %s: %v", tc.glob, err)
 			}
 			tc.damage(t, paths[0])
+			damaged, err := os.ReadFile(paths[0])
+			if err != nil {
+				t.Fatal(err)
+			}
 			// A process of its own: a failed etcd leaves goroutines and files behind until its process ends.
 			n := startNode(t, nodeConfig{Member: cfg})
 			got := strings.Join(n.expect("config"), " ")
 			if !strings.Contains(got, cfg.DataDir) || !strings.Contains(got, "move the directory away") {
 				t.Errorf("error %q: want the directory and the remedy", got)
+			}
+			if after, err := os.ReadFile(paths[0]); err != nil || !bytes.Equal(after, damaged) {
+				t.Errorf("%s was changed (%v): it is what a person has to look at", paths[0], err)
 			}
 		})
 	}

@@ -29,11 +29,12 @@ type found struct {
 
 func (d dataDir) markerPath() string { return filepath.Join(d.path, "marker.json") }
 
+func (d dataDir) wal() string { return filepath.Join(d.path, "member", "wal") }
+
 // inspect looks at the directory without changing it. It refuses a directory of another member or another cluster.
 func (d dataDir) inspect(name, token string) (found, error) {
 	var f found
-	wal := filepath.Join(d.path, "member", "wal")
-	entries, err := os.ReadDir(wal)
+	entries, err := os.ReadDir(d.wal())
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return f, fmt.Errorf("read data directory: %w", err)
 	}

@@ -60,6 +60,11 @@ func (m *Member) start(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrConfig, err)
 	}
+	if before.hasData {
+		if err := checkWAL(dir.wal()); err != nil {
+			return m.unreadable(err)
+		}
+	}
 	state, cluster, learner := embed.ClusterStateFlagExisting, m.cfg.InitialCluster, before.learner
 	if !before.hasData {
 		step, err := m.enter(ctx, before)

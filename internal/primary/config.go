@@ -186,13 +186,13 @@ func DefaultConfig() Config {
 func LoadConfig(path string) (Config, error) {
 	b, err := os.ReadFile(path)
 	if err != nil {
-		return Config{}, fmt.Errorf("configuration: %w", err)
+		return Config{}, fmt.Errorf("configuration: %w; name the file with --config", err)
 	}
 	c := DefaultConfig()
 	dec := json.NewDecoder(bytes.NewReader(b))
 	dec.DisallowUnknownFields()
 	if err := dec.Decode(&c); err != nil {
-		return Config{}, fmt.Errorf("configuration %s:%d: %w", path, lineOf(b, dec, err), err)
+		return Config{}, fmt.Errorf("configuration %s:%d: %w; %s", path, lineOf(b, dec, err), err, remedyFor(err))
 	}
 	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
 		return Config{}, fmt.Errorf("configuration %s:%d: text after the end of the object; remove it", path, lineOf(b, dec, nil))
@@ -201,6 +201,18 @@ func LoadConfig(path string) (Config, error) {
 		return Config{}, fmt.Errorf("configuration %s: %w", path, err)
 	}
 	return c.withDerived(), nil
+}
+
+// remedyFor says what to do about an error of the JSON decoder.
+func remedyFor(err error) string {
+	var typ *json.UnmarshalTypeError
+	switch {
+	case errors.As(err, &typ):
+		return fmt.Sprintf("write the value of %s as docs/operations.md shows it", typ.Field)
+	case strings.Contains(err.Error(), "unknown field"):
+		return "remove the field or mend its spelling: docs/operations.md lists all"
+	}
+	return "mend the JSON there, or in the line before"
 }
 
 // lineOf finds the line of a JSON error; the decoder's own position when the

@@ -52,7 +52,8 @@ func New(clusterKey []byte) (*Sealer, error) {
 func ReadKeyFile(path string) ([]byte, error) {
 	text, err := os.ReadFile(path)
 	if err != nil {
-		return nil, fmt.Errorf("seal: cluster key: %w", err)
+		return nil, fmt.Errorf("seal: cluster key: %w; copy the file that the other primaries have, or make one for a new cluster with "+
+			"`openssl rand -base64 32`", err)
 	}
 	key, err := base64.StdEncoding.DecodeString(strings.TrimSpace(string(text)))
 	if err != nil || len(key) != KeySize {
