@@ -259,6 +259,33 @@ func TestUDPRepeatsWhatCannotBeAppliedTwice(t *testing.T) {
 	}
 }
 
+// D6: SERVFAIL means not applied. The second primary can't promise that for the first.
+func TestUDPKeepsDoubtFromTheClient(t *testing.T) {
+	a, b := newFake(t, "a"), newFake(t, "b")
+	a.set(true, false)
+	b.set(true, false)
+	c := dialUDP(t, startRelay(t, a, b))
+	update, query := signed(t, 1), message(2, 0)
+	update[3] |= rcodeServFail // the fakes send the header back
+	query[3] |= rcodeServFail
+	_, _ = c.Write(update)
+	first, other := a, b
+	select {
+	case <-a.got:
+	case <-b.got:
+		first, other = b, a
+	}
+	_, _ = c.Write(query)
+	receive(t, first)
+	other.set(false, false)
+	first.die()
+	if got := answer(t, c, 2); got != other.name { // it was sent after the update
+		t.Errorf("answered by %s", got)
+	}
+	_, _ = c.Write(message(3, 0))
+	answer(t, c, 3)
+}
+
 // A primary that is alive and not ready says why it can't answer; that is better than silence.
 func TestUDPReachesAPrimaryThatIsNotReady(t *testing.T) {
 	a := newFake(t, "a")

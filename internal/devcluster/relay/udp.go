@@ -23,7 +23,8 @@ const (
 	// own patience, and below the deadline that every update carries in the log.
 	pendingLife = 3 * time.Second
 
-	opcodeUpdate = 5 // RFC 2136 section 1.3
+	opcodeUpdate  = 5 // RFC 2136 section 1.3
+	rcodeServFail = 2
 )
 
 func (r *Relay) serveUDP(ctx context.Context) {
@@ -102,9 +103,10 @@ type session struct {
 
 // request is one that another primary may be asked as well.
 type request struct {
-	id   uint16
-	msg  []byte
-	sent time.Time
+	id    uint16
+	msg   []byte
+	sent  time.Time
+	moved bool // another primary has been asked too
 }
 
 // connect chooses a primary other than not and opens a socket to it; s.mu is held
@@ -183,8 +185,9 @@ func (s *session) move(dead *backend) {
 	}
 	now := time.Now()
 	s.pending = slices.DeleteFunc(s.pending, func(p request) bool { return now.Sub(p.sent) > pendingLife })
-	for _, p := range s.pending {
-		_, _ = s.up.Write(p.msg)
+	for i := range s.pending {
+		s.pending[i].moved = true
+		_, _ = s.up.Write(s.pending[i].msg)
 	}
 }
 
@@ -205,8 +208,7 @@ func (s *session) answers(ctx context.Context) {
 		switch {
 		case err == nil:
 			idleSince, refused = time.Now(), 0
-			if n >= headerSize {
-				s.answered(binary.BigEndian.Uint16(buf))
+			if n >= headerSize && s.answered(buf) {
 				_, _ = s.relay.udp.WriteToUDPAddrPort(buf[:n], s.client)
 			}
 		case errors.Is(err, os.ErrDeadlineExceeded):
@@ -227,10 +229,21 @@ func (s *session) answers(ctx context.Context) {
 	}
 }
 
-func (s *session) answered(id uint16) {
+// answered notes an answer and says whether the client may have it. SERVFAIL tells a client that its update was not
+// applied; a primary that was asked second can't know that of the first, which may have appended it before it died. The
+// client hears nothing then, and repeats its request.
+func (s *session) answered(msg []byte) bool {
+	id, rcode := binary.BigEndian.Uint16(msg), msg[3]&0xf
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	doubtful := func(p request) bool {
+		return p.id == id && p.moved && p.msg[2]>>3&0xf == opcodeUpdate && time.Since(p.sent) < pendingLife
+	}
+	if rcode == rcodeServFail && slices.ContainsFunc(s.pending, doubtful) {
+		return false
+	}
 	s.pending = slices.DeleteFunc(s.pending, func(p request) bool { return p.id == id })
+	return true
 }
 
 // expire ends a session that nobody uses.
