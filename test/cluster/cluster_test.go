@@ -15,10 +15,14 @@ import (
 	"time"
 
 	"github.com/zonekeeper/zonekeeper/internal/devcluster"
+	"github.com/zonekeeper/zonekeeper/internal/named/namedtest"
 	"github.com/zonekeeper/zonekeeper/internal/primary"
 	"github.com/zonekeeper/zonekeeper/internal/zone"
 	"github.com/zonekeeper/zonekeeper/test/harness"
 )
+
+// otherBIND is the primary with BIND 9.20 beside the others' own.
+const otherBIND = "primary-1"
 
 // TestFaults is every fault once (a minute or so), or for as long as DURATION says. SEED repeats the order of the faults and
 // what the clients try; what meets what is up to the machine.
@@ -47,6 +51,9 @@ func TestFaults(t *testing.T) {
 		cfg.Zones = []string{"example.test", "second.test"}
 		cfg.Adjust = func(p *primary.Config) {
 			links.Adjust(p)
+			if p.Name == otherBIND { // replicas that run different releases are the same all the same (D1)
+				p.Named.Path = namedtest.Get(t, "9.20").Named
+			}
 			if p.Name == diskOf && disk != nil {
 				p.Dir, p.Etcd.DataDir = filepath.Join(disk.dir, "data"), filepath.Join(disk.dir, "etcd")
 			}
