@@ -3,7 +3,8 @@
 #
 #   install-deps.sh run     named, rndc, nsupdate, dig
 #   install-deps.sh test    the same, and what tests and benchmarks use: a C compiler for the race
-#                           detector, Knot to compare with, tools to unpack a second BIND
+#                           detector, Knot to compare with, tools to unpack a second BIND,
+#                           strace and network namespaces to slow a disk or a network down
 #
 # No service is started or enabled: ZoneKeeper runs its own named as a child process.
 set -euo pipefail
@@ -32,6 +33,9 @@ if [ "$level" = test ]; then
     need gpgv gpgv
     need knotd knot
     need knsupdate knot-dnsutils
+    need strace strace
+    need ip iproute2
+    need nsenter util-linux
 fi
 [ ${#want[@]} -gt 0 ] || exit 0
 

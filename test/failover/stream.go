@@ -11,6 +11,10 @@ import (
 	"github.com/zonekeeper/zonekeeper/test/harness"
 )
 
+// keep is how many records a client leaves in the zone: for each one more, an update removes its oldest, so that the last
+// fault of a long measurement meets the same zone as the first.
+const keep = 1000
+
 // stream is a steady load of closed-loop clients through the relay, which notes when each write was asked for and
 // acknowledged.
 type stream struct {
@@ -20,6 +24,7 @@ type stream struct {
 	mu      sync.Mutex
 	stopped bool
 	acked   []write     // in the order of their ends
+	records int         // which the zone must have of it now
 	open    []time.Time // of each client, when its unanswered request began; zero: none
 	failed  []string    // answers other than NOERROR, and silence
 }
@@ -36,13 +41,23 @@ func start(t testing.TB, c *harness.Cluster, clients int, repeat time.Duration) 
 		cl.Repeat = repeat
 		s.wg.Go(func() {
 			for n := 0; s.begin(i); n++ {
-				label := fmt.Sprintf("f%d-%d-%d", run, i, n)
-				rcode, err := cl.Update(s.origin, nil, []zone.RR{harness.A(s.origin, label, 60, [4]byte{192, 0, 2, 1})})
-				s.end(i, label, rcode, err)
+				change := []zone.RR{s.record(run, i, n)}
+				if n >= keep {
+					old := s.record(run, i, n-keep)
+					old.Class, old.TTL = zone.ClassNONE, 0
+					change = append(change, old)
+				}
+				rcode, err := cl.Update(s.origin, nil, change)
+				s.end(i, change, rcode, err)
 			}
 		})
 	}
 	return s
+}
+
+// record is the n-th of a client. No two clients, nor two streams, change the same name.
+func (s *stream) record(run int64, client, n int) zone.RR {
+	return harness.A(s.origin, fmt.Sprintf("f%d-%d-%d", run, client, n), 60, [4]byte{192, 0, 2, 1})
 }
 
 // begin notes that a client asks, unless the stream was stopped.
@@ -56,16 +71,18 @@ func (s *stream) begin(client int) bool {
 	return true
 }
 
-func (s *stream) end(client int, label string, rcode uint16, err error) {
+// end notes the answer to a client.
+func (s *stream) end(client int, change []zone.RR, rcode uint16, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	w := write{s.open[client], time.Now()}
 	s.open[client] = time.Time{}
 	if err != nil || rcode != 0 {
-		s.failed = append(s.failed, fmt.Sprintf("%s: rcode %d, %v, after %v", label, rcode, err, w.ended.Sub(w.began)))
+		s.failed = append(s.failed, fmt.Sprintf("%v: rcode %d, %v, after %v", change, rcode, err, w.ended.Sub(w.began)))
 		return
 	}
 	s.acked = append(s.acked, w)
+	s.records += 2 - len(change)
 }
 
 // count is the number of acknowledged writes so far.
