@@ -45,6 +45,7 @@ type Config struct {
 	MaxBatchCount   int           // commands an entry
 	MaxQueueBytes   int           // of proposals that wait or are in flight; beyond it ErrOverloaded
 	MaxQueueCount   int           // proposals that wait or are in flight
+	GatherFor       time.Duration // how long a batch waits for the clients that were just answered; 0: not at all
 	CutAfter        time.Duration // quiet time after which a replica cuts what it changed itself
 	CutOrphansAfter time.Duration // ... and what a replica that died since changed
 	CheckpointBytes int           // log tail that makes a checkpoint due; more when the last checkpoint was larger
@@ -64,6 +65,7 @@ func DefaultConfig() Config {
 		MaxBatchCount:   2048,
 		MaxQueueBytes:   16 << 20,
 		MaxQueueCount:   16384,
+		GatherFor:       500 * time.Microsecond,
 		CutAfter:        12 * time.Millisecond, // the state machine's own interval is 10 ms: mostly the next entry cuts
 		CutOrphansAfter: 250 * time.Millisecond,
 		CheckpointBytes: 64 << 20,
@@ -111,7 +113,7 @@ func (c Config) Validate() error {
 func (c Config) core() coreConfig {
 	return coreConfig{
 		name: c.Name, maxBatchBytes: c.MaxBatchBytes, maxBatchCount: c.MaxBatchCount,
-		maxQueueBytes: c.MaxQueueBytes, maxQueueCount: c.MaxQueueCount,
+		maxQueueBytes: c.MaxQueueBytes, maxQueueCount: c.MaxQueueCount, gatherFor: c.GatherFor,
 		cutAfter: c.CutAfter, cutOrphansAfter: c.CutOrphansAfter,
 		checkpointBytes: c.CheckpointBytes, maxTailBytes: c.MaxTailBytes, members: c.Members,
 	}

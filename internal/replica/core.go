@@ -71,6 +71,7 @@ type coreConfig struct {
 	maxBatchCount   int           // commands an entry
 	maxQueueBytes   int           // clients' proposals waiting or in flight, octets
 	maxQueueCount   int           // clients' proposals waiting or in flight
+	gatherFor       time.Duration // how long a batch waits for the clients that were just answered
 	cutAfter        time.Duration // a replica cuts what it changed itself after this much quiet
 	cutOrphansAfter time.Duration // ... and what others changed after this much: the proposer died
 	checkpointBytes int           // log tail that makes a checkpoint due
@@ -97,6 +98,9 @@ type core struct {
 	ownSeq    uint64 // sequence number of this replica's newest record in the state machine
 	// retryAt holds appends back after the log said that it takes none.
 	retryAt time.Time
+	// expected is how many proposals the next batch waits for, at the longest until gatherEnd; see held.
+	expected  int
+	gatherEnd time.Time
 
 	queue      []*proposal
 	spare      []*proposal // memory of an answered batch, for the next queue
@@ -242,7 +246,7 @@ func (c *core) expire(now time.Time) {
 func (c *core) flush(now time.Time) {
 	c.now = now
 	c.expire(now)
-	if c.busy || c.epoch == 0 || len(c.queue) == 0 || now.Before(c.retryAt) {
+	if c.busy || c.epoch == 0 || len(c.queue) == 0 || now.Before(c.retryAt) || c.held() {
 		return
 	}
 	b := &batch{epoch: c.epoch, seq: c.seq, props: c.gather()}
@@ -258,6 +262,14 @@ func (c *core) flush(now time.Time) {
 	c.inflight = b
 	c.busy = true
 	c.actions = append(c.actions, action{kind: actAppend, batch: b})
+}
+
+// held says that the next batch should wait a little. The clients of a batch are answered all at once, and those who wait for
+// an answer before they ask again come back within a moment. Without the wait the first of them would go into the log
+// alone, and the others a whole append later: half of all entries would carry one update. A lone client is never held up,
+// because it is the only one expected.
+func (c *core) held() bool {
+	return len(c.queue) < min(c.expected, c.cfg.maxBatchCount) && c.now.Before(c.gatherEnd)
 }
 
 // entryTime is the time that an entry brings into the log (C7). A replica that is out of service does not read its clock,
@@ -391,12 +403,18 @@ func (c *core) settled(now time.Time, s log.Settled) {
 // commit notes that a batch is in the log.
 func (c *core) commit(b *batch) {
 	c.seq = b.seq + 1
-	if b.seq <= c.ownSeq {
-		// A peer's checkpoint has brought the record here: what became of each command is not known.
-		c.fail(b, fmt.Errorf("%w: the state was reloaded meanwhile", ErrInDoubt))
-		return
-	}
 	c.committed = append(c.committed, b)
+	c.dropReloaded()
+}
+
+// dropReloaded answers the committed batches whose records a peer's checkpoint has brought here: what became of each command
+// is not known. The append may have returned before or after the checkpoint was loaded.
+func (c *core) dropReloaded() {
+	for len(c.committed) > 0 && c.committed[0].seq <= c.ownSeq {
+		c.fail(c.committed[0], fmt.Errorf("%w: the state was reloaded meanwhile", ErrInDoubt))
+		c.committed[0] = nil
+		c.committed = c.committed[1:]
+	}
 }
 
 // fail answers a batch with an error.
@@ -467,7 +485,11 @@ func (c *core) answer(rec log.Record, eff fsm.Effects) {
 	default:
 		return // of a former life of this replica, or given up in a reload
 	}
+	c.expected, c.gatherEnd = len(c.queue), c.now.Add(c.cfg.gatherFor)
 	for i, p := range b.props {
+		if !p.internal {
+			c.expected++
+		}
 		c.finish(p, eff.Results[i], nil)
 	}
 	c.release(b)

@@ -28,7 +28,7 @@ func newBench(t *testing.T, members ...string) *bench {
 	}
 	cfg := DefaultConfig()
 	cfg.Name, cfg.Members = members[0], members
-	cfg.MaxBatchCount, cfg.CheckpointBytes = 4, 1000
+	cfg.MaxBatchCount, cfg.CheckpointBytes, cfg.GatherFor = 4, 1000, 0
 	b := &bench{t: t, core: newCore(cfg.core(), fsm.New()), now: simStart, at: 1}
 	b.core.start(b.now)
 	b.core.serve(true, nil)
@@ -297,6 +297,38 @@ func TestOrphanedCut(t *testing.T) {
 	if got := commands(t, b.want(actAppend)); !slices.Equal(got, []fsm.Kind{fsm.KindCut}) {
 		t.Fatalf("commands %v, want a cut", got)
 	}
+}
+
+// TestGather: after a batch was answered its clients are given a moment to come back; a lone one waits for nobody.
+func TestGather(t *testing.T) {
+	b := newBench(t)
+	b.core.cfg.gatherFor = time.Millisecond
+	b.propose(1)
+	a := b.want(actAppend)
+	b.propose(2)
+	b.propose(3)
+	b.commit(a) // 2 and 3 wait, 1 is expected back
+	b.wantNothing()
+	at, ok := b.core.nextTick()
+	if want := b.now.Add(time.Millisecond); !ok || !at.Equal(want) {
+		t.Fatalf("the next tick is %v, %v; want %v", at, ok, want)
+	}
+	b.propose(4)
+	a = b.want(actAppend)
+	if n := len(a.batch.props); n != 3 {
+		t.Fatalf("%d in the batch after all came back, want 3", n)
+	}
+	b.propose(5)
+	b.commit(a)
+	b.now = at.Add(time.Second) // nobody comes back
+	b.core.tick(b.now)
+	a = b.want(actAppend)
+	if n := len(a.batch.props); n != 1 {
+		t.Fatalf("%d in the batch after the wait, want 1", n)
+	}
+	b.commit(a)
+	b.propose(6)
+	b.want(actAppend) // one was answered, one came back: at once
 }
 
 // TestActivationGoesAlone (C8): the state machine takes an activation by itself only.

@@ -176,7 +176,7 @@ func (s *sim) names() []string {
 
 func (s *sim) coreConfig(name string) coreConfig {
 	cfg := coreConfig{
-		name: name, maxBatchBytes: 1500, maxBatchCount: 6, maxQueueBytes: 8000, maxQueueCount: 12,
+		name: name, maxBatchBytes: 1500, maxBatchCount: 6, maxQueueBytes: 8000, maxQueueCount: 12, gatherFor: 500 * time.Microsecond,
 		cutAfter: 12 * time.Millisecond, cutOrphansAfter: 250 * time.Millisecond,
 		checkpointBytes: 2500, members: s.names(), omit: s.omit,
 	}

@@ -55,7 +55,11 @@ func (c *core) nextTick() (time.Time, bool) {
 		if !c.queueDue.IsZero() {
 			at.note(c.queueDue.Add(time.Nanosecond)) // a deadline itself is still in time
 		}
-		if !c.busy {
+		switch {
+		case c.busy:
+		case c.held():
+			at.note(c.gatherEnd)
+		default:
 			at.note(c.retryAt)
 		}
 	}

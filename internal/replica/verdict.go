@@ -225,6 +225,7 @@ func (c *core) reset(now time.Time, m *fsm.Machine, digest fsm.Digest, stored bo
 	want := c.reload.want
 	c.reload, c.halt, c.disputes = nil, nil, nil
 	c.adopt(m)
+	c.dropReloaded()
 	c.base = base{m.Index(), digest}
 	c.upkeep = upkeep{lastSize: c.upkeep.lastSize, compacted: c.upkeep.compacted}
 	if stored {
