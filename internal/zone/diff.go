@@ -70,6 +70,33 @@ func (d *Diff) addSets(old, now *RRset) {
 	}
 }
 
+// clone returns a copy of d in one piece of memory and no larger than it has to be: histories keep many for long.
+func (d *Diff) clone() (c Diff) {
+	del := len(d.Del)
+	all := make([]RR, del+len(d.Add))
+	copy(all, d.Del)
+	copy(all[del:], d.Add)
+	if del > 0 {
+		c.Del = all[:del:del]
+	}
+	if del < len(all) {
+		c.Add = all[del:]
+	}
+	return c
+}
+
+// reset empties d and keeps its memory, but not what its RRs refer to, and not the memory that a rare large change took.
+func (d *Diff) reset() {
+	const keep = 256
+	if cap(d.Del) > keep || cap(d.Add) > keep {
+		*d = Diff{}
+		return
+	}
+	clear(d.Del)
+	clear(d.Add)
+	d.Del, d.Add = d.Del[:0], d.Add[:0]
+}
+
 // soaFirst moves the SOA, which sorts behind the A and NS of the apex, to the front.
 func (d *Diff) soaFirst() {
 	for _, rrs := range [][]RR{d.Del, d.Add} {

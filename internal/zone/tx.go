@@ -9,26 +9,65 @@ import (
 // at a time; while it runs, changes made through the Zone itself are part of it.
 type Tx struct {
 	*Zone
-	// first holds, for each key that was touched, the RRset that was there before (nil: none). Undoing by hand costs
-	// nothing when a transaction commits, as almost all do; a snapshot would make every change copy its tree nodes.
-	first   map[string]*RRset
+	// touched holds every RRset that was touched, as it was and as it is. Undoing by hand costs nothing when a transaction
+	// commits, as almost all do; a snapshot would make every change copy its tree nodes.
+	touched []touch
+	few     [2]touch       // room for what most transactions touch: one RRset and the SOA
+	index   map[string]int // into touched by key; built when there are many
 	records int
 	sum     lanes
-	soa     *RRset
+	apex    apexSets
 }
+
+// touch is one RRset of the zone; before and now are nil when there is none.
+type touch struct {
+	key         string
+	before, now *RRset
+}
+
+// scanTouches is how many touches are searched one by one; nearly all transactions have fewer.
+const scanTouches = 12
 
 // Begin starts a transaction. It panics when one is running.
 func (z *Zone) Begin() *Tx {
 	if z.tx != nil {
 		panic("zone: a transaction is running already on " + z.origin.String())
 	}
-	z.tx = &Tx{Zone: z, first: make(map[string]*RRset), records: z.records, sum: z.sum, soa: z.soa}
-	return z.tx
+	tx := &Tx{Zone: z, records: z.records, sum: z.sum, apex: z.apex}
+	tx.touched = tx.few[:0]
+	z.tx = tx
+	return tx
 }
 
-func (tx *Tx) note(key string, old *RRset) {
-	if _, seen := tx.first[key]; !seen {
-		tx.first[key] = old
+// note takes down that the RRset with this key was replaced.
+func (tx *Tx) note(key string, old, now *RRset) {
+	if i := tx.find(key); i >= 0 {
+		tx.touched[i].now = now
+		return
+	}
+	tx.touched = append(tx.touched, touch{key, old, now})
+	switch {
+	case tx.index != nil:
+		tx.index[key] = len(tx.touched) - 1
+	case len(tx.touched) > scanTouches:
+		tx.index = make(map[string]int, 4*scanTouches)
+		tx.reindex()
+	}
+}
+
+func (tx *Tx) find(key string) int {
+	if tx.index != nil {
+		if i, ok := tx.index[key]; ok {
+			return i
+		}
+		return -1
+	}
+	return slices.IndexFunc(tx.touched, func(t touch) bool { return t.key == key })
+}
+
+func (tx *Tx) reindex() {
+	for i := range tx.touched {
+		tx.index[tx.touched[i].key] = i
 	}
 }
 
@@ -38,14 +77,14 @@ func (tx *Tx) Rollback() {
 	if z.tx != tx {
 		return
 	}
-	for key, old := range tx.first {
-		if old == nil {
-			z.sets.Delete(key)
+	for _, t := range tx.touched {
+		if t.before == nil {
+			z.sets.Delete(t.key)
 		} else {
-			z.sets.Set(key, old)
+			z.sets.Set(t.key, t.before)
 		}
 	}
-	z.records, z.sum, z.soa, z.tx = tx.records, tx.sum, tx.soa, nil
+	z.records, z.sum, z.apex, z.tx = tx.records, tx.sum, tx.apex, nil
 }
 
 // Commit ends the transaction and returns its net changes.
@@ -57,16 +96,16 @@ func (tx *Tx) Commit() Diff {
 
 // Diff returns the net changes so far.
 func (tx *Tx) Diff() Diff {
-	keys := make([]string, 0, len(tx.first))
-	for k := range tx.first {
-		keys = append(keys, k)
+	slices.SortFunc(tx.touched, func(a, b touch) int { return strings.Compare(a.key, b.key) })
+	if tx.index != nil {
+		tx.reindex()
 	}
-	slices.SortFunc(keys, strings.Compare)
-	var d Diff
-	for _, k := range keys {
-		now, _ := tx.Zone.sets.Get(k)
-		d.addSets(tx.first[k], now)
+	d := &tx.diff
+	for _, t := range tx.touched {
+		d.addSets(t.before, t.now)
 	}
 	d.soaFirst()
-	return d
+	net := d.clone()
+	d.reset()
+	return net
 }

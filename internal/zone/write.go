@@ -23,11 +23,11 @@ func WriteFile(w io.Writer, z *Zone) error {
 		return nil
 	}
 	var err error
-	if z.soa != nil {
-		err = write(z.soa)
+	if z.apex.soa != nil {
+		err = write(z.apex.soa)
 	}
 	z.Ascend(func(s *RRset) bool {
-		if s != z.soa && err == nil {
+		if s != z.apex.soa && err == nil {
 			err = write(s)
 		}
 		return err == nil

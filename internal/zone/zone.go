@@ -14,12 +14,23 @@ type Zone struct {
 	// sets is keyed by appendSetKey relative to the origin.
 	sets    *btree.Map[string, *RRset]
 	records int
-	sum     lanes
-	soa     *RRset
-	hash    hasher
-	key     []byte
-	tx      *Tx
+	// sum is of all RRs but the apex SOA, which every update replaces: Digest adds it.
+	sum  lanes
+	apex apexSets
+	hash hasher
+	key  []byte
+	diff Diff // room for Tx.Diff
+	tx   *Tx
 }
+
+// apexSets are the RRsets that every update asks for, so that finding them costs no search. nil: absent.
+type apexSets struct{ soa, ns *RRset }
+
+// Their keys, as appendSetKey makes them.
+const (
+	apexSOAKey = "\x00\x00\x06"
+	apexNSKey  = "\x00\x00\x02"
+)
 
 // New returns an empty zone.
 func New(origin Name) *Zone {
@@ -32,7 +43,7 @@ func (z *Zone) Origin() Name { return z.origin }
 // Snapshot returns an independent copy in O(1). A running transaction's changes are in it; the transaction itself is not.
 // Taking one counts as a change of z where concurrent use is concerned.
 func (z *Zone) Snapshot() *Zone {
-	return &Zone{origin: z.origin, sets: z.sets.Copy(), records: z.records, sum: z.sum, soa: z.soa}
+	return &Zone{origin: z.origin, sets: z.sets.Copy(), records: z.records, sum: z.sum, apex: z.apex}
 }
 
 // appendKey appends the key of the RRset of type t at n, which must be in the zone.
@@ -48,14 +59,25 @@ func (z *Zone) Get(n Name, t Type) *RRset {
 	if !z.Contains(n) {
 		return nil
 	}
+	if len(n) == len(z.origin) {
+		switch t {
+		case TypeSOA:
+			return z.apex.soa
+		case TypeNS:
+			return z.apex.ns
+		default:
+		}
+	}
 	var buf [MaxNameLen]byte
 	s, _ := z.sets.Get(string(z.appendKey(buf[:0], n, t)))
 	return s
 }
 
 // Sets returns all RRsets at n, by type; nil when there is none.
-func (z *Zone) Sets(n Name) []*RRset {
-	var sets []*RRset
+func (z *Zone) Sets(n Name) []*RRset { return z.AppendSets(nil, n) }
+
+// AppendSets appends all RRsets at n, by type, to sets.
+func (z *Zone) AppendSets(sets []*RRset, n Name) []*RRset {
 	z.ascendAt(n, func(s *RRset) bool {
 		sets = append(sets, s)
 		return true
@@ -86,14 +108,14 @@ func (z *Zone) ascendPrefix(prefix string, fn func(*RRset) bool) {
 }
 
 // SOA returns the SOA RRset at the apex, nil when the zone has none.
-func (z *Zone) SOA() *RRset { return z.soa }
+func (z *Zone) SOA() *RRset { return z.apex.soa }
 
 // Serial returns the serial of the SOA, 0 when the zone has none.
 func (z *Zone) Serial() uint32 {
-	if z.soa == nil {
+	if z.apex.soa == nil {
 		return 0
 	}
-	return SOASerial(z.soa.Data[0])
+	return SOASerial(z.apex.soa.Data[0])
 }
 
 // Records returns the number of RRs.
@@ -103,7 +125,16 @@ func (z *Zone) Records() int { return z.records }
 func (z *Zone) Len() int { return z.sets.Len() }
 
 // Digest returns the digest of all RRs, in O(1).
-func (z *Zone) Digest() Digest { return z.sum.digest() }
+func (z *Zone) Digest() Digest {
+	sum := z.sum
+	if soa := z.apex.soa; soa != nil {
+		var h hasher
+		for _, d := range soa.Data {
+			sum.add(h.rr(soa.Owner, soa.Type, ClassIN, soa.TTL, d))
+		}
+	}
+	return sum.digest()
+}
 
 // Ascend calls fn for every RRset until it returns false: in canonical order of owners, the apex first, by type number
 // within an owner. fn must not change the zone.
@@ -126,11 +157,11 @@ func (z *Zone) AscendBelow(n Name, fn func(*RRset) bool) {
 // RRs returns all RRs in the order of Ascend, but with the SOA first, as in a zone transfer.
 func (z *Zone) RRs() []RR {
 	rrs := make([]RR, 0, z.records)
-	if z.soa != nil {
-		rrs = append(rrs, z.soa.RR(0))
+	if z.apex.soa != nil {
+		rrs = append(rrs, z.apex.soa.RR(0))
 	}
 	z.Ascend(func(s *RRset) bool {
-		if s != z.soa {
+		if s != z.apex.soa {
 			rrs = append(rrs, s.RRs()...)
 		}
 		return true
@@ -152,8 +183,7 @@ func (z *Zone) Set(s *RRset) {
 	if !s.ordered() {
 		s = NewRRset(s.Owner, s.Type, s.TTL, append([]string(nil), s.Data...)...)
 	}
-	z.key = z.appendKey(z.key[:0], s.Owner, s.Type)
-	key := string(z.key)
+	key := z.setKey(s.Owner, s.Type)
 	old, replaced := z.sets.Set(key, s)
 	if !replaced {
 		old = nil
@@ -166,39 +196,58 @@ func (z *Zone) Remove(n Name, t Type) {
 	if !z.Contains(n) {
 		return
 	}
-	z.key = z.appendKey(z.key[:0], n, t)
-	key := string(z.key)
+	key := z.setKey(n, t)
 	if old, ok := z.sets.Delete(key); ok {
 		z.changed(key, old, nil)
 	}
 }
 
-// changed keeps count, digest, SOA and the transaction's notes in step with one RRset that was replaced.
-func (z *Zone) changed(key string, old, s *RRset) {
-	z.account(old, s)
-	if z.tx != nil {
-		z.tx.note(key, old)
+// setKey is appendKey's result to keep.
+func (z *Zone) setKey(n Name, t Type) string {
+	if len(n) == len(z.origin) {
+		switch t {
+		case TypeSOA:
+			return apexSOAKey
+		case TypeNS:
+			return apexNSKey
+		default:
+		}
 	}
-	set := s
-	if set == nil {
-		set = old
-	}
-	if set.Type == TypeSOA && len(set.Owner) == len(z.origin) {
-		z.soa = s
-	}
+	z.key = z.appendKey(z.key[:0], n, t)
+	return string(z.key)
 }
 
-// account moves count and digest from old to s. RRs that are in both cost no hashing: changing one RR of a large RRset
-// costs two hashes, not two for each RR.
-func (z *Zone) account(old, s *RRset) {
+// changed keeps count, digest, the apex's RRsets and the transaction's notes in step with one RRset that was replaced.
+func (z *Zone) changed(key string, old, s *RRset) {
+	if old != nil {
+		z.records -= len(old.Data)
+	}
+	if s != nil {
+		z.records += len(s.Data)
+	}
+	if z.tx != nil {
+		z.tx.note(key, old, s)
+	}
+	switch key {
+	case apexSOAKey:
+		z.apex.soa = s
+		return // not in the sum
+	case apexNSKey:
+		z.apex.ns = s
+	default:
+	}
+	z.addUp(old, s)
+}
+
+// addUp moves the sum from old to s. RRs that are in both cost no hashing: changing one RR of a large RRset costs two
+// hashes, not two for each RR.
+func (z *Zone) addUp(old, s *RRset) {
 	var was, now []string
 	if old != nil {
 		was = old.Data
-		z.records -= len(was)
 	}
 	if s != nil {
 		now = s.Data
-		z.records += len(now)
 	}
 	sameTTL := old != nil && s != nil && old.TTL == s.TTL
 	for len(was) > 0 || len(now) > 0 {
