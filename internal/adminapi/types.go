@@ -179,6 +179,8 @@ type ZoneSettings struct {
 	AllowUpdate   string `json:"allow_update,omitempty"`
 	AllowQuery    string `json:"allow_query,omitempty"`
 	AllowTransfer string `json:"allow_transfer,omitempty"`
+	// MaxZoneTTL, in seconds, is what greater TTLs in updates are lowered to; 0 for no limit but that of RFC 2181.
+	MaxZoneTTL uint32 `json:"max_zone_ttl,omitempty"`
 	// AlsoNotify are address:port of servers told of every change.
 	AlsoNotify []string `json:"also_notify,omitempty"`
 	// LocalReads answers queries without the read barrier: faster, possibly old.

@@ -229,6 +229,7 @@ func TestZoneSetKeepsWhatIsNotGiven(t *testing.T) {
 	}{
 		{[]string{"--allow-transfer", "key b;"}, func(s *adminapi.ZoneSettings) { s.AllowTransfer = "key b;" }},
 		{[]string{"--allow-update", "key b;"}, func(s *adminapi.ZoneSettings) { s.AllowUpdate, s.UpdatePolicy = "key b;", "" }},
+		{[]string{"--max-zone-ttl", "3600"}, func(s *adminapi.ZoneSettings) { s.MaxZoneTTL = 3600 }},
 		{[]string{"--local-reads"}, func(s *adminapi.ZoneSettings) { s.LocalReads = true }},
 		{[]string{"--also-notify", ""}, func(s *adminapi.ZoneSettings) { s.AlsoNotify = nil }},
 		{[]string{"--grant", "b"}, func(s *adminapi.ZoneSettings) {

@@ -34,6 +34,7 @@ func zoneSettings(cmd *cobra.Command) *settings {
 	f.StringVar(&s.AllowUpdate, "allow-update", "", "who may change everything: the inside of allow-update { ... }; excludes --update-policy")
 	f.StringVar(&s.AllowQuery, "allow-query", "", "who may query: the inside of allow-query { ... }")
 	f.StringVar(&s.AllowTransfer, "allow-transfer", "", "who may transfer the zone: the inside of allow-transfer { ... }; default none")
+	f.Uint32Var(&s.MaxZoneTTL, "max-zone-ttl", 0, "seconds that greater TTLs in updates are lowered to; 0 for no limit")
 	f.StringSliceVar(&s.AlsoNotify, "also-notify", nil, "address:port that is told of every change; repeatable")
 	f.BoolVar(&s.LocalReads, "local-reads", false, "answer queries without asking the quorum first: faster, possibly old")
 	return s
@@ -47,7 +48,7 @@ func (s *settings) resolve(cmd *cobra.Command) (adminapi.ZoneSettings, error) {
 		return adminapi.ZoneSettings{}, &usageError{err: errors.New("--grant stands for the policy flags; give it or them"), command: cmd.CommandPath()}
 	}
 	open := devcluster.OpenTo(absolute(s.grant))
-	open.AlsoNotify, open.LocalReads = s.AlsoNotify, s.LocalReads
+	open.MaxZoneTTL, open.AlsoNotify, open.LocalReads = s.MaxZoneTTL, s.AlsoNotify, s.LocalReads
 	return open, nil
 }
 
@@ -158,6 +159,9 @@ func merge(old, given adminapi.ZoneSettings, changed func(flag string) bool) adm
 	}
 	if grant || changed("allow-transfer") {
 		s.AllowTransfer = given.AllowTransfer
+	}
+	if changed("max-zone-ttl") {
+		s.MaxZoneTTL = given.MaxZoneTTL
 	}
 	if changed("also-notify") {
 		s.AlsoNotify = given.AlsoNotify
@@ -327,6 +331,9 @@ func drawZone(w *tabwriter.Writer, z *adminapi.Zone) {
 		if s.value != "" {
 			row(w, s.name, strings.Join(strings.Fields(s.value), " "))
 		}
+	}
+	if z.Settings.MaxZoneTTL != 0 {
+		row(w, "max-zone-ttl", z.Settings.MaxZoneTTL)
 	}
 	if z.Settings.LocalReads {
 		row(w, "local-reads", "yes")

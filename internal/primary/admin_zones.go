@@ -60,7 +60,7 @@ func describeZone(m *fsm.Machine, id fsm.ZoneID) (adminapi.Zone, bool) {
 		Incarnation: v.Config.Incarnation,
 		Settings: adminapi.ZoneSettings{
 			UpdatePolicy: s.UpdatePolicy, AllowUpdate: s.AllowUpdate, AllowQuery: s.AllowQuery, AllowTransfer: s.AllowTransfer,
-			AlsoNotify: s.AlsoNotify, LocalReads: s.LocalReads,
+			MaxZoneTTL: s.MaxTTL, AlsoNotify: s.AlsoNotify, LocalReads: s.LocalReads,
 		},
 	}, true
 }
@@ -68,7 +68,7 @@ func describeZone(m *fsm.Machine, id fsm.ZoneID) (adminapi.Zone, bool) {
 func settingsOf(s adminapi.ZoneSettings) fsm.ZoneSettings {
 	return fsm.ZoneSettings{
 		UpdatePolicy: s.UpdatePolicy, AllowUpdate: s.AllowUpdate, AllowQuery: s.AllowQuery, AllowTransfer: s.AllowTransfer,
-		AlsoNotify: s.AlsoNotify, LocalReads: s.LocalReads,
+		MaxTTL: s.MaxZoneTTL, AlsoNotify: s.AlsoNotify, LocalReads: s.LocalReads,
 	}
 }
 
