@@ -51,6 +51,7 @@ func faults() []fault {
 	return []fault{
 		whom("kill -9 of the leader", leader, (*nemesis).kill),
 		whom("kill -9 of a follower", follower, (*nemesis).kill),
+		whom("kill -9 of two", leader, (*nemesis).killTwo),
 		whom("kill -9 of all", leader, func(n *nemesis, _ string) { n.killAll() }),
 		whom("planned restart of the leader", leader, (*nemesis).restart),
 		whom("SIGSTOP of the leader", leader, (*nemesis).stop),
@@ -62,6 +63,7 @@ func faults() []fault {
 		whom("packets of the leader are lost", leader, (*nemesis).hole),
 		whom("packets of a follower are lost", follower, (*nemesis).hole),
 		whom("packets from the leader are lost", leader, (*nemesis).deaf),
+		whom("no two hear one another", leader, func(n *nemesis, _ string) { n.split() }),
 		whom("empty disk of the leader", leader, (*nemesis).empty),
 		whom("empty disk of a follower", follower, (*nemesis).empty),
 		whom("the disk stands still", func(*nemesis) string { return diskOf }, (*nemesis).freeze),
@@ -101,13 +103,33 @@ func (n *nemesis) suffer(f fault) {
 	n.t.Logf("%s: over after %s", f.name, time.Since(began).Round(100*time.Millisecond))
 }
 
-// lasts is how long a fault goes on: around the times that matter, those of an election, a heartbeat, a deadline.
-func (n *nemesis) lasts() { n.c.Pause(time.Duration(200+n.rnd.IntN(3000)) * time.Millisecond) }
+// lasts is how long a fault goes on: around the times that matter, those of a heartbeat, an election, a retransmission, and
+// now and then longer than an update may take to get into the log (C2).
+func (n *nemesis) lasts() {
+	ms := 200 + n.rnd.IntN(2500)
+	if n.rnd.IntN(4) == 0 {
+		ms = 4000 + n.rnd.IntN(2000)
+	}
+	n.c.Pause(time.Duration(ms) * time.Millisecond)
+}
 
 func (n *nemesis) kill(victim string) {
 	n.c.Kill(victim)
 	n.lasts()
 	n.c.Restart(victim)
+}
+
+// killTwo leaves a minority, which must not go on alone: the victim and another are gone for a while.
+func (n *nemesis) killTwo(victim string) {
+	n.c.Kill(victim)
+	for _, other := range n.c.Names() {
+		if other != victim {
+			n.c.Kill(other)
+			break
+		}
+	}
+	n.lasts()
+	n.c.RestartDead()
 }
 
 // killAll is the loss of power of all machines at once: what was acknowledged is on their disks.
@@ -118,7 +140,7 @@ func (n *nemesis) killAll() {
 	for _, name := range n.c.Names() {
 		n.c.Gone(name)
 	}
-	n.c.RestartAll()
+	n.c.RestartDead()
 }
 
 func (n *nemesis) restart(victim string) {
@@ -133,7 +155,27 @@ func (n *nemesis) stop(victim string) {
 	n.c.Signal(victim, syscall.SIGCONT)
 }
 
-func (n *nemesis) killNamed(victim string) { n.c.SignalNamed(victim, syscall.SIGKILL) }
+func (n *nemesis) killNamed(victim string) {
+	before := n.named(victim).PID
+	n.c.SignalNamed(victim, syscall.SIGKILL)
+	n.c.Until(20*time.Second, "another named runs at "+victim, func(context.Context) error {
+		if s := n.named(victim); !s.Running || s.PID == before {
+			return fmt.Errorf("named: %+v", s)
+		}
+		return nil
+	})
+}
+
+func (n *nemesis) named(name string) (out adminapi.NamedStatus) {
+	n.c.Until(10*time.Second, "the status of "+name, func(ctx context.Context) error {
+		s, err := n.c.Admin[name].Replica(ctx)
+		if err == nil {
+			out = s.Named
+		}
+		return err
+	})
+	return out
+}
 
 func (n *nemesis) stopNamed(victim string) {
 	n.c.SignalNamed(victim, syscall.SIGSTOP)
@@ -146,6 +188,15 @@ func (n *nemesis) hole(victim string) { n.partition(victim, harness.Lose) }
 
 func (n *nemesis) partition(victim string, how harness.Link) {
 	n.links.Isolate(n.c.Names(), []string{victim}, how)
+	n.lasts()
+	n.links.Heal()
+}
+
+// split leaves no majority anywhere.
+func (n *nemesis) split() {
+	for _, name := range n.c.Names() {
+		n.links.Isolate(n.c.Names(), []string{name}, harness.Lose)
+	}
 	n.lasts()
 	n.links.Heal()
 }

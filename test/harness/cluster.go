@@ -257,12 +257,16 @@ func (c *Cluster) EmptyDisk(name string) {
 	}
 }
 
-// RestartAll starts all primaries, none of which runs, and waits until they are ready.
-func (c *Cluster) RestartAll() {
+// RestartDead starts all primaries that do not run, at the same time, and waits until they are ready: without a quorum none
+// of them gets ready alone.
+func (c *Cluster) RestartDead() {
 	c.t.Helper()
 	var wg sync.WaitGroup
 	errs := make(chan error, len(c.Names()))
 	for _, name := range c.Names() {
+		if pid := c.Primary(name).PID; pid != 0 && syscall.Kill(pid, 0) == nil {
+			continue
+		}
 		wg.Go(func() {
 			// A killed process is gone only when its parent has noticed; and one that was started waits for the others.
 			if err := Retry(90*time.Second, func(ctx context.Context) error { return c.StartPrimary(ctx, name) }); err != nil {
