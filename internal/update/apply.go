@@ -58,7 +58,10 @@ func Apply(z *zone.Zone, m *Message, auth Authorizer, opt Options) Outcome {
 	}
 	tx := z.Begin()
 	defer tx.Rollback() // does nothing after Commit; with a panic on its way up, z is as it was
-	e := &editor{view: view{z, z.Origin()}, tx: tx, opt: opt, limits: limits, before: z.Serial()}
+	var few [4]entry
+	e := &editor{
+		view: view{z, z.Origin()}, tx: tx, opt: opt, limits: limits, before: z.Serial(), journal: journal{entries: few[:0]},
+	}
 	changed, f := e.run(m.Updates)
 	switch {
 	case f != nil:

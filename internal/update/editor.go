@@ -67,7 +67,9 @@ func (e *editor) run(updates []zone.RR) (changed bool, f *failure) {
 // add adds one RR, or ignores it where a zone may not hold it (RFC 2136 3.4.2.2 and named's own rules) or where the policy
 // lets the name hold limit RRs of the type and it does.
 func (e *editor) add(rr *zone.RR, limit int) *failure {
-	if e.ignored(rr) {
+	var few [4]*zone.RRset
+	node := e.AppendSets(few[:0], rr.Name)
+	if e.ignored(rr, node) {
 		return nil
 	}
 	if rr.Type == zone.TypeSOA {
@@ -81,18 +83,31 @@ func (e *editor) add(rr *zone.RR, limit int) *failure {
 	if e.opt.MaxTTL != 0 && ttl > e.opt.MaxTTL {
 		ttl = e.opt.MaxTTL
 	}
-	set := e.Get(rr.Name, rr.Type)
+	set := ofType(node, rr.Type)
 	if limit != 0 && set != nil && len(set.Data) >= limit {
 		return nil
 	}
 	if rr.Type == zone.TypeSOA {
 		e.serialSet = true
 	}
+	if set == nil {
+		return e.create(rr, ttl, len(node))
+	}
 	return e.merge(set, rr, ttl)
 }
 
-// ignored reports whether named drops the addition of rr without a word.
-func (e *editor) ignored(rr *zone.RR) bool {
+// ofType returns the RRset of type t among those of one name, nil when there is none.
+func ofType(node []*zone.RRset, t zone.Type) *zone.RRset {
+	for _, set := range node {
+		if set.Type == t {
+			return set
+		}
+	}
+	return nil
+}
+
+// ignored reports whether named drops the addition of rr, whose owner has the RRsets node, without a word.
+func (e *editor) ignored(rr *zone.RR, node []*zone.RRset) bool {
 	apex := rr.Name.Equal(e.origin)
 	switch rr.Type {
 	case zone.TypeMD, zone.TypeMF, zone.TypePrivate:
@@ -110,7 +125,7 @@ func (e *editor) ignored(rr *zone.RR) bool {
 			return true
 		}
 	case zone.TypeCNAME:
-		for _, set := range e.Sets(rr.Name) {
+		for _, set := range node {
 			if set.Type != zone.TypeCNAME && !zone.IsAtCNAME(set.Type) {
 				return true
 			}
@@ -118,20 +133,22 @@ func (e *editor) ignored(rr *zone.RR) bool {
 		return false
 	default:
 	}
-	return !zone.IsAtCNAME(rr.Type) && e.Get(rr.Name, zone.TypeCNAME) != nil
+	return !zone.IsAtCNAME(rr.Type) && ofType(node, zone.TypeCNAME) != nil
 }
 
-// merge puts rr into set, which is nil when there is none: the RRset takes on the TTL and the owner case of rr, and loses
-// the RRs that rr replaces (add_rr_prepare_action).
-func (e *editor) merge(set *zone.RRset, rr *zone.RR, ttl uint32) *failure {
-	if set == nil {
-		if n := len(e.Sets(rr.Name)); e.opt.MaxTypesPerName != 0 && n >= e.opt.MaxTypesPerName {
-			return fail(ServFail, "%s holds %d types; max-types-per-name is %d", rr.Name, n, e.opt.MaxTypesPerName)
-		}
-		e.journal.record(opAdd, rr.Name, rr.Type, ttl, rr.Data)
-		e.tx.Set(&zone.RRset{Owner: rr.Name, Type: rr.Type, TTL: ttl, Data: []string{rr.Data}})
-		return nil
+// create makes rr an RRset at a name that has types RRsets, none of rr's type.
+func (e *editor) create(rr *zone.RR, ttl uint32, types int) *failure {
+	if e.opt.MaxTypesPerName != 0 && types >= e.opt.MaxTypesPerName {
+		return fail(ServFail, "%s holds %d types; max-types-per-name is %d", rr.Name, types, e.opt.MaxTypesPerName)
 	}
+	e.journal.record(opAdd, rr.Name, rr.Type, ttl, rr.Data)
+	e.tx.Set(zone.SingleRRset(rr.Name, rr.Type, ttl, rr.Data))
+	return nil
+}
+
+// merge puts rr into set: the RRset takes on the TTL and the owner case of rr, and loses the RRs that rr replaces
+// (add_rr_prepare_action).
+func (e *editor) merge(set *zone.RRset, rr *zone.RR, ttl uint32) *failure {
 	restamp := set.TTL != ttl || set.Owner != rr.Name
 	if !restamp {
 		for _, d := range set.Data {
@@ -255,5 +272,5 @@ func (e *editor) bumpSerial() {
 	next := zone.WithSOASerial(old, zone.NextSerial(zone.SOASerial(old)))
 	e.journal.record(opDel, set.Owner, zone.TypeSOA, set.TTL, old)
 	e.journal.record(opAdd, set.Owner, zone.TypeSOA, set.TTL, next)
-	e.tx.Set(&zone.RRset{Owner: set.Owner, Type: zone.TypeSOA, TTL: set.TTL, Data: []string{next}})
+	e.tx.Set(zone.SingleRRset(set.Owner, zone.TypeSOA, set.TTL, next))
 }

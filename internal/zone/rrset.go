@@ -26,6 +26,16 @@ func NewRRset(owner Name, t Type, ttl uint32, data ...string) *RRset {
 	return s
 }
 
+// SingleRRset returns the RRset of one RR, in one piece of memory: most RRsets have no more.
+func SingleRRset(owner Name, t Type, ttl uint32, data string) *RRset {
+	s := &struct {
+		RRset
+		data [1]string
+	}{data: [1]string{data}}
+	s.RRset = RRset{Owner: owner, Type: t, TTL: ttl, Data: s.data[:]}
+	return &s.RRset
+}
+
 // ordered reports whether Data ascends strictly.
 func (s *RRset) ordered() bool {
 	for i := 1; i < len(s.Data); i++ {

@@ -56,7 +56,8 @@ func WithSOASerial(d string, serial uint32) string {
 	if at < 0 {
 		return d
 	}
-	b := []byte(d)
+	var buf [2*MaxNameLen + soaTail]byte
+	b := append(buf[:0], d...)
 	binary.BigEndian.PutUint32(b[at:], serial)
 	return string(b)
 }
