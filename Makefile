@@ -39,7 +39,7 @@ lint: ## golangci-lint with .golangci.yml (built into .cache/ at the first call)
 fmt: ## gofmt and order the imports
 	@GO=$(GO) scripts/lint.sh fmt ./...
 
-fuzz: ## every fuzz target for FUZZTIME (30s), then a million differential messages against named
+fuzz: ## every fuzz target for FUZZTIME (30s), then a million differential messages to named and to a cluster
 	@scripts/install-deps.sh test
 	@GO=$(GO) FUZZTIME=$(FUZZTIME) scripts/fuzz.sh
 

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Every fuzz target for $FUZZTIME, then the differential campaign with $MESSAGES messages. Called by `make fuzz`.
+# Every fuzz target for $FUZZTIME, then the differential campaigns (each BIND release; the endpoints of a
+# cluster) with $MESSAGES messages each. Called by `make fuzz`.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 cd "$here/.."
@@ -14,6 +15,6 @@ grep -rlE '^func Fuzz[A-Z]' --include='*_test.go' internal test | xargs -n1 dirn
     done
 done
 if [ -d test/differential ]; then
-    printf '=== differential, %s messages\n' "${MESSAGES:-1000000}"
+    printf '=== differential, %s messages to each of BIND 9.20, BIND 9.18, and a cluster beside BIND 9.20\n' "${MESSAGES:-1000000}"
     DIFFERENTIAL_MESSAGES=${MESSAGES:-1000000} "$GO" test ./test/differential/... -count=1 -timeout 12h -v
 fi
