@@ -82,7 +82,7 @@ func TestMeasureFailoverDropped(t *testing.T) {
 		return
 	}
 	c, n := startNetworked(t, 0, func(string) []string { return nil })
-	dropped := cutOff(n)
+	dropped := cutOff(t, n)
 	table(t, c, "network", map[*kind]int{dropped: 10}, faults(dropped))
 }
 
@@ -96,7 +96,7 @@ func TestMeasureFailoverCloud(t *testing.T) {
 	c, n := startNetworked(t, time.Millisecond, func(name string) []string {
 		return harness.SlowSync(filepath.Join(dir, name), 10*time.Millisecond, 0, 0)
 	})
-	dropped := cutOff(n)
+	dropped := cutOff(t, n)
 	table(t, c, "cloud", map[*kind]int{killed: 10, hung: 5, dropped: 5}, faults(killed, hung, dropped))
 	for _, name := range c.Names() {
 		if harness.CountDelayed(t, filepath.Join(dir, name)) == 0 {

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/zonekeeper/zonekeeper/internal/zone"
 	"github.com/zonekeeper/zonekeeper/test/harness"
 )
 
@@ -48,14 +49,35 @@ var (
 )
 
 // cutOff loses every packet to and from the victim.
-func cutOff(n *harness.Network) *kind {
+func cutOff(t *testing.T, n *harness.Network) *kind {
+	const length = 3 * time.Second
 	return &kind{
-		name:  "packets dropped",
-		hurt:  func(_ *harness.Cluster, v string) { n.Cut(v) },
-		heal:  func(c *harness.Cluster, v string) { n.Join(v); c.Ready(v) },
+		name: "packets dropped",
+		hurt: func(_ *harness.Cluster, v string) { n.Cut(v) },
+		heal: func(c *harness.Cluster, v string) {
+			n.Join(v)
+			// TCP sends again what was lost after waiting twice as long each time: connections are silent for up to as
+			// long as they were cut. Until then the next fault would be a second one at the same time, of three.
+			c.Pause(length + time.Second)
+			rejoined(t, c, v)
+		},
 		max:   2500 * time.Millisecond,
-		watch: 3 * time.Second,
+		watch: length,
 	}
+}
+
+// rejoined waits until a primary takes part in the log again. Readiness does not say so.
+func rejoined(t *testing.T, c *harness.Cluster, name string) {
+	t.Helper()
+	cl := harness.Dial(t, c.Primary(name).DNS, c.Key())
+	c.Until(30*time.Second, name+" takes part", func(context.Context) error {
+		// An update that changes nothing goes through the log like any other.
+		rcode, err := cl.Update(zone.MustParseName(c.Info().Zones[0]+"."), nil, nil)
+		if err == nil && rcode != 0 {
+			err = fmt.Errorf("rcode %d", rcode)
+		}
+		return err
+	})
 }
 
 // faults lists each kind for both sorts of victim.
