@@ -338,8 +338,8 @@ func (c Config) validateNamed(bad func(string, string, ...any)) {
 	}
 }
 
-// minQuota leaves room for a few entries of the greatest size beside two checkpoints' worth of the log.
-const minQuota = 32 << 20
+// minQuota leaves room beside the tail of the log: etcd counts the file, which grows by 16 MB at a time.
+const minQuota = 64 << 20
 
 func (c Config) validateEtcd(bad func(string, string, ...any)) {
 	e := c.Etcd
@@ -359,7 +359,7 @@ func (c Config) validateEtcd(bad func(string, string, ...any)) {
 		return
 	}
 	if e.QuotaBytes < minQuota {
-		bad("etcd.quota_bytes", "%d; use at least %d (32 MiB)", e.QuotaBytes, minQuota)
+		bad("etcd.quota_bytes", "%d; use at least %d (64 MiB)", e.QuotaBytes, minQuota)
 	}
 	checkURL("etcd.peer_url", e.PeerURL, bad)
 	checkURL("etcd.client_url", e.ClientURL, bad)

@@ -120,7 +120,7 @@ func (p *Primary) assemble(ctx context.Context, sealer *seal.Sealer) error {
 	if p.peers, err = newPeers(p.cfg.Name, p.cfg.Admin.Peers, hc); err != nil {
 		return fmt.Errorf("%w: %w", ErrConfig, err)
 	}
-	if p.space, err = newSpace(p.cfg, len(p.members()), p.peers.full, p.metrics, p.log); err != nil {
+	if p.space, err = newSpace(p.cfg, len(p.members()), p.peers.full, p.logStatus, p.metrics, p.log); err != nil {
 		return err
 	}
 	p.admin = &admin{p: p, sealer: sealer, log: p.log}
@@ -240,11 +240,11 @@ func (p *Primary) run(ctx context.Context) error {
 		return errors.Join(ignoreCanceled(err), g.Wait())
 	}
 
-	// 6. Clients.
-	if err := p.replica.Serve(stopping, true, nil); err != nil {
-		stopNamed()
-		stopReplica()
-		return errors.Join(ignoreCanceled(err), g.Wait())
+	// 6. Clients, if the clock may be trusted. It is compared before the first entry can carry its time.
+	p.peers.askClocks(stopping)
+	p.noteSkew(stopping, p.peers.skew())
+	if p.skew.Load() == nil {
+		p.serve(stopping, true, nil)
 	}
 	if err := p.openEndpoint(); err != nil {
 		stopNamed()
@@ -263,7 +263,7 @@ func (p *Primary) run(ctx context.Context) error {
 		return nil
 	})
 	g.Go(func() error {
-		p.peers.watchClocks(stopping, clockEvery, p.noteSkew)
+		p.peers.watchClocks(stopping, clockEvery, func(skew time.Duration) { p.noteSkew(stopping, skew) })
 		return nil
 	})
 	g.Go(func() error {
@@ -381,15 +381,27 @@ const (
 	clockEvery     = 2 * time.Second
 )
 
-// noteSkew takes this primary out of service while its clock is off (C7).
-func (p *Primary) noteSkew(skew time.Duration) {
+// noteSkew takes this primary out of service while its clock is off (C7): it answers nothing, and its entries leave log
+// time where it is.
+func (p *Primary) noteSkew(ctx context.Context, skew time.Duration) {
 	if skew.Abs() <= replica.MaxClockSkew {
-		p.skew.Store(nil)
+		if p.skew.Swap(nil) != nil {
+			p.log.Info("back in service: the clock is right again", "skew", skew)
+			p.serve(ctx, true, nil)
+		}
 		return
 	}
 	why := fmt.Sprintf("its clock is %s off the median of the primaries, more than %s: mend its time synchronisation", skew, replica.MaxClockSkew)
 	if p.skew.Swap(&why) == nil {
 		p.log.Error("out of service", "reason", why)
+		p.serve(ctx, false, errors.New(why))
+	}
+}
+
+// serve tells the replica whether to take proposals.
+func (p *Primary) serve(ctx context.Context, ok bool, reason error) {
+	if err := p.replica.Serve(ctx, ok, reason); err != nil && ctx.Err() == nil {
+		p.log.Warn("the replica could not be told whether to serve; it has ended", "serve", ok, "err", err)
 	}
 }
 
@@ -453,6 +465,9 @@ func (p *Primary) closeAdmin(srv *http.Server) {
 		p.log.Debug("closing the admin API", "err", err)
 	}
 }
+
+// logStatus asks the log's member about itself. It is for when the log is open.
+func (p *Primary) logStatus(ctx context.Context) (log.Status, error) { return p.elog.Status(ctx) }
 
 // flush implements publish.Cutter.
 func (p *Primary) flush(ctx context.Context, id fsm.ZoneID) error { return p.replica.Flush(ctx, id) }

@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sys/unix"
 
+	"github.com/zonekeeper/zonekeeper/internal/log"
 	"github.com/zonekeeper/zonekeeper/internal/replica"
 )
 
@@ -26,8 +27,10 @@ type space struct {
 	free    atomic.Uint64
 
 	full     atomic.Bool
+	logFull  bool // watch's own
 	verdict  atomic.Pointer[spaceVerdict]
 	peerFull func() int // how many other primaries have said that theirs is full
+	store    func(context.Context) (log.Status, error)
 	members  int
 }
 
@@ -39,8 +42,8 @@ type spaceVerdict struct {
 
 const spaceEvery = time.Second
 
-func newSpace(cfg Config, members int, peerFull func() int, reg prometheus.Registerer, log *slog.Logger) (*space, error) {
-	s := &space{dirs: []string{cfg.Dir}, reserve: uint64(cfg.MinFreeBytes), log: log, members: members, peerFull: peerFull}
+func newSpace(cfg Config, members int, peerFull func() int, store func(context.Context) (log.Status, error), reg prometheus.Registerer, logger *slog.Logger) (*space, error) {
+	s := &space{dirs: []string{cfg.Dir}, reserve: uint64(cfg.MinFreeBytes), log: logger, members: members, peerFull: peerFull, store: store}
 	if !cfg.Etcd.External() {
 		s.dirs = append(s.dirs, cfg.Etcd.DataDir)
 	}
@@ -52,13 +55,10 @@ func newSpace(cfg Config, members int, peerFull func() int, reg prometheus.Regis
 
 // watch looks at the disks until ctx ends.
 func (s *space) watch(ctx context.Context) {
-	if s.reserve == 0 {
-		return
-	}
 	t := time.NewTicker(spaceEvery)
 	defer t.Stop()
 	for {
-		s.look()
+		s.look(ctx)
 		select {
 		case <-ctx.Done():
 			return
@@ -67,7 +67,10 @@ func (s *space) watch(ctx context.Context) {
 	}
 }
 
-func (s *space) look() {
+func (s *space) look(ctx context.Context) {
+	if st, err := s.store(ctx); err == nil {
+		s.logFull = isLogFull(s.logFull, st.DBUsed, st.QuotaBytes)
+	}
 	free, err := freeBytes(s.dirs)
 	if err != nil {
 		s.log.Warn("the free space is not known", "err", err)
@@ -75,7 +78,7 @@ func (s *space) look() {
 	}
 	s.free.Store(free)
 	s.full.Store(isFull(s.full.Load(), free, s.reserve))
-	v := judgeSpace(s.full.Load(), s.peerFull(), s.members)
+	v := judgeSpace(s.full.Load(), s.logFull, s.peerFull(), s.members)
 	old := s.verdict.Swap(&v)
 	switch was, is := old.noWrite, v.noWrite; {
 	case is != nil && (was == nil || was.Error() != is.Error()):
@@ -93,14 +96,25 @@ func isFull(was bool, free, reserve uint64) bool {
 	return free < reserve
 }
 
+// isLogFull says whether updates must leave the rest of the log's store to the replicas' own entries: the publish boundaries
+// that readers wait for, and the checkpoints that make the log shorter. The store's file is larger than what it holds by up
+// to 16 MB, and etcd counts the file.
+func isLogFull(was bool, used, quota int64) bool {
+	if was {
+		return used > quota/2
+	}
+	return quota > 0 && used > quota/8*5
+}
+
 var (
 	errDiskFull   = errors.New("the disk of this primary is full: make room on it, or lower min_free_bytes")
+	errLogFull    = errors.New("the log is near its quota, because a majority of the primaries wrote no checkpoint: `zonekeeper status` says why; mend that, or raise etcd.quota_bytes")
 	errQuorumFull = errors.New("the disks of a majority of the primaries are full: make room on them")
 )
 
-// judgeSpace decides. A primary whose disk is full leaves service, and the others go on without it. When a quorum can't
+// judgeSpace decides. A log that is near its quota takes no updates from anybody. A primary whose disk is full leaves service, and the others go on without it. When a quorum can't
 // store any more, nobody takes updates, and all stay in service for readers: leaving would help nobody.
-func judgeSpace(ownFull bool, peersFull, members int) spaceVerdict {
+func judgeSpace(ownFull, logFull bool, peersFull, members int) spaceVerdict {
 	full := peersFull
 	if ownFull {
 		full++
@@ -110,6 +124,9 @@ func judgeSpace(ownFull bool, peersFull, members int) spaceVerdict {
 	}
 	if ownFull {
 		return spaceVerdict{leave: errDiskFull, noWrite: errDiskFull}
+	}
+	if logFull {
+		return spaceVerdict{noWrite: errLogFull}
 	}
 	return spaceVerdict{}
 }

@@ -11,21 +11,24 @@ func TestJudgeSpace(t *testing.T) {
 	for _, tc := range []struct {
 		name        string
 		ownFull     bool
+		log         bool
 		peers, of   int
 		leave, deny error
 	}{
-		{"nobody is full", false, 0, 3, nil, nil},
-		{"a peer is: the quorum goes on", false, 1, 3, nil, nil},
-		{"this one is, and leaves", true, 0, 3, errDiskFull, errDiskFull},
-		{"this one and a peer: reads go on here", true, 1, 3, nil, errQuorumFull},
-		{"two peers: no quorum could store an update", false, 2, 3, nil, errQuorumFull},
-		{"all", true, 2, 3, nil, errQuorumFull},
-		{"alone", true, 0, 1, nil, errQuorumFull},
-		{"two of five", true, 1, 5, errDiskFull, errDiskFull},
-		{"three of five", true, 2, 5, nil, errQuorumFull},
+		{"nobody is full", false, false, 0, 3, nil, nil},
+		{"a peer is: the quorum goes on", false, false, 1, 3, nil, nil},
+		{"this one is, and leaves", true, false, 0, 3, errDiskFull, errDiskFull},
+		{"this one and a peer: reads go on here", true, false, 1, 3, nil, errQuorumFull},
+		{"two peers: no quorum could store an update", false, false, 2, 3, nil, errQuorumFull},
+		{"all", true, false, 2, 3, nil, errQuorumFull},
+		{"alone", true, false, 0, 1, nil, errQuorumFull},
+		{"two of five", true, false, 1, 5, errDiskFull, errDiskFull},
+		{"the log is", false, true, 0, 3, nil, errLogFull},
+		{"the log is, and this disk", true, true, 0, 3, errDiskFull, errDiskFull},
+		{"three of five", true, false, 2, 5, nil, errQuorumFull},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			v := judgeSpace(tc.ownFull, tc.peers, tc.of)
+			v := judgeSpace(tc.ownFull, tc.log, tc.peers, tc.of)
 			if !errors.Is(v.leave, tc.leave) || !errors.Is(v.noWrite, tc.deny) || (v.leave == nil) != (tc.leave == nil) || (v.noWrite == nil) != (tc.deny == nil) {
 				t.Errorf("judgeSpace = %+v, want leave %v, noWrite %v", v, tc.leave, tc.deny)
 			}
@@ -43,6 +46,22 @@ func TestIsFull(t *testing.T) {
 		if was = isFull(was, step.free, reserve); was != step.want {
 			t.Fatalf("with %d free: full is %v", step.free, was)
 		}
+	}
+}
+
+func TestIsLogFull(t *testing.T) {
+	const quota = 800
+	was := false
+	for _, step := range []struct {
+		used int64
+		want bool
+	}{{100, false}, {500, false}, {501, true}, {450, true}, {401, true}, {400, false}, {500, false}, {800, true}} {
+		if was = isLogFull(was, step.used, quota); was != step.want {
+			t.Fatalf("with %d used: full is %v", step.used, was)
+		}
+	}
+	if isLogFull(false, 1, 0) {
+		t.Error("a log without a quota is full")
 	}
 }
 

@@ -14,14 +14,20 @@ type upkeep struct {
 	checkpoint uint64    // index of our newest durable one
 	askAt      time.Time // when we ask for a checkpoint that is due; zero: none is
 	saving     bool
-	saveErr    error  // of the last save
-	floor      uint64 // what the newest marks permit to forget
-	compacted  uint64 // what we asked to forget
+	saveErr    error     // of the last save
+	failed     uint64    // the index that it was for
+	retryAt    time.Time // when to try again unless a quorum has that checkpoint; zero: no need
+	floor      uint64    // what the newest marks permit to forget
+	compacted  uint64    // what we asked to forget
 }
 
 // orphanPatience is how long a replica leaves a checkpoint to the one whose entry made it due, and how long it waits before
 // it asks again.
 const orphanPatience = 5 * time.Second
+
+// checkpointRetry is how long after a failed save another checkpoint is asked for, if a quorum has none either. Waiting for
+// the log to grow would not do: when it is nearly full, nothing but a checkpoint makes it shorter.
+const checkpointRetry = 5 * time.Second
 
 // tick does what is due. The driver calls it at the time that nextTick gave, or later.
 func (c *core) tick(now time.Time) {
@@ -31,6 +37,12 @@ func (c *core) tick(now time.Time) {
 		if u := &c.upkeep; !u.askAt.IsZero() && !now.Before(u.askAt) {
 			u.askAt = now.Add(orphanPatience) // again only if this one is lost
 			c.internal(&fsm.Checkpoint{}, func(error) {})
+		}
+		if u := &c.upkeep; !u.retryAt.IsZero() && !now.Before(u.retryAt) {
+			u.retryAt = time.Time{}
+			if c.machine.CompactionFloor(c.cfg.members) < u.failed {
+				c.internal(&fsm.Checkpoint{}, func(error) {})
+			}
 		}
 		c.endDisputes()
 	}
@@ -46,6 +58,9 @@ func (c *core) nextTick() (time.Time, bool) {
 		}
 		if !c.upkeep.askAt.IsZero() {
 			at.note(c.upkeep.askAt)
+		}
+		if !c.upkeep.retryAt.IsZero() {
+			at.note(c.upkeep.retryAt)
 		}
 		if t, ok := c.disputes.next(); ok {
 			at.note(t)
@@ -74,7 +89,7 @@ func (c *core) noteGrowth(own bool, size int, eff fsm.Effects) {
 	u.tailBytes += size
 	if eff.Checkpoint {
 		u.tailBytes = 0
-		u.askAt = time.Time{}
+		u.askAt, u.retryAt = time.Time{}, time.Time{}
 		// While a save is under way the disk is slower than the log grows; the next one will do.
 		if !u.saving {
 			u.saving = true
@@ -118,7 +133,9 @@ func (c *core) saved(now time.Time, index uint64, digest fsm.Digest, size int, e
 		if c.reload == nil && !c.cfg.omit.durableMark {
 			c.mark(index, digest)
 		}
-	} // else the driver reports it, and the log keeps its tail until a later checkpoint succeeds
+	} else { // the driver reports it, and the log keeps its tail until a later checkpoint succeeds
+		u.failed, u.retryAt = index, now.Add(checkpointRetry)
+	}
 	if c.reload != nil {
 		c.startReload()
 	}

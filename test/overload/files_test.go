@@ -32,36 +32,17 @@ type settled struct {
 // config is where a copy's primary reads its configuration.
 func config(dir string) string { return filepath.Join(dir, "primary-0", "primary.json") }
 
-// write makes enough of the log that a checkpoint is due.
-func write(t *testing.T, c *harness.Cluster) {
-	t.Helper()
-	client := harness.Dial(t, c.Info().Endpoint, c.Key())
-	text := strings.Repeat("\xfa"+strings.Repeat("x", 250), 60)
-	name := zone.MustParseName("big." + origin)
-	api := c.Admin["primary-0"]
-	for i := range 2000 {
-		rr := zone.RR{Name: name, Type: zone.TypeTXT, Class: zone.ClassIN, TTL: 60, Data: fmt.Sprintf("\x08%08d", i) + text}
-		clear := zone.RR{Name: name, Type: zone.TypeTXT, Class: zone.ClassANY}
-		if rcode, err := client.Update(zone.MustParseName(origin), nil, []zone.RR{clear, rr}); err != nil || rcode != 0 {
-			t.Fatalf("update %d: rcode %d, %v", i, rcode, err)
-		}
-		if i%50 == 0 {
-			if s, err := api.Replica(t.Context()); err == nil && s.CheckpointIndex > 0 {
-				return
-			}
-		}
-	}
-	t.Fatal("30 MB of updates, and no checkpoint")
-}
-
 // TestFiles starts a primary on files that are not right. It ends at once with one error that names the file and the remedy,
 // and with exit code 2, and nothing is overwritten.
 func TestFiles(t *testing.T) {
 	c := harness.Start(t, func(cfg *devcluster.Config) {
 		cfg.Primaries = 1
-		cfg.Adjust = func(p *primary.Config) { p.Etcd.QuotaBytes = 32 << 20 } // checkpoints are frequent then
+		cfg.Adjust = func(p *primary.Config) { p.Etcd.QuotaBytes = 64 << 20 } // checkpoints are frequent then
 	})
-	write(t, c)
+	bulk(t, c, func() bool {
+		s, err := c.Admin["primary-0"].Replica(t.Context())
+		return err == nil && s.CheckpointIndex > 0
+	})
 
 	t.Run("two processes on one directory", func(t *testing.T) {
 		out := refused(t, config(c.Dir()))
