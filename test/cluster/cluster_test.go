@@ -76,6 +76,8 @@ func (l *load) check(t *testing.T) {
 	l.replicasEqual(t)
 	l.checkLedger(t)
 	l.checkCounters(t)
+	l.checkMetrics(t)
+	l.c.CheckLogs()
 	if err := l.checkSerials(); err != nil {
 		t.Error(err)
 	}
@@ -154,6 +156,23 @@ func (l *load) replicasEqual(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// checkMetrics: what must not have happened was not counted by any primary since its start.
+func (l *load) checkMetrics(t *testing.T) {
+	t.Helper()
+	for _, name := range l.c.Names() {
+		text, err := l.c.Admin[name].Metrics(t.Context())
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		for _, metric := range []string{"zonekeeper_replica_digest_mismatches_total", "zonekeeper_apply_panics_total"} {
+			if !strings.Contains(string(text), "\n"+metric+" 0\n") {
+				t.Errorf("%s: %s is missing or not 0", name, metric)
+			}
+		}
+	}
 }
 
 // checkLedger looks for every record that was ever added, in a transfer from each primary: each acknowledged one once, no

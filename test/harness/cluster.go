@@ -147,6 +147,34 @@ func (c *Cluster) dumpLogs(dir string) {
 	}
 }
 
+// CheckLogs fails the test when a primary's log has what a sound program never writes. (With GOFLAGS=-race the program
+// reports data races there.)
+func (c *Cluster) CheckLogs() {
+	c.t.Helper()
+	for _, name := range c.Names() {
+		path := filepath.Join(c.Dir(), name, "log")
+		b, err := os.ReadFile(path)
+		if err != nil {
+			c.t.Error(err)
+			continue
+		}
+		for _, bad := range []string{"panic:", "fatal error:", "DATA RACE", "goroutine 1 ["} {
+			if i := strings.Index(string(b), bad); i >= 0 {
+				c.t.Errorf("%s: %q:\n%s", path, bad, b[i:min(i+4000, len(b))])
+			}
+		}
+		errs := map[string]int{}
+		for _, line := range strings.Split(string(b), "\n") {
+			if _, msg, ok := strings.Cut(line, "level=ERROR "); ok {
+				errs[msg]++
+			}
+		}
+		for msg, n := range errs {
+			c.t.Logf("%s, %d times: %s", name, n, msg)
+		}
+	}
+}
+
 // Primary gives what dev.json says of a primary.
 func (c *Cluster) Primary(name string) devcluster.PrimaryInfo {
 	c.t.Helper()
