@@ -99,8 +99,8 @@ func (m *Machine) evaluateSafely(u *Update) (res Result) {
 
 // evaluate applies the RFC 2136 semantics.
 func (m *Machine) evaluate(u *Update) Result {
-	msg, err := update.Parse(u.Wire)
-	if err != nil {
+	msg := &m.msg
+	if err := msg.Parse(u.Wire); err != nil {
 		var pe *update.Error
 		if errors.As(err, &pe) {
 			return Result{RCode: uint16(pe.RCode), EDE: edeOther, Text: err.Error()}
@@ -111,15 +111,15 @@ func (m *Machine) evaluate(u *Update) Result {
 	if s == nil {
 		return Result{RCode: rcodeNotAuth, EDE: edeNotAuthoritative, Text: "no such zone here: give the zone's own name"}
 	}
-	auth, ok := authorizer(s.cur.conf, u)
-	if !ok {
+	var ok bool
+	if m.auth, ok = authorizer(s.cur.conf, u); !ok {
 		return Result{RCode: rcodeRefused, EDE: edeProhibited, Serial: s.cur.zone.Serial(),
 			Text: "the zone takes no updates from here: sign the request with a key that it grants"}
 	}
 	z := m.writable(s)
 	opt := update.DefaultOptions()
 	opt.MaxTTL = z.conf.Settings.MaxTTL
-	out := update.Apply(z.zone, msg, auth, opt)
+	out := update.Apply(z.zone, msg, &m.auth, opt)
 	if !out.Diff.Empty() {
 		m.change(s, out.Diff)
 	}

@@ -167,6 +167,9 @@ func (d *decoder) command(r *reader) (Command, error) {
 	if kind == KindUpdate { // by far the most frequent: no allocation
 		d.updates = append(d.updates, Update{})
 		u := &d.updates[len(d.updates)-1]
+		if n := len(d.updates); n > 1 {
+			body.known = d.updates[n-2].KeyName // batches come from few keys
+		}
 		u.readFields(&body)
 		return u, body.done("update")
 	}

@@ -9,6 +9,8 @@ import (
 
 	"github.com/tidwall/btree"
 
+	"github.com/zonekeeper/zonekeeper/internal/policy"
+	"github.com/zonekeeper/zonekeeper/internal/update"
 	"github.com/zonekeeper/zonekeeper/internal/zone"
 )
 
@@ -33,6 +35,9 @@ type Machine struct {
 
 	dec decoder
 	eff Effects // of the entry under way
+	// msg and auth are of the update under way; here so that their memory serves all updates.
+	msg  update.Message
+	auth policy.Request
 	// settingsChanged: the entry under way changed a key, zone or setting.
 	settingsChanged bool
 }

@@ -42,6 +42,8 @@ func appendAddr(b []byte, a netip.Addr) []byte {
 type reader struct {
 	b   []byte
 	err error
+	// known is a name that is likely to come: name gives it rather than a copy.
+	known zone.Name
 }
 
 func (r *reader) fail(format string, args ...any) {
@@ -131,10 +133,12 @@ func (r *reader) addr() netip.Addr {
 // name reads a length-prefixed domain name. An absent name has length 0; a present one must be whole and uncompressed.
 func (r *reader) name() zone.Name {
 	b := r.octets()
-	if len(b) == 0 {
+	switch {
+	case len(b) == 0:
 		return ""
-	}
-	if !wellFormedName(b) {
+	case string(b) == string(r.known):
+		return r.known
+	case !wellFormedName(b):
 		r.fail("bad domain name %x", b)
 		return ""
 	}

@@ -31,6 +31,8 @@ type Message struct {
 	Class   zone.Class // always IN
 	Prereqs []zone.RR
 	Updates []zone.RR
+
+	unpacker zone.Unpacker
 }
 
 // Error is a request that cannot be evaluated, and the response code that named gives it.
@@ -77,25 +79,38 @@ func (s section) String() string {
 // Parse reads an UPDATE request in wire format, with or without its TSIG RR, as dns_message_parse and ns_update_start do.
 // RRs of the additional section are checked and dropped; octets after the last RR are ignored. Errors are *Error.
 func Parse(wire []byte) (*Message, error) {
+	m := new(Message)
+	if err := m.Parse(wire); err != nil {
+		return nil, err
+	}
+	return m, nil
+}
+
+// Parse is the function Parse, into the memory of m, whose former content is lost. After an error m is of no use but for
+// another Parse.
+func (m *Message) Parse(wire []byte) error {
+	clear(m.Prereqs)
+	clear(m.Updates)
+	*m = Message{Prereqs: m.Prereqs[:0], Updates: m.Updates[:0], unpacker: m.unpacker}
 	if len(wire) < headerLen {
-		return nil, formErr("%d octets are too few for a header", len(wire))
+		return formErr("%d octets are too few for a header", len(wire))
 	}
 	flags := binary.BigEndian.Uint16(wire[2:])
 	if opcode := flags >> 11 & 0xf; opcode != opcodeUpdate || flags>>15 != 0 {
-		return nil, formErr("header flags %#04x are not those of an UPDATE request", flags)
+		return formErr("header flags %#04x are not those of an UPDATE request", flags)
 	}
-	p := parser{wire: wire, off: headerLen}
-	p.m.ID = binary.BigEndian.Uint16(wire)
+	p := parser{wire: wire, off: headerLen, m: m}
+	m.ID = binary.BigEndian.Uint16(wire)
 	if err := p.zones(); err != nil {
-		return nil, err
+		return err
 	}
 	for s := sectionPrereq; s <= sectionAdditional; s++ {
 		if err := p.section(s); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	if err := p.checkClass(); err != nil {
-		return nil, err
+		return err
 	}
 	return p.checkZone()
 }
@@ -103,9 +118,10 @@ func Parse(wire []byte) (*Message, error) {
 type parser struct {
 	wire     []byte
 	off      int
-	m        Message
-	types    []zone.Type // of the zone section's RRs, which all have the name m.Zone
-	class    zone.Class  // of the message: that of its first RR
+	m        *Message
+	types    [maxZoneTypes]zone.Type // of the zone section's first RRs, which all have the name m.Zone
+	kept     int                     // of types
+	class    zone.Class              // of the message: that of its first RR
 	hasClass bool
 	hasOPT   bool
 }
@@ -139,11 +155,12 @@ func (p *parser) zones() error {
 		} else if !name.Equal(p.m.Zone) || class != p.class {
 			return formErr("zone section names %s and %s", p.m.Zone, name)
 		}
-		if slices.Contains(p.types, t) {
+		if slices.Contains(p.types[:p.kept], t) {
 			return formErr("zone section has %s %s twice", name, t)
 		}
-		if len(p.types) < maxZoneTypes {
-			p.types = append(p.types, t)
+		if p.kept < maxZoneTypes {
+			p.types[p.kept] = t
+			p.kept++
 		}
 	}
 	return nil
@@ -178,11 +195,11 @@ func (p *parser) section(s section) error {
 // message's class; package zone takes that to be IN, as it is in every message that is not refused anyway.
 func (p *parser) unpack(s section) (zone.RR, int, error) {
 	if s != sectionUpdate || p.class == zone.ClassIN || !p.hasClass {
-		return zone.UnpackRR(p.wire, p.off)
+		return p.m.unpacker.RR(p.wire, p.off)
 	}
 	name, at, err := zone.UnpackName(p.wire, p.off)
 	if err != nil || len(p.wire)-at < 10 {
-		return zone.UnpackRR(p.wire, p.off) // which says what is wrong
+		return p.m.unpacker.RR(p.wire, p.off) // which says what is wrong
 	}
 	rr := zone.RR{
 		Name: name, Type: zone.Type(binary.BigEndian.Uint16(p.wire[at:])), Class: zone.Class(binary.BigEndian.Uint16(p.wire[at+2:])),
@@ -190,7 +207,7 @@ func (p *parser) unpack(s section) (zone.RR, int, error) {
 	}
 	end := at + 10 + int(binary.BigEndian.Uint16(p.wire[at+8:]))
 	if rr.Class != zone.ClassNONE || rr.Type == zone.TypeNSEC3 || end > len(p.wire) {
-		return zone.UnpackRR(p.wire, p.off)
+		return p.m.unpacker.RR(p.wire, p.off)
 	}
 	rr.Data, err = zone.UnpackData(p.wire, at+10, end, rr.Type, p.class)
 	return rr, end, err
@@ -298,16 +315,16 @@ func (p *parser) checkClass() error {
 	return &Error{RCode: NotImp, Reason: "updates of class " + p.class.String() + " are not implemented"}
 }
 
-func (p *parser) checkZone() (*Message, error) {
+func (p *parser) checkZone() error {
 	late := func(reason string) error { return &Error{RCode: FormErr, AfterTSIG: true, Reason: reason} }
 	switch {
-	case len(p.types) == 0:
-		return nil, late("zone section is empty")
+	case p.kept == 0:
+		return late("zone section is empty")
 	case p.types[0] != zone.TypeSOA:
-		return nil, late("zone section has type " + p.types[0].String() + ", not SOA")
-	case len(p.types) > 1:
-		return nil, late("zone section has more than one RR")
+		return late("zone section has type " + p.types[0].String() + ", not SOA")
+	case p.kept > 1:
+		return late("zone section has more than one RR")
 	}
 	p.m.Class = p.class
-	return &p.m, nil
+	return nil
 }

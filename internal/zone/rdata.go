@@ -14,8 +14,14 @@ const roomForNames = 32
 
 // unpackData reads the RDATA msg[at:end] of type t and class c: decompressed and checked.
 func unpackData(msg []byte, at, end int, t Type, c Class) (string, error) {
+	b, err := appendData(make([]byte, 0, end-at+roomForNames), msg, at, end, t, c)
+	return string(b), err
+}
+
+// appendData appends to b what unpackData reads; nothing with an error.
+func appendData(b, msg []byte, at, end int, t Type, c Class) ([]byte, error) {
 	if t == 0 {
-		return "", fmt.Errorf("%w: type 0 is reserved", ErrFormat)
+		return nil, fmt.Errorf("%w: type 0 is reserved", ErrFormat)
 	}
 	if c == ClassNONE {
 		c = ClassIN
@@ -24,30 +30,31 @@ func unpackData(msg []byte, at, end int, t Type, c Class) (string, error) {
 	if l.check == nil && len(l.fields) == 1 && l.fields[0].kind <= rest { // A, AAAA, opaque: nothing to decompress
 		switch f := l.fields[0]; {
 		case end-at < f.n:
-			return "", bad("%d octets where %d are needed", end-at, f.n)
+			return nil, bad("%d octets where %d are needed", end-at, f.n)
 		case f.kind == octets && end-at > f.n:
-			return "", bad("%d octets too many", end-at-f.n)
+			return nil, bad("%d octets too many", end-at-f.n)
 		}
-		return string(msg[at:end]), nil
+		return append(b, msg[at:end]...), nil
 	}
-	r := reader{msg: msg, at: at, end: end, out: make([]byte, 0, end-at+roomForNames)}
+	r := reader{msg: msg, at: at, end: end, out: b}
 	for _, f := range l.fields {
 		if err := r.field(f); err != nil {
-			return "", err
+			return nil, err
 		}
 	}
 	if r.at != r.end {
-		return "", fmt.Errorf("%w: %d octets too many", ErrFormat, r.end-r.at)
+		return nil, fmt.Errorf("%w: %d octets too many", ErrFormat, r.end-r.at)
 	}
-	if len(r.out) > maxDataLen {
-		return "", fmt.Errorf("%w: %d octets when decompressed; at most %d can be sent", ErrFormat, len(r.out), maxDataLen)
+	data := r.out[len(b):]
+	if len(data) > maxDataLen {
+		return nil, fmt.Errorf("%w: %d octets when decompressed; at most %d can be sent", ErrFormat, len(data), maxDataLen)
 	}
 	if l.check != nil {
-		if err := l.check(r.out); err != nil {
-			return "", err
+		if err := l.check(data); err != nil {
+			return nil, err
 		}
 	}
-	return string(r.out), nil
+	return r.out, nil
 }
 
 // UnpackData reads the RDATA msg[at:end] of type t as class c lays it out (NONE is read as IN), decompressed and checked.
@@ -59,16 +66,22 @@ func UnpackData(msg []byte, at, end int, t Type, c Class) (string, error) {
 // CheckData reports whether d is well-formed uncompressed RDATA of type t in class c (NONE is read as IN), as named's
 // fromwire functions decide it. The error wraps ErrFormat.
 func CheckData(t Type, c Class, d string) error {
-	_, err := plainData([]byte(d), t, c)
+	_, err := appendPlainData(make([]byte, 0, len(d)), []byte(d), t, c)
 	return err
 }
 
 // plainData is unpackData for RDATA outside a message: it can't have compression pointers, which would have nothing to
 // point to.
 func plainData(d []byte, t Type, c Class) (string, error) {
-	out, err := unpackData(d, 0, len(d), t, c)
+	out, err := appendPlainData(make([]byte, 0, len(d)), d, t, c)
+	return string(out), err
+}
+
+// appendPlainData appends to b, which is empty, what plainData reads; nothing with an error.
+func appendPlainData(b, d []byte, t Type, c Class) ([]byte, error) {
+	out, err := appendData(b, d, 0, len(d), t, c)
 	if err == nil && len(out) != len(d) {
-		return "", ErrDisallowed
+		return nil, ErrDisallowed
 	}
 	return out, err
 }

@@ -85,11 +85,27 @@ type RR struct {
 	Data string
 }
 
-// UnpackRR reads the RR at off in msg and returns it with the offset after it. RDATA is checked against the layout of its
+// Unpacker reads RRs one after another and keeps its memory between them. The zero value is ready.
+type Unpacker struct {
+	buf   []byte
+	owner Name // of the RR before; an RR with the same one shares it
+}
+
+// maxJoined is up to how many octets owner and RDATA are kept in one piece of memory. Whoever keeps the owner keeps the
+// RDATA too, so it must be small.
+const maxJoined = 128
+
+// UnpackRR is Unpacker.RR for one RR.
+func UnpackRR(msg []byte, off int) (RR, int, error) {
+	var u Unpacker
+	return u.RR(msg, off)
+}
+
+// RR reads the RR at off in msg and returns it with the offset after it. RDATA is checked against the layout of its
 // type, as named does: in the RR's class, with class NONE (RFC 2136) read as IN. Empty RDATA passes in the classes NONE
 // and ANY, where it means "none" in some sections of an UPDATE; see CheckData. The error wraps ErrFormat.
-func UnpackRR(msg []byte, off int) (RR, int, error) {
-	owner, at, err := UnpackName(msg, off)
+func (u *Unpacker) RR(msg []byte, off int) (RR, int, error) {
+	b, at, err := appendName(u.buf[:0], msg, off)
 	if err != nil {
 		return RR{}, 0, fmt.Errorf("owner: %w", err)
 	}
@@ -97,24 +113,35 @@ func UnpackRR(msg []byte, off int) (RR, int, error) {
 		return RR{}, 0, fmt.Errorf("%w: RR at octet %d is cut off in its fixed part", ErrFormat, off)
 	}
 	rr := RR{
-		Name:  owner,
 		Type:  Type(binary.BigEndian.Uint16(msg[at:])),
 		Class: Class(binary.BigEndian.Uint16(msg[at+2:])),
 		TTL:   binary.BigEndian.Uint32(msg[at+4:]),
 	}
+	owner := b
 	length := int(binary.BigEndian.Uint16(msg[at+8:]))
 	at += 10
 	end := at + length
 	if end > len(msg) {
-		return RR{}, 0, fmt.Errorf("%w: RDATA of %s %s claims %d octets, the message has %d left", ErrFormat, owner, rr.Type, length, len(msg)-at)
+		return RR{}, 0, fmt.Errorf("%w: RDATA of %s %s claims %d octets, the message has %d left", ErrFormat, Name(owner), rr.Type, length, len(msg)-at)
 	}
 	if length != 0 || rr.Class != ClassNONE && rr.Class != ClassANY {
-		if rr.Data, err = unpackData(msg, at, end, rr.Type, rr.Class); err != nil {
-			return RR{}, 0, fmt.Errorf("RDATA of %s %s: %w", owner, rr.Type, err)
+		if b, err = appendData(b, msg, at, end, rr.Type, rr.Class); err != nil {
+			return RR{}, 0, fmt.Errorf("RDATA of %s %s: %w", Name(owner), rr.Type, err)
 		}
 	}
-	if rr.Type == TypeNSEC3 && !isHashLabel(owner) {
-		return RR{}, 0, fmt.Errorf("owner of NSEC3 %s is not a base32hex hash: %w", owner, ErrUnsupported)
+	u.buf = b
+	switch n := len(owner); {
+	case string(owner) == string(u.owner):
+		rr.Name, rr.Data = u.owner, string(b[n:])
+	case len(b) <= maxJoined:
+		s := string(b)
+		rr.Name, rr.Data = Name(s[:n]), s[n:]
+	default:
+		rr.Name, rr.Data = Name(owner), string(b[n:])
+	}
+	u.owner = rr.Name
+	if rr.Type == TypeNSEC3 && !isHashLabel(rr.Name) {
+		return RR{}, 0, fmt.Errorf("owner of NSEC3 %s is not a base32hex hash: %w", rr.Name, ErrUnsupported)
 	}
 	return rr, end, nil
 }
