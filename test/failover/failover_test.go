@@ -49,13 +49,16 @@ func times(n int) int {
 	return n
 }
 
+// row prints a line that a script can pick out of a test's output.
+func row(where, what, result string) { fmt.Printf("TABLE %-10s %-30s %s\n", where, what, result) }
+
 // table measures faults, prints a line for each and holds them to their targets.
 func table(t *testing.T, c *harness.Cluster, where string, n map[*kind]int, list []fault) {
 	t.Helper()
 	s := start(t, c, clients, repeat)
 	for _, f := range list {
 		l := measure(t, c, s, f, times(n[f.kind]))
-		t.Logf("TABLE %-10s %-30s %v", where, f.name, l)
+		row(where, f.name, l.String())
 		if p50 := l.gaps().p50(); f.kind.p50 > 0 && p50 > f.kind.p50 {
 			t.Errorf("%s, %s: median gap %v, the target is %v", where, f.name, p50, f.kind.p50)
 		}
@@ -63,7 +66,7 @@ func table(t *testing.T, c *harness.Cluster, where string, n map[*kind]int, list
 			t.Errorf("%s, %s: longest gap %v, the target is %v", where, f.name, longest, f.kind.max)
 		}
 	}
-	t.Logf("TABLE %-10s %-30s %v", where, "planned restart", planned(t, c, s))
+	row(where, "planned restart", planned(t, c, s).String())
 	check(t, c, s)
 }
 
@@ -150,7 +153,7 @@ func TestMeasureFailoverStalls(t *testing.T) {
 		})
 		stalls = harness.CountDelayed(t, trace) - stalls
 		after := now(t, c)
-		t.Logf("TABLE %-10s %-30s %d stalls, elections: %v; %v", "stalls", "500 ms fsync of the "+who, stalls, after.String() != before.String(), outages{s.since(at)})
+		row("stalls", "500 ms fsync of the "+who, fmt.Sprintf("%d stalls, elections: %v; %v", stalls, after.String() != before.String(), outages{s.since(at)}))
 		if after.String() != before.String() {
 			t.Errorf("%d stalls of %v of the %s's fsync caused an election: before, %v; after, %v", stalls, stall, who, before, after)
 		}
@@ -169,8 +172,8 @@ func TestMeasureFailoverLoad(t *testing.T) {
 	s := start(t, c, load, time.Second)
 	c.Pause(length)
 	after, n := now(t, c), s.count()
-	t.Logf("TABLE %-10s %-30s elections: %v; %.0f updates/s; %v", "load", fmt.Sprint(load, " clients"), after.String() != before.String(),
-		float64(n)/time.Since(at).Seconds(), outages{s.since(at)})
+	row("load", fmt.Sprint(load, " clients"), fmt.Sprintf("elections: %v; %.0f updates/s; %v", after.String() != before.String(),
+		float64(n)/time.Since(at).Seconds(), outages{s.since(at)}))
 	if after.String() != before.String() {
 		t.Errorf("the load caused an election: before, %v; after, %v", before, after)
 	}
