@@ -125,6 +125,7 @@ func DecodeEntry(b []byte) (Entry, error) {
 type decoder struct {
 	commands []Command
 	updates  []Update
+	body     reader // of the command under way
 }
 
 func (d *decoder) entry(b []byte, maxVersion uint8) (Entry, error) {
@@ -160,7 +161,8 @@ func (d *decoder) entry(b []byte, maxVersion uint8) (Entry, error) {
 
 func (d *decoder) command(r *reader) (Command, error) {
 	kind := Kind(r.byte())
-	body := reader{b: r.octets(), err: r.err}
+	body := &d.body
+	*body = reader{b: r.octets(), err: r.err}
 	if r.err != nil {
 		return nil, r.err
 	}
@@ -170,13 +172,13 @@ func (d *decoder) command(r *reader) (Command, error) {
 		if n := len(d.updates); n > 1 {
 			body.known = d.updates[n-2].KeyName // batches come from few keys
 		}
-		u.readFields(&body)
+		u.readFields(body)
 		return u, body.done("update")
 	}
 	c := newCommand(kind)
 	if c == nil {
 		return nil, fmt.Errorf("%w: command kind %d: upgrade this replica", ErrVersion, kind)
 	}
-	c.readFields(&body)
+	c.readFields(body)
 	return c, body.done(kind.String())
 }

@@ -137,7 +137,7 @@ const maxZoneTypes = 16
 // zones reads the zone section. More than one RR, or another type than SOA, is found out later only: see checkZone.
 func (p *parser) zones() error {
 	for i := range p.count(sectionZone) {
-		name, off, err := zone.UnpackName(p.wire, p.off)
+		name, off, err := p.m.unpacker.Name(p.wire, p.off)
 		if err != nil {
 			return &Error{RCode: FormErr, Reason: "zone section", Err: err}
 		}

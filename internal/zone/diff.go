@@ -70,18 +70,23 @@ func (d *Diff) addSets(old, now *RRset) {
 	}
 }
 
-// clone returns a copy of d in one piece of memory and no larger than it has to be: histories keep many for long.
-func (d *Diff) clone() (c Diff) {
-	del := len(d.Del)
-	all := make([]RR, del+len(d.Add))
-	copy(all, d.Del)
-	copy(all[del:], d.Add)
+// makeDiff returns an empty Diff with room for just so many RRs, in one piece of memory: histories keep many for long.
+func makeDiff(del, add int) (d Diff) {
+	all := make([]RR, del+add)
 	if del > 0 {
-		c.Del = all[:del:del]
+		d.Del = all[:0:del]
 	}
-	if del < len(all) {
-		c.Add = all[del:]
+	if add > 0 {
+		d.Add = all[del:del]
 	}
+	return d
+}
+
+// clone returns a copy of d.
+func (d *Diff) clone() Diff {
+	c := makeDiff(len(d.Del), len(d.Add))
+	c.Del = append(c.Del, d.Del...)
+	c.Add = append(c.Add, d.Add...)
 	return c
 }
 
@@ -138,30 +143,65 @@ func Between(a, b *Zone) Diff {
 // Merge returns the net change of diffs, one after another: an RR that one adds and a later one deletes, or the reverse, is
 // in neither list of the result. RRs cancel only when they are identical, the case of names included.
 func Merge(diffs ...Diff) Diff {
-	// state is what becomes of one RR: +1 added, -1 deleted, 0 both, which is no change.
 	size := 0
 	for _, d := range diffs {
 		size += len(d.Del) + len(d.Add)
 	}
-	state := make(map[RR]int, size)
+	changes := make([]placedRR, 0, size)
+	// Most diffs delete the SOA that the one before added. Those pairs are left out here, before sorting.
+	var soa RR
 	for _, d := range diffs {
-		for _, rr := range d.Del {
-			state[rr]--
+		for i, rr := range d.Del {
+			if i == 0 && rr == soa {
+				soa = RR{}
+				continue
+			}
+			changes = append(changes, placedRR{rr: rr, n: -1})
 		}
-		for _, rr := range d.Add {
-			state[rr]++
+		for i, rr := range d.Add {
+			if i == 0 && rr.Type == TypeSOA {
+				rr, soa = soa, rr
+				if rr == (RR{}) {
+					continue
+				}
+			}
+			changes = append(changes, placedRR{rr: rr, n: 1})
 		}
 	}
-	var d Diff
-	for rr, n := range state {
-		switch {
-		case n < 0:
-			d.Del = append(d.Del, rr)
-		case n > 0:
-			d.Add = append(d.Add, rr)
+	if soa != (RR{}) {
+		changes = append(changes, placedRR{rr: soa, n: 1})
+	}
+	sortPlaced(changes)
+	return net(changes)
+}
+
+// net is what changes, in order, amount to.
+func net(changes []placedRR) Diff {
+	kept := changes[:0]
+	del := 0
+	for len(changes) > 0 {
+		c := changes[0]
+		same := 1
+		for same < len(changes) && changes[same].rr == c.rr {
+			c.n += changes[same].n
+			same++
+		}
+		changes = changes[same:]
+		if c.n < 0 {
+			del++
+		}
+		if c.n != 0 {
+			kept = append(kept, c)
 		}
 	}
-	d.Del, d.Add = sortRRs(d.Del), sortRRs(d.Add)
+	d := makeDiff(del, len(kept)-del)
+	for _, c := range kept {
+		if c.n < 0 {
+			d.Del = append(d.Del, c.rr)
+		} else {
+			d.Add = append(d.Add, c.rr)
+		}
+	}
 	d.soaFirst()
 	return d
 }
@@ -193,15 +233,39 @@ func (z *Zone) Apply(d Diff) {
 func SortRRs(rrs []RR) { sortRRs(rrs) }
 
 func sortRRs(rrs []RR) []RR {
-	type keyed struct {
-		key string
-		rr  RR
-	}
-	ks := make([]keyed, len(rrs))
+	list := make([]placedRR, len(rrs))
 	for i, rr := range rrs {
-		ks[i] = keyed{string(appendSetKey(nil, rr.Name, 1, rr.Type)), rr}
+		list[i].rr = rr
 	}
-	slices.SortFunc(ks, func(a, b keyed) int {
+	sortPlaced(list)
+	for i := range list {
+		rrs[i] = list[i].rr
+	}
+	return rrs
+}
+
+// placedRR is an RR with the key of its place in canonical order.
+type placedRR struct {
+	key    string
+	keyEnd int // of the key within all keys
+	rr     RR
+	n      int // for Merge: +1 added, -1 deleted
+}
+
+// sortPlaced makes the keys and sorts.
+func sortPlaced(list []placedRR) {
+	const usual = 32 // octets of a key
+	buf := make([]byte, 0, usual*len(list))
+	for i := range list {
+		buf = appendSetKey(buf, list[i].rr.Name, 1, list[i].rr.Type)
+		list[i].keyEnd = len(buf)
+	}
+	keys, start := string(buf), 0
+	for i := range list {
+		list[i].key = keys[start:list[i].keyEnd]
+		start = list[i].keyEnd
+	}
+	slices.SortFunc(list, func(a, b placedRR) int {
 		if c := strings.Compare(a.key, b.key); c != 0 {
 			return c
 		}
@@ -217,8 +281,4 @@ func sortRRs(rrs []RR) []RR {
 		}
 		return int(int64(a.rr.TTL) - int64(b.rr.TTL))
 	})
-	for i := range ks {
-		rrs[i] = ks[i].rr
-	}
-	return rrs
 }

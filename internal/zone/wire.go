@@ -89,6 +89,20 @@ type RR struct {
 type Unpacker struct {
 	buf   []byte
 	owner Name // of the RR before; an RR with the same one shares it
+	name  Name // that Name gave last
+}
+
+// Name is UnpackName, but gives the same name as before without a copy.
+func (u *Unpacker) Name(msg []byte, off int) (Name, int, error) {
+	b, next, err := appendName(u.buf[:0], msg, off)
+	if err != nil {
+		return "", 0, err
+	}
+	u.buf = b
+	if string(b) != string(u.name) {
+		u.name = Name(b)
+	}
+	return u.name, next, nil
 }
 
 // maxJoined is up to how many octets owner and RDATA are kept in one piece of memory. Whoever keeps the owner keeps the
