@@ -41,7 +41,11 @@ func (c *core) tick(now time.Time) {
 		if u := &c.upkeep; !u.retryAt.IsZero() && !now.Before(u.retryAt) {
 			u.retryAt = time.Time{}
 			if c.machine.CompactionFloor(c.cfg.members) < u.failed {
-				c.internal(&fsm.Checkpoint{}, func(error) {})
+				c.internal(&fsm.Checkpoint{}, func(err error) {
+					if err != nil {
+						u.retryAt = c.now.Add(checkpointRetry)
+					}
+				})
 			}
 		}
 		c.endDisputes()

@@ -70,7 +70,7 @@ func TestInput(t *testing.T) {
 	pid := c.Primary(r.victim).PID
 	before := usageOf(t, pid)
 	t.Logf("%s before: %s", r.victim, before)
-	if before.soft != before.hard {
+	if before.soft < before.hard-1 { // the Go runtime leaves one, to notice whether somebody else has set the limit
 		t.Errorf("%s may open %d files, and could raise that to %d", r.victim, before.soft, before.hard)
 	}
 	for _, attack := range []struct {
