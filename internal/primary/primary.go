@@ -45,13 +45,15 @@ type Primary struct {
 	// why is the reason for not being ready, nil when ready. Start and stop order write it, and the clock watch.
 	why  atomic.Pointer[string]
 	skew atomic.Pointer[string]
+	// quorum is why updates can't be taken, nil when they can; see watchQuorum.
+	quorum atomic.Pointer[string]
 	// opened is closed when replica and elog are set: before, the admin API says "not ready" to whatever needs them.
 	opened chan struct{}
 }
 
 // notReady says why this primary should get no requests; nil when it should.
 func (p *Primary) notReady() error {
-	for _, why := range []*string{p.why.Load(), p.skew.Load()} {
+	for _, why := range []*string{p.why.Load(), p.skew.Load(), p.quorum.Load()} {
 		if why != nil {
 			return fmt.Errorf("%w: %s", errNotReady, *why)
 		}
@@ -121,6 +123,9 @@ func (p *Primary) assemble(ctx context.Context, sealer *seal.Sealer) error {
 		return fmt.Errorf("%w: %w", ErrConfig, err)
 	}
 	if p.space, err = newSpace(p.cfg, len(p.members()), p.peers.full, p.logStatus, p.metrics, p.log); err != nil {
+		return err
+	}
+	if err := p.registerQuorum(p.metrics); err != nil {
 		return err
 	}
 	p.admin = &admin{p: p, sealer: sealer, log: p.log}
@@ -264,6 +269,10 @@ func (p *Primary) run(ctx context.Context) error {
 	})
 	g.Go(func() error {
 		p.peers.watchClocks(stopping, clockEvery, func(skew time.Duration) { p.noteSkew(stopping, skew) })
+		return nil
+	})
+	g.Go(func() error {
+		p.watchQuorum(stopping)
 		return nil
 	})
 	g.Go(func() error {
@@ -486,9 +495,12 @@ type proposer struct{ p *Primary }
 
 // Propose implements endpoint.Writer.
 func (w proposer) Propose(u fsm.Command, deadline time.Time, done func(fsm.Result, error)) {
-	if why := w.p.skew.Load(); why != nil {
-		done(fsm.Result{}, fmt.Errorf("%w: %s", replica.ErrStopped, *why))
-		return
+	for _, why := range []*string{w.p.skew.Load(), w.p.quorum.Load()} {
+		if why != nil {
+			// Now, rather than after a deadline's wait for a quorum that is not there.
+			done(fsm.Result{}, fmt.Errorf("%w: %s", replica.ErrStopped, *why))
+			return
+		}
 	}
 	if err := w.p.space.refuse(); err != nil {
 		done(fsm.Result{}, err)
