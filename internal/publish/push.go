@@ -126,6 +126,9 @@ func (w *worker) settle(ctx context.Context, steps []fsm.Boundary, cause error) 
 	w.mu.Lock()
 	failures := w.z.failures
 	w.mu.Unlock()
+	var refused *named.RCodeError
+	answered := errors.As(cause, &refused)
+	doubt := w.inDoubt(!answered) // noted first: when the SOA does not come either, there is no other time for it
 	soa, err := w.soa(ctx)
 	if err != nil {
 		if failures >= restartAfter {
@@ -135,10 +138,8 @@ func (w *worker) settle(ctx context.Context, steps []fsm.Boundary, cause error) 
 		return 0, fmt.Errorf("%w; then: %w", cause, err)
 	}
 	w.landed()
-	var refused *named.RCodeError
-	answered := errors.As(cause, &refused)
 	v, k := judge(soa, steps)
-	if v == after && answered && !w.inDoubt(!answered) {
+	if v == after && !doubt {
 		// named says that it had another SOA, and no earlier message of ours can have made this one.
 		v = foreign
 	}
@@ -155,7 +156,6 @@ func (w *worker) settle(ctx context.Context, steps []fsm.Boundary, cause error) 
 		return 0, nil
 	default:
 		// Lost on the way, or named could not write its journal: again, after a pause.
-		w.inDoubt(!answered)
 		return 0, cause
 	}
 }

@@ -130,6 +130,34 @@ func TestDeadlyStep(t *testing.T) {
 	})
 }
 
+// named stands still for longer than an UPDATE and the question after it may take, and then carries out the one that was
+// given up. Meanwhile more steps have come, which were sent together with it. None of this is anybody else's serial.
+func TestStandstill(t *testing.T) {
+	namedtest.Each(t, func(t *testing.T, rel namedtest.Release) {
+		r := newRig(t, rel, func(c *Config, n *named.Config) {
+			c.UpdateTimeout, c.MergeAfter = 100*time.Millisecond, time.Millisecond
+			n.ProbeFailures = 1000 // it is not killed for it
+		})
+		sent := make(chan struct{}, 1000)
+		r.pub.sending = func(zone.Diff) { sent <- struct{}{} }
+		r.pub.Start(r.m)
+		id := r.addZone("example.test", fsm.ZoneSettings{})
+		r.expect(id)
+		for round := range 3 {
+			r.signal(syscall.SIGSTOP)
+			for i := range 5 {
+				r.must(message(id, add(fmt.Sprintf("r%d-%d.example.test", round, i), 60, zone.TypeA, "\x01\x02\x03\x04")), &fsm.Cut{Zone: id})
+				<-sent // alone at first, then with those that wait
+			}
+			r.signal(syscall.SIGCONT)
+			r.expect(id)
+		}
+		if n := r.replacements("foreign"); n != 0 {
+			t.Errorf("%v replacements of the zone, want 0", n)
+		}
+	})
+}
+
 // I7: while named can't write, changes wait and readers are told; afterwards nothing is lost.
 func TestDiskFull(t *testing.T) {
 	namedtest.Isolated(t, func(t *testing.T) {
