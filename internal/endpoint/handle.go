@@ -49,12 +49,15 @@ func (r *request) handle() {
 	})
 }
 
-// formErr answers a request that does not parse: unsigned, without an OPT RR,
+// formErr answers a request that does not parse.
+func (r *request) formErr(err error) { r.unreadable(rcodeFormErr, err) }
+
+// unreadable answers a request that does not parse: unsigned, without an OPT RR,
 // because neither could be read with confidence.
-func (r *request) formErr(err error) {
+func (r *request) unreadable(rcode uint16, err error) {
 	r.message.edns = false
-	r.srv.refused(r, rcodeFormErr, err)
-	r.reply(answer{rcode: rcodeFormErr})
+	r.srv.refused(r, rcode, err)
+	r.reply(answer{rcode: rcode})
 }
 
 // precheck answers what ns_client_request answers before it looks at the

@@ -122,8 +122,8 @@ func (m *message) question(b []byte) (int, error) {
 		if i == 0 {
 			m.qtype, m.class, m.hasClass = typ, class, true
 			// Package update reads the zone section itself; but a compressed name
-			// there is echoed only when it is one.
-			if m.opcode != opUpdate || b[end-1] != 0 {
+			// there is echoed only when it is one. A pointer's last octet can be 0.
+			if m.opcode != opUpdate || b[end-1] != 0 || b[end-2] >= 0xc0 {
 				name, _, err := zone.UnpackName(b, start)
 				if err != nil {
 					return 0, malformed("question: %v", err)

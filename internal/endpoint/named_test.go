@@ -369,6 +369,9 @@ func sameAnswerCases(t testing.TB, keys []tsig.Key) []answerCase {
 		{name: "prerequisite section cut off", msg: edit(up(), func(b []byte) []byte { b[7] = 9; return b })},
 		{name: "bad label type", msg: edit(up(), func(b []byte) []byte { b[12] = 0x80; return b })},
 		{name: "compression loop in the zone section", msg: edit(up(), func(b []byte) []byte { b[12], b[13] = 0xc0, 12; return b })},
+		{name: "forward pointer in the zone section, its last octet 0", msg: edit(up(), func(b []byte) []byte { copy(b[20:], "\x03tes\xe4\x00"); return b })},
+		{name: "RR that does not parse: SERVFAIL", msg: sign(up(nsec3), k)},
+		{name: "RR that does not parse: SERVFAIL, EDNS, wrong secret", msg: sign(up(nsec3, withEDNS), wrong)},
 		{name: "compression loop in an owner", msg: edit(up(), func(b []byte) []byte {
 			return append(b[:12+14+4:12+14+4], 0xc0, 12+14+4, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4, 192, 0, 2, 1)
 		})},
@@ -378,6 +381,11 @@ func sameAnswerCases(t testing.TB, keys []tsig.Key) []answerCase {
 		cases = append(cases, answerCase{name: "good with EDNS, key " + name, msg: sign(updateMsg(t, "example.test.", "good.example.test.", withEDNS), key)})
 	}
 	return cases
+}
+
+// nsec3 deletes an RRset of NSEC3 at a name that is no hash, which BIND answers with SERVFAIL as it parses it.
+func nsec3(m *dns.Msg) {
+	m.Ns = append(m.Ns, &dns.ANY{Hdr: dns.RR_Header{Name: "a.example.test.", Rrtype: dns.TypeNSEC3, Class: dns.ClassANY}})
 }
 
 func soa(t testing.TB, name string, serial int) dns.RR {

@@ -18,8 +18,8 @@ import (
 func (r *request) handleUpdate() {
 	msg, err := update.Parse(r.msg)
 	var late *update.Error
-	if errors.As(err, &late) && late.RCode == rcodeFormErr && !late.AfterTSIG {
-		r.formErr(err)
+	if errors.As(err, &late) && unparsed(late) {
+		r.unreadable(late.RCode, err)
 		return
 	}
 	if a, ok := r.message.precheck(); !ok {
@@ -36,6 +36,12 @@ func (r *request) handleUpdate() {
 		r.message.name = name
 	}
 	r.judgeUpdate(name, late)
+}
+
+// unparsed tells what dns_message_parse finds from what BIND finds later: before
+// the signature is verified that is only the message's class, see precheck.
+func unparsed(e *update.Error) bool {
+	return !e.AfterTSIG && (e.Err != nil || e.RCode == rcodeFormErr || e.RCode == rcodeServFail)
 }
 
 // judgeUpdate decides by the settings in force whether the update may be
