@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/zonekeeper/zonekeeper/internal/tsig"
+	"github.com/zonekeeper/zonekeeper/internal/update"
 	"github.com/zonekeeper/zonekeeper/internal/zone"
 )
 
@@ -45,7 +46,7 @@ func (c *Client) Close() error {
 
 // Send implements Target.
 func (c *Client) Send(ctx context.Context, r Request) (Answer, error) {
-	msg, err := c.signed(r)
+	msg, key, err := c.signed(r)
 	if err != nil {
 		return Answer{}, err
 	}
@@ -58,62 +59,89 @@ func (c *Client) Send(ctx context.Context, r Request) (Answer, error) {
 	if err != nil {
 		return Answer{}, fmt.Errorf("UPDATE to %s: %w", c.server, err)
 	}
-	a := Answer{RCode: binary.BigEndian.Uint16(answer[2:]) & 0xf}
-	a.TSIGError, err = tsigError(answer)
-	return a, err
+	a, err := readAnswer(answer)
+	if err != nil {
+		return Answer{}, fmt.Errorf("answer %x of %s to an UPDATE: %w", answer, c.server, err)
+	}
+	if r.Signer != "" {
+		a.Form += ", " + signature(answer, msg, key)
+	}
+	return a, nil
 }
 
-func (c *Client) signed(r Request) ([]byte, error) {
+// signature says what the sender of a signed request makes of the answer's TSIG RR.
+func signature(answer, request []byte, key tsig.Key) string {
+	err := tsig.VerifyResponse(answer, request, key, time.Now())
+	var reported *tsig.ResponseError
+	switch {
+	case err == nil:
+		return "verified"
+	case errors.As(err, &reported):
+		return fmt.Sprintf("TSIG error %d, signed %t", reported.TSIGError, reported.Signed)
+	}
+	return "not verified"
+}
+
+// signed gives the octets to send, and the key that the request asks for.
+func (c *Client) signed(r Request) ([]byte, tsig.Key, error) {
 	msg := append(make([]byte, 0, len(r.Wire)+256), r.Wire...)
 	if r.Signer == "" {
-		return msg, nil
+		return msg, tsig.Key{}, nil
 	}
-	if r.Tamper == Genuine {
-		if key, ok := c.keys[r.Signer]; ok {
-			return tsig.SignRequest(msg, key, time.Now()), nil
+	key, ok := c.keys[r.Signer]
+	if !ok {
+		var err error
+		if key, err = tsig.NewKey(tsig.Key{Name: r.Signer, Algorithm: tsig.HMACSHA256, Secret: []byte(Secret)}); err != nil {
+			return nil, key, err
 		}
-	}
-	key := tsig.Key{Name: r.Signer, Algorithm: tsig.HMACSHA256, Secret: []byte(Secret)}
-	now := time.Now()
-	switch r.Tamper {
-	case WrongSecret:
-		key.Secret = []byte("not the secret")
-	case OtherAlgorithm:
-		key.Algorithm = tsig.HMACSHA512
-	case OldSignature:
-		now = now.Add(-time.Hour)
-	case Genuine:
-	}
-	key, err := tsig.NewKey(key)
-	if err != nil {
-		return nil, err
-	}
-	if r.Tamper == Genuine {
 		c.keys[r.Signer] = key
 	}
-	return tsig.SignRequest(msg, key, now), nil
+	if r.Tamper == Genuine {
+		return tsig.SignRequest(msg, key, time.Now()), key, nil
+	}
+	msg, err := r.Tamper.sign(msg, key)
+	return msg, key, err
 }
 
-// tsigError returns the error field of the TSIG RR, the last RR of a response that has one.
-func tsigError(msg []byte) (uint16, error) {
+// readAnswer reads what an Answer has of a response.
+func readAnswer(msg []byte) (Answer, error) {
+	flags := binary.BigEndian.Uint16(msg[2:])
+	a := Answer{RCode: flags & 0xf}
 	off := 12
 	var err error
 	for range binary.BigEndian.Uint16(msg[4:]) {
 		if _, off, err = zone.UnpackName(msg, off); err != nil {
-			return 0, err
+			return a, err
 		}
 		off += 4
 	}
-	var last zone.RR
+	var types []string
 	for range int(binary.BigEndian.Uint16(msg[6:])) + int(binary.BigEndian.Uint16(msg[8:])) + int(binary.BigEndian.Uint16(msg[10:])) {
-		if last, off, err = zone.UnpackRR(msg, off); err != nil {
-			return 0, err
+		var rr zone.RR
+		if rr, off, err = zone.UnpackRR(msg, off); err != nil {
+			return a, err
+		}
+		types = append(types, rr.Type.String())
+		switch rr.Type {
+		case zone.TypeOPT:
+			a.RCode |= uint16(rr.TTL>>24) << 4 // RFC 6891 6.1.3
+		case zone.TypeTSIG:
+			if a.TSIGError, err = tsigError(rr); err != nil {
+				return a, err
+			}
+		default:
 		}
 	}
-	if last.Type != zone.TypeTSIG {
-		return 0, nil
+	if a.RCode == update.FormErr {
+		return a, nil // how much of what can't be read comes back is nothing that anybody relies on
 	}
-	d := []byte(last.Data)
+	a.Form = fmt.Sprintf("flags %#04x, RRs by section %x, types %v", flags&^0xf, msg[4:12], types)
+	return a, nil
+}
+
+// tsigError returns the error field of a TSIG RR.
+func tsigError(rr zone.RR) (uint16, error) {
+	d := []byte(rr.Data)
 	_, at, err := zone.UnpackName(d, 0) // algorithm, time signed, fudge, MAC, original ID, error (RFC 8945 4.2)
 	if err != nil {
 		return 0, err
@@ -212,7 +240,7 @@ func (c *Client) query(origin zone.Name, t zone.Type) Request {
 
 // Serial implements Target. The answer to a query that follows the answer to an UPDATE shows that update.
 func (c *Client) Serial(ctx context.Context, origin zone.Name) (uint32, error) {
-	msg, err := c.signed(c.query(origin, zone.TypeSOA))
+	msg, _, err := c.signed(c.query(origin, zone.TypeSOA))
 	if err != nil {
 		return 0, err
 	}
@@ -229,7 +257,7 @@ func (c *Client) Serial(ctx context.Context, origin zone.Name) (uint32, error) {
 
 // Zone implements Target by an AXFR on a connection of its own.
 func (c *Client) Zone(ctx context.Context, origin zone.Name) ([]zone.RR, error) {
-	msg, err := c.signed(c.query(origin, zone.TypeAXFR))
+	msg, _, err := c.signed(c.query(origin, zone.TypeAXFR))
 	if err != nil {
 		return nil, err
 	}

@@ -202,6 +202,10 @@ func (g *Generator) random() Case {
 	if damaged {
 		g.damage(wire)
 	}
+	if g.rng.IntN(20) == 0 { // flags and response codes mean nothing in an UPDATE request
+		wire[2] ^= byte(g.rng.IntN(8))
+		wire[3] ^= byte(g.rng.IntN(256))
+	}
 	signer := KeyMain
 	if g.rng.IntN(8) == 0 {
 		signer = pick(g.rng, g.spec.Keys)
@@ -209,6 +213,9 @@ func (g *Generator) random() Case {
 	r := Request{Wire: wire, Signer: zone.MustParseName(signer)}
 	if g.rng.IntN(40) == 0 || !complete(wire) || readsOn(wire) {
 		r.Signer = "" // what follows damaged counts or lengths would not be seen as a TSIG RR, or as a part of a name
+	}
+	if r.Signer != "" && g.rng.IntN(20) == 0 {
+		r.Tamper = 1 + Tamper(g.rng.IntN(int(OtherTTL))) // the rest is malformed in itself
 	}
 	return Case{Request: r}
 }

@@ -2,6 +2,7 @@ package differential
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -57,8 +58,11 @@ func (m *Model) Send(_ context.Context, r Request) (Answer, error) {
 		}
 		return a, nil
 	}
-	if tsigError := m.verify(r); tsigError != 0 {
-		return Answer{RCode: update.NotAuth, TSIGError: tsigError}, nil
+	if ednsVersion(r.Wire) > 0 {
+		return Answer{RCode: badVers}, nil
+	}
+	if a := m.verify(r); a.RCode != update.NoError {
+		return a, nil
 	}
 	if bad != nil {
 		return Answer{RCode: bad.RCode}, nil
@@ -75,16 +79,34 @@ func (m *Model) Send(_ context.Context, r Request) (Answer, error) {
 }
 
 // verify stands in for package tsig: it knows how the signature was made.
-func (m *Model) verify(r Request) (tsigError uint16) {
-	switch {
-	case r.Signer == "":
-		return 0
-	case !m.keys[r.Signer.Canonical()], r.Tamper == OtherAlgorithm:
-		return tsig.BadKey
-	case r.Tamper == WrongSecret:
-		return tsig.BadSig
-	case r.Tamper == OldSignature:
-		return tsig.BadTime
+func (m *Model) verify(r Request) Answer {
+	if r.Signer != "" && !m.keys[r.Signer.Canonical()] {
+		return Answer{RCode: update.NotAuth, TSIGError: tsig.BadKey}
+	}
+	how := tampers[r.Tamper]
+	return Answer{RCode: how.rcode, TSIGError: how.tsigError}
+}
+
+// badVers is the answer to a version of EDNS that does not exist (RFC 6891 9).
+const badVers = 16
+
+// ednsVersion returns the version in the OPT RR of a message that parses, 0 without one.
+func ednsVersion(wire []byte) byte {
+	off := 12
+	for section := range 4 {
+		for range binary.BigEndian.Uint16(wire[4+2*section:]) {
+			_, next, err := zone.UnpackName(wire, off)
+			if err != nil {
+				return 0
+			}
+			if off = next + 4; section == 0 {
+				continue
+			}
+			if zone.Type(binary.BigEndian.Uint16(wire[next:])) == zone.TypeOPT {
+				return wire[next+5]
+			}
+			off += 6 + int(binary.BigEndian.Uint16(wire[off+4:]))
+		}
 	}
 	return 0
 }

@@ -134,23 +134,36 @@ func (g *Generator) some() *zone.RRset {
 	return nil
 }
 
+// signatureRow adds an RR under a signature that is not as usual.
+func signatureRow(name string, tamper Tamper, udp bool) row {
+	r := row{name: name, hit: code(tampers[tamper].rcode), tamper: tamper, udp: udp, make: func(g *Generator) (*message, who) {
+		return only(g.msg().update(g.fresh("A")))
+	}}
+	if tampers[tamper].rcode == update.NoError {
+		r.in, r.hit = full, bumped
+	}
+	return r
+}
+
 var rows = []row{ //nolint:gochecknoglobals // a constant table
 	// Signatures.
-	{name: "BADSIG: NOTAUTH", hit: code(update.NotAuth), tamper: WrongSecret, make: func(g *Generator) (*message, who) {
-		return only(g.msg().update(g.fresh("A")))
-	}},
-	{name: "BADSIG over UDP: NOTAUTH", hit: code(update.NotAuth), tamper: WrongSecret, udp: true, make: func(g *Generator) (*message, who) {
-		return only(g.msg().update(g.fresh("A")))
-	}},
+	signatureRow("key's and algorithm's name in upper case: verified", UpperCase, false),
+	signatureRow("BADSIG: NOTAUTH", WrongSecret, false),
+	signatureRow("BADSIG over UDP: NOTAUTH", WrongSecret, true),
 	{name: "unknown key, BADKEY: NOTAUTH", hit: code(update.NotAuth), make: func(g *Generator) (*message, who) {
 		return g.msg().update(g.fresh("A")), "nobody."
 	}},
-	{name: "known key, other algorithm, BADKEY: NOTAUTH", hit: code(update.NotAuth), tamper: OtherAlgorithm, make: func(g *Generator) (*message, who) {
-		return only(g.msg().update(g.fresh("A")))
-	}},
-	{name: "clock skew, BADTIME: NOTAUTH", hit: code(update.NotAuth), tamper: OldSignature, make: func(g *Generator) (*message, who) {
-		return only(g.msg().update(g.fresh("A")))
-	}},
+	signatureRow("known key, other algorithm, BADKEY: NOTAUTH", OtherAlgorithm, false),
+	signatureRow("clock skew, BADTIME: NOTAUTH", OldSignature, false),
+	signatureRow("clock skew of the other sign, BADTIME: NOTAUTH", NewSignature, true),
+	signatureRow("empty MAC, BADSIG: NOTAUTH", NoMAC, false),
+	signatureRow("MAC cut below a half, BADSIG: FORMERR", ShortMAC, false),
+	signatureRow("MAC cut to a half, BADTRUNC: NOTAUTH", HalfMAC, false),
+	signatureRow("MAC too long, BADSIG: FORMERR", LongMAC, false),
+	signatureRow("TTL of TSIG, BADSIG: NOTAUTH", OtherTTL, false),
+	signatureRow("class of TSIG: FORMERR", OtherClass, false),
+	signatureRow("TSIG is not the last RR: FORMERR", Followed, true),
+	signatureRow("two TSIG RRs: FORMERR", Twice, false),
 
 	// Answers.
 	{name: "unsigned, zone allowed to others: REFUSED", in: byACL, hit: code(update.Refused), make: func(g *Generator) (*message, who) {
@@ -189,6 +202,11 @@ var rows = []row{ //nolint:gochecknoglobals // a constant table
 	}},
 	{name: "failing prerequisite, key not allowed: REFUSED", in: kind("plain.test."), hit: code(update.Refused), make: func(g *Generator) (*message, who) {
 		return g.msg().require(g.failing()).update(g.fresh("A")), KeyOther
+	}},
+	{name: "EDNS version 1: BADVERS", hit: code(badVers), make: func(g *Generator) (*message, who) {
+		m := g.msg().update(g.fresh("A"))
+		m.additional = []zone.RR{{Name: zone.Root, Type: zone.TypeOPT, Class: 1232, TTL: 1 << 16}}
+		return m, pick(g.rng, []who{"", unsigned, KeyOther})
 	}},
 	{name: "no zone section: FORMERR", hit: code(update.FormErr), make: func(g *Generator) (*message, who) {
 		m := g.msg().update(g.fresh("A"))

@@ -14,25 +14,18 @@ type Request struct {
 	Signer zone.Name
 	// UDP sends the request over UDP; else it goes over TCP.
 	UDP bool
-	// Tamper makes the signature a bad one.
+	// Tamper is how the signature is made.
 	Tamper Tamper
 }
 
-// Tamper is a way in which a signature is bad.
-type Tamper int
-
-// The ways. A key that the servers don't know is made by naming it as the signer.
-const (
-	Genuine        Tamper = iota
-	WrongSecret           // BADSIG
-	OtherAlgorithm        // BADKEY: the key is known for another algorithm
-	OldSignature          // BADTIME
-)
-
 // Answer is what a response says.
 type Answer struct {
+	// RCode has the upper bits of the OPT RR, if there is one.
 	RCode     uint16
 	TSIGError uint16 // of the response's TSIG RR; 0 without one
+	// Form is the rest that can be seen of a response: flags, counts, types (not of a FORMERR), whether its signature
+	// verifies. Servers are compared with each other by it; the model has none.
+	Form string
 }
 
 // Target is a server under comparison. It is used by one goroutine at a time and may keep connections.

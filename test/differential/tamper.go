@@ -1,0 +1,112 @@
+package differential
+
+import (
+	"bytes"
+	"encoding/binary"
+	"time"
+
+	"github.com/zonekeeper/zonekeeper/internal/tsig"
+	"github.com/zonekeeper/zonekeeper/internal/update"
+	"github.com/zonekeeper/zonekeeper/internal/zone"
+)
+
+// Tamper is a way in which a signature is not as usual.
+type Tamper int
+
+// The ways. A key that the servers don't know is made by naming it as the signer.
+const (
+	Genuine Tamper = iota
+	UpperCase
+	WrongSecret
+	OtherAlgorithm
+	OldSignature
+	NewSignature
+	NoMAC
+	ShortMAC
+	HalfMAC
+	LongMAC
+	OtherTTL
+	OtherClass
+	Followed
+	Twice
+)
+
+// tampers says how to make each and what named answers to an otherwise sound request.
+var tampers = map[Tamper]struct { //nolint:gochecknoglobals // a constant table
+	rcode, tsigError uint16
+	key              func(*tsig.Key)
+	skew             time.Duration
+	edit             func(*zone.RR, *tsigData)
+	append           func(msg []byte, signature zone.RR) []byte
+}{
+	UpperCase: {edit: func(rr *zone.RR, d *tsigData) { // names in a digest are in lower case (RFC 8945 4.3.3)
+		rr.Name, d.algorithm = zone.Name(bytes.ToUpper([]byte(rr.Name))), zone.Name(bytes.ToUpper([]byte(d.algorithm)))
+	}},
+	WrongSecret:    {rcode: update.NotAuth, tsigError: tsig.BadSig, key: func(k *tsig.Key) { k.Secret = []byte("not the secret") }},
+	OtherAlgorithm: {rcode: update.NotAuth, tsigError: tsig.BadKey, key: func(k *tsig.Key) { k.Algorithm = tsig.HMACSHA512 }},
+	OldSignature:   {rcode: update.NotAuth, tsigError: tsig.BadTime, skew: -time.Hour},
+	NewSignature:   {rcode: update.NotAuth, tsigError: tsig.BadTime, skew: time.Hour},
+	NoMAC:          {rcode: update.NotAuth, tsigError: tsig.BadSig, edit: func(_ *zone.RR, d *tsigData) { d.mac = nil }},
+	ShortMAC:       {rcode: update.FormErr, tsigError: tsig.BadSig, edit: func(_ *zone.RR, d *tsigData) { d.mac = d.mac[:15] }},
+	HalfMAC:        {rcode: update.NotAuth, tsigError: tsig.BadTrunc, edit: func(_ *zone.RR, d *tsigData) { d.mac = d.mac[:16] }},
+	LongMAC:        {rcode: update.FormErr, tsigError: tsig.BadSig, edit: func(_ *zone.RR, d *tsigData) { d.mac = append(d.mac, 0) }},
+	OtherTTL:       {rcode: update.NotAuth, tsigError: tsig.BadSig, edit: func(rr *zone.RR, _ *tsigData) { rr.TTL = 1 }},
+	OtherClass:     {rcode: update.FormErr, edit: func(rr *zone.RR, _ *tsigData) { rr.Class = zone.ClassIN }},
+	Followed: {rcode: update.FormErr, append: func(msg []byte, _ zone.RR) []byte {
+		return appendAdditional(msg, zone.RR{Name: zone.Root, Type: zone.TypeNULL, Class: zone.ClassIN})
+	}},
+	Twice: {rcode: update.FormErr, append: appendAdditional},
+}
+
+// sign signs msg with key, in this way.
+func (t Tamper) sign(msg []byte, key tsig.Key) ([]byte, error) {
+	how := tampers[t]
+	if how.key != nil {
+		how.key(&key)
+		var err error
+		if key, err = tsig.NewKey(key); err != nil {
+			return nil, err
+		}
+	}
+	msg = tsig.SignRequest(msg, key, time.Now().Add(how.skew))
+	r, err := tsig.Find(msg)
+	if err != nil {
+		return nil, err
+	}
+	rr := zone.RR{Name: r.KeyName(), Type: zone.TypeTSIG, Class: zone.ClassANY, TTL: r.TTL}
+	d := tsigData{algorithm: r.AlgorithmName(), time: r.TimeSigned, fudge: r.Fudge, mac: bytes.Clone(r.MAC), id: r.OrigID}
+	if how.edit != nil {
+		how.edit(&rr, &d)
+	}
+	rr.Data = d.pack()
+	msg = zone.AppendRR(msg[:r.Offset], rr)
+	if how.append != nil {
+		msg = how.append(msg, rr)
+	}
+	return msg, nil
+}
+
+func appendAdditional(msg []byte, rr zone.RR) []byte {
+	binary.BigEndian.PutUint16(msg[10:], binary.BigEndian.Uint16(msg[10:])+1)
+	return zone.AppendRR(msg, rr)
+}
+
+// tsigData is the RDATA of a request's TSIG RR (RFC 8945 4.2).
+type tsigData struct {
+	algorithm zone.Name
+	time      uint64
+	fudge     uint16
+	mac       []byte
+	id        uint16
+}
+
+func (d tsigData) pack() string {
+	b := []byte(d.algorithm)
+	b = binary.BigEndian.AppendUint16(b, uint16(d.time>>32))
+	b = binary.BigEndian.AppendUint32(b, uint32(d.time))
+	b = binary.BigEndian.AppendUint16(b, d.fudge)
+	b = binary.BigEndian.AppendUint16(b, uint16(len(d.mac)))
+	b = append(b, d.mac...)
+	b = binary.BigEndian.AppendUint16(b, d.id)
+	return string(append(b, 0, 0, 0, 0)) // no error, no other data
+}
