@@ -17,6 +17,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/zonekeeper/zonekeeper/internal/fsm"
+	"github.com/zonekeeper/zonekeeper/internal/named/namedtest"
 	"github.com/zonekeeper/zonekeeper/internal/policy"
 	"github.com/zonekeeper/zonekeeper/internal/tsig"
 	"github.com/zonekeeper/zonekeeper/internal/zone"
@@ -192,7 +193,7 @@ func (w *world) set(edit func(*testSettings)) {
 func (w *world) start(edit func(*Config)) *Server {
 	w.t.Helper()
 	cfg := DefaultConfig()
-	cfg.Listen = []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:0")}
+	cfg.Listen = []netip.AddrPort{namedtest.FreePort(w.t)}
 	cfg.Named = netip.MustParseAddrPort("127.0.0.1:1") // nobody
 	cfg.Writer, cfg.Reader = w, w
 	cfg.Settings = func() Settings { return w.settings.Load() }

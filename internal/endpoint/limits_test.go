@@ -21,6 +21,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/zonekeeper/zonekeeper/internal/fsm"
+	"github.com/zonekeeper/zonekeeper/internal/named/namedtest"
 	"github.com/zonekeeper/zonekeeper/internal/tsig"
 )
 
@@ -458,7 +459,7 @@ func TestStop(t *testing.T) {
 		go func() { <-release; done(fsm.Result{}, nil) }()
 	}
 	cfg := DefaultConfig()
-	cfg.Listen = []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:0")}
+	cfg.Listen = []netip.AddrPort{namedtest.FreePort(w.t)}
 	cfg.Named = netip.MustParseAddrPort("127.0.0.1:1")
 	cfg.Writer, cfg.Reader, cfg.Settings = w, w, func() Settings { return w.settings.Load() }
 	s, err := New(cfg)
