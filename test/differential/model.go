@@ -51,21 +51,8 @@ func (m *Model) Send(_ context.Context, r Request) (Answer, error) {
 	if err != nil && !errors.As(err, &bad) {
 		return Answer{}, err
 	}
-	if bad != nil && !bad.AfterTSIG {
-		a := Answer{RCode: bad.RCode}
-		if bad.RCode == update.Refused && bad.Err == nil && r.Signer != "" {
-			a.TSIGError = tsig.BadKey // no view has that class, and only views have keys
-		}
+	if a := m.unevaluated(r, bad); a.RCode != update.NoError {
 		return a, nil
-	}
-	if ednsVersion(r.Wire) > 0 {
-		return Answer{RCode: badVers}, nil
-	}
-	if a := m.verify(r); a.RCode != update.NoError {
-		return a, nil
-	}
-	if bad != nil {
-		return Answer{RCode: bad.RCode}, nil
 	}
 	s := policy.Subject{Signer: r.Signer, Addr: netip.AddrFrom4([4]byte{127, 0, 0, 1}), TCP: !r.UDP}
 	var auth update.Authorizer
@@ -76,6 +63,25 @@ func (m *Model) Send(_ context.Context, r Request) (Answer, error) {
 	}
 	m.Last = update.Apply(m.zone, msg, auth, m.opt)
 	return Answer{RCode: m.Last.RCode}, nil
+}
+
+// unevaluated is the answer to a request that does not get as far as its zone: what does not parse, class, version of
+// EDNS, signature, zone section. bad is what package update found, or nil.
+func (m *Model) unevaluated(r Request, bad *update.Error) Answer {
+	if bad != nil && !bad.AfterTSIG {
+		a := Answer{RCode: bad.RCode}
+		if bad.RCode == update.Refused && bad.Err == nil && r.Signer != "" {
+			a.TSIGError = tsig.BadKey // no view has that class, and only views have keys
+		}
+		return a
+	}
+	if ednsVersion(r.Wire) > 0 {
+		return Answer{RCode: badVers}
+	}
+	if a := m.verify(r); a.RCode != update.NoError || bad == nil {
+		return a
+	}
+	return Answer{RCode: bad.RCode}
 }
 
 // verify stands in for package tsig: it knows how the signature was made.

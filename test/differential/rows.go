@@ -58,17 +58,6 @@ func serialOnly(before, after *zone.Zone, rcode uint16) bool {
 	return true
 }
 
-func all(hits ...func(before, after *zone.Zone, rcode uint16) bool) func(before, after *zone.Zone, rcode uint16) bool {
-	return func(before, after *zone.Zone, rcode uint16) bool {
-		for _, h := range hits {
-			if !h(before, after, rcode) {
-				return false
-			}
-		}
-		return true
-	}
-}
-
 func byACL(s ZoneSpec) bool    { return s.ACL != "" }
 func byPolicy(s ZoneSpec) bool { return s.Policy != "" }
 func kind(name string) func(ZoneSpec) bool {
