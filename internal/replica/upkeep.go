@@ -16,7 +16,7 @@ type upkeep struct {
 	saving     bool
 	saveErr    error     // of the last save
 	failed     uint64    // the index that it was for
-	retryAt    time.Time // when to try again unless a quorum has that checkpoint; zero: no need
+	retryAt    time.Time // when to try again if that is still needed; zero: it is not
 	floor      uint64    // what the newest marks permit to forget
 	compacted  uint64    // what we asked to forget
 }
@@ -40,17 +40,21 @@ func (c *core) tick(now time.Time) {
 		}
 		if u := &c.upkeep; !u.retryAt.IsZero() && !now.Before(u.retryAt) {
 			u.retryAt = time.Time{}
-			if c.machine.CompactionFloor(c.cfg.members) < u.failed {
-				c.internal(&fsm.Checkpoint{}, func(err error) {
-					if err != nil {
-						u.retryAt = c.now.Add(checkpointRetry)
-					}
-				})
+			if c.owesCheckpoint() {
+				u.retryAt = now.Add(checkpointRetry) // again if the log does not take this one
+				c.internal(&fsm.Checkpoint{}, func(error) {})
 			}
 		}
 		c.endDisputes()
 	}
 	c.flush(now)
+}
+
+// owesCheckpoint says whether a save that failed still keeps the log long: a quorum has no checkpoint as new; or it has, and the
+// log is forgotten one checkpoint later. A minority that can't save makes the others write nothing more than they do anyway.
+func (c *core) owesCheckpoint() bool {
+	u := &c.upkeep
+	return u.compacted < u.failed && (u.saveErr == nil || c.machine.CompactionFloor(c.cfg.members) < u.failed)
 }
 
 // nextTick is when tick has something to do next; false: not before another event.
@@ -94,6 +98,9 @@ func (c *core) noteGrowth(own bool, size int, eff fsm.Effects) {
 	if eff.Checkpoint {
 		u.tailBytes = 0
 		u.askAt, u.retryAt = time.Time{}, time.Time{}
+		if c.owesCheckpoint() {
+			u.retryAt = c.now.Add(checkpointRetry)
+		}
 		// While a save is under way the disk is slower than the log grows; the next one will do.
 		if !u.saving {
 			u.saving = true
