@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -41,7 +42,7 @@ func Program(t testing.TB) string {
 		if build.err = noteSources(); build.err != nil {
 			return
 		}
-		dir, err := os.MkdirTemp("", "zonekeeper-test-")
+		dir, err := buildDir()
 		if err != nil {
 			build.err = err
 			return
@@ -56,6 +57,27 @@ func Program(t testing.TB) string {
 		t.Fatal(build.err)
 	}
 	return build.path
+}
+
+// buildDir makes a directory for this process's program, and removes those of processes that have ended: a test binary has
+// no moment at which it could remove its own.
+func buildDir() (string, error) {
+	base := filepath.Join(os.TempDir(), "zonekeeper-test-programs")
+	own := filepath.Join(base, strconv.Itoa(os.Getpid()))
+	if err := os.MkdirAll(own, 0o755); err != nil {
+		return "", err
+	}
+	dirs, err := os.ReadDir(base)
+	if err != nil {
+		return "", err
+	}
+	for _, d := range dirs {
+		pid, err := strconv.Atoi(d.Name())
+		if err == nil && errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) {
+			_ = os.RemoveAll(filepath.Join(base, d.Name())) // it only takes space
+		}
+	}
+	return own, nil
 }
 
 // noteSources looks at every file that the program is made of. The go command repeats a test whose files have changed, and
