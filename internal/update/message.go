@@ -311,6 +311,8 @@ func (p *parser) checkClass() error {
 		return &Error{RCode: Refused, Reason: "there are no zones of class " + p.class.String()}
 	case p.class == zone.ClassIN:
 		return nil
+	case p.class == zone.ClassCH: // named has a view of that class
+		return &Error{RCode: NotImp, AfterTSIG: true, Reason: "updates of class CH are not implemented"}
 	}
 	return &Error{RCode: NotImp, Reason: "updates of class " + p.class.String() + " are not implemented"}
 }

@@ -84,7 +84,7 @@ func TestParse(t *testing.T) {
 		{what: "zone of class ANY", msg: head + "0001 0000 0000 0000" + "017a00 0006 00ff", rcode: update.FormErr},
 		{what: "zone of class NONE", msg: head + "0001 0000 0000 0000" + "017a00 0006 00fe", rcode: update.FormErr},
 		{what: "zone of class 0", msg: head + "0001 0000 0000 0000" + "017a00 0006 0000", rcode: update.FormErr},
-		{what: "zone of class CH", msg: head + "0001 0000 0000 0000" + "017a00 0006 0003", rcode: update.NotImp},
+		{what: "zone of class CH", msg: head + "0001 0000 0000 0000" + "017a00 0006 0003", rcode: update.NotImp, late: true},
 		{what: "zone of class HS", msg: head + "0001 0000 0000 0000" + "017a00 0006 0004", rcode: update.Refused},
 		{what: "zone of class 7", msg: head + "0001 0000 0000 0000" + "017a00 0006 0007", rcode: update.NotImp},
 	} {

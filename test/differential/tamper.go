@@ -68,18 +68,21 @@ func (t Tamper) sign(msg []byte, key tsig.Key) ([]byte, error) {
 			return nil, err
 		}
 	}
+	end := len(msg)
 	msg = tsig.SignRequest(msg, key, time.Now().Add(how.skew))
-	r, err := tsig.Find(msg)
+	rr, _, err := zone.UnpackRR(msg, end) // the message before it may be malformed
 	if err != nil {
 		return nil, err
 	}
-	rr := zone.RR{Name: r.KeyName(), Type: zone.TypeTSIG, Class: zone.ClassANY, TTL: r.TTL}
-	d := tsigData{algorithm: r.AlgorithmName(), time: r.TimeSigned, fudge: r.Fudge, mac: bytes.Clone(r.MAC), id: r.OrigID}
+	d, err := unpackTSIG([]byte(rr.Data))
+	if err != nil {
+		return nil, err
+	}
 	if how.edit != nil {
 		how.edit(&rr, &d)
 	}
 	rr.Data = d.pack()
-	msg = zone.AppendRR(msg[:r.Offset], rr)
+	msg = zone.AppendRR(msg[:end], rr)
 	if how.append != nil {
 		msg = how.append(msg, rr)
 	}
@@ -94,19 +97,24 @@ func appendAdditional(msg []byte, rr zone.RR) []byte {
 // tsigData is the RDATA of a request's TSIG RR (RFC 8945 4.2).
 type tsigData struct {
 	algorithm zone.Name
-	time      uint64
-	fudge     uint16
+	timers    [8]byte // time signed, fudge
 	mac       []byte
-	id        uint16
+	rest      [6]byte // original ID, error, no other data
+}
+
+func unpackTSIG(b []byte) (d tsigData, err error) {
+	var at int
+	if d.algorithm, at, err = zone.UnpackName(b, 0); err != nil {
+		return d, err
+	}
+	d.timers, at = [8]byte(b[at:]), at+8
+	d.mac = bytes.Clone(b[at+2:][:binary.BigEndian.Uint16(b[at:])])
+	d.rest = [6]byte(b[at+2+len(d.mac):])
+	return d, nil
 }
 
 func (d tsigData) pack() string {
-	b := []byte(d.algorithm)
-	b = binary.BigEndian.AppendUint16(b, uint16(d.time>>32))
-	b = binary.BigEndian.AppendUint32(b, uint32(d.time))
-	b = binary.BigEndian.AppendUint16(b, d.fudge)
+	b := append([]byte(d.algorithm), d.timers[:]...)
 	b = binary.BigEndian.AppendUint16(b, uint16(len(d.mac)))
-	b = append(b, d.mac...)
-	b = binary.BigEndian.AppendUint16(b, d.id)
-	return string(append(b, 0, 0, 0, 0)) // no error, no other data
+	return string(append(append(b, d.mac...), d.rest[:]...))
 }
