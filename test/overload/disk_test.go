@@ -114,6 +114,7 @@ func volumes(t *testing.T, mib int, of ...string) (*harness.Cluster, map[string]
 // TestDiskFull fills the disk of one replica, then of another one too: one leaves service and the others go on; with two full,
 // updates are refused with a reason and reads go on; with space again all is as before.
 func TestDiskFull(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	c, vols := volumes(t, 256, "primary-1", "primary-2")
 	key := c.Key()
 	ctl := startControl(t, c.Info().Endpoint, origin, key)
@@ -189,6 +190,7 @@ func TestDiskFull(t *testing.T) {
 // TestDiskOverrun fills the disk of a replica to the last octet at once. Its member of the log can't write: its process ends
 // and says why, the quorum goes on, and with space again the replica comes back.
 func TestDiskOverrun(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	c, vols := volumes(t, 256, "primary-1")
 	ctl := startControl(t, c.Primary("primary-0").DNS, origin, c.Key())
 	ctl.written(20, 20*time.Second)
@@ -214,6 +216,7 @@ func TestDiskOverrun(t *testing.T) {
 // TestLogFull keeps two replicas from writing checkpoints until the log is near its quota: updates are refused with a reason
 // and reads go on. When they can write them again, the log shrinks and updates go on.
 func TestLogFull(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	c := harness.Start(t, func(cfg *devcluster.Config) {
 		cfg.Adjust = func(p *primary.Config) { p.Etcd.QuotaBytes = 64 << 20 }
 	})

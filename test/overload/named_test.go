@@ -24,6 +24,7 @@ import (
 // TestNamed hurts the named of one primary, whose endpoint the client uses: every write is acknowledged and kept, a read has
 // the right answer or none, named is repaired, and metrics tell of it.
 func TestNamed(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	const victim = "primary-1"
 	vol := mountVolume(t, 24)
 	dir := filepath.Join(vol.dir, "named")
