@@ -92,8 +92,6 @@ type ReplicaStatus struct {
 	CheckpointError string `json:"checkpoint_error,omitempty"`
 	// NoWrites is why it takes no updates although it may be ready for queries, "" when it takes them.
 	NoWrites string `json:"no_writes,omitempty"`
-	// Digest covers all replicated state at AppliedIndex.
-	Digest string `json:"digest,omitempty"`
 	// PublishLag is how far named is behind the state machine.
 	PublishLagMS int64        `json:"publish_lag_ms"`
 	Named        NamedStatus  `json:"named"`
