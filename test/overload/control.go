@@ -29,18 +29,16 @@ type control struct {
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
 
-	mu        sync.Mutex
-	records   []string // acknowledged labels; record i has the address addressOf(i)
-	last      []byte   // the last acknowledged request, signed
-	phase     string
-	writes    map[string][]time.Duration // latencies by phase
-	reads     map[string][]time.Duration
-	refused   map[string]int // SERVFAIL by phase: an explicit answer, the write was not applied
-	unread    map[string]int // SERVFAIL, or no answer, to a read: no barrier, rather than old data
-	silent    map[string]int // writes without any answer within the client's patience
-	wrong     []string       // answers that must never be
-	sequence  int
-	beginning time.Time
+	mu       sync.Mutex
+	records  []string // acknowledged labels; record i has the address addressOf(i)
+	phase    string
+	writes   map[string][]time.Duration // latencies by phase
+	reads    map[string][]time.Duration
+	refused  map[string]int // SERVFAIL by phase: an explicit answer, the write was not applied
+	unread   map[string]int // SERVFAIL, or no answer, to a read: no barrier, rather than old data
+	silent   map[string]int // writes without any answer within the client's patience
+	wrong    []string       // answers that must never be
+	sequence int
 }
 
 // pace is the pause between two requests of the control client: it shows what others suffer, it makes no load.
@@ -53,7 +51,7 @@ func startControl(t testing.TB, addr, origin string, key tsig.Key) *control {
 	c := &control{
 		t: t, origin: zone.MustParseName(origin), key: key, addr: addr, cancel: cancel, phase: "before",
 		writes: map[string][]time.Duration{}, reads: map[string][]time.Duration{},
-		refused: map[string]int{}, unread: map[string]int{}, silent: map[string]int{}, beginning: time.Now(),
+		refused: map[string]int{}, unread: map[string]int{}, silent: map[string]int{},
 	}
 	client := harness.Dial(t, addr, key)
 	c.wg.Go(func() { c.write(ctx, client) })

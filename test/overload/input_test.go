@@ -267,7 +267,7 @@ func compression(t *testing.T, r *rig) {
 		return b
 	}
 	question := func(opcode byte, name ...byte) []byte {
-		qtype := uint16(dns.TypeA)
+		qtype := dns.TypeA
 		if opcode == dns.OpcodeUpdate {
 			qtype = dns.TypeSOA
 		}
@@ -344,7 +344,7 @@ func opcodes(t *testing.T, r *rig) {
 		}
 	}
 	for _, class := range []uint16{dns.ClassCHAOS, dns.ClassHESIOD, dns.ClassNONE, 0, 42} {
-		msg := named.AppendUpdate(nil, uint16(class), zone.MustParseName(origin), nil, evil("class"))
+		msg := named.AppendUpdate(nil, class, zone.MustParseName(origin), nil, evil("class"))
 		binary.BigEndian.PutUint16(msg[12+len(zone.MustParseName(origin))+2:], class)
 		signed := tsig.SignRequest(msg, r.flood, time.Now())
 		switch got := ask(fmt.Sprintf("update of class %d", class), signed); got {
