@@ -1,7 +1,6 @@
 package log
 
 import (
-	"context"
 	"errors"
 	"fmt"
 
@@ -49,9 +48,4 @@ func classifyCompact(err error) error {
 		return permanent{fmt.Errorf("the log ends before that index: %w", err)}
 	}
 	return err
-}
-
-// isCanceled says whether err is only the consequence of a context that ended.
-func isCanceled(err error) bool {
-	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
 }

@@ -5,7 +5,6 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
-	"time"
 
 	"github.com/zonekeeper/zonekeeper/internal/fsm"
 	"github.com/zonekeeper/zonekeeper/internal/fsm/seal"
@@ -111,17 +110,4 @@ func (r ring) Lookup(name zone.Name) []tsig.Key {
 		return nil
 	}
 	return r.k.of(key)
-}
-
-// active lists the newest secret of every key, which is the one that named gets: it knows one secret a name.
-func (k *keyring) active(s *fsm.Settings) []tsig.Key {
-	var out []tsig.Key
-	now := time.Now().UnixMilli()
-	s.Keys(func(key *fsm.Key) bool {
-		if keys := k.of(key); len(keys) > 0 && key.Secrets[0].Valid(now) {
-			out = append(out, keys[0])
-		}
-		return true
-	})
-	return out
 }

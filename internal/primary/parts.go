@@ -26,9 +26,6 @@ import (
 // checkpointDir is where the replica keeps its checkpoints.
 func (p *Primary) checkpointDir() string { return filepath.Join(p.cfg.Dir, "checkpoints") }
 
-// namedUser is the account that Debian's package makes for named. As root we give up root for it.
-const namedUser = "bind"
-
 func (p *Primary) namedConfig() (named.Config, error) {
 	n := p.cfg.Named
 	c := named.DefaultConfig()

@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"net/netip"
 	"strings"
-	"testing"
 
 	"github.com/miekg/dns"
 
@@ -82,10 +81,4 @@ func signedUpdate(id uint64, signedMS int64, message []byte) *fsm.Update {
 func hasName(m *fsm.Machine, name string) bool {
 	v, ok := m.Zone(zoneID())
 	return ok && v.Zone.Exists(mustName(name))
-}
-
-// stateDigest is the digest over all state.
-func stateDigest(t testing.TB, m *fsm.Machine) fsm.Digest {
-	t.Helper()
-	return m.Snapshot().Digest()
 }
