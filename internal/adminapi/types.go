@@ -154,6 +154,9 @@ type VerifyCopy struct {
 	Serial  uint32 `json:"serial"`
 	Records int    `json:"records"`
 	Digest  string `json:"digest"`
+	// Confirmed: the server's own primary found the copy equal to the replicated state at that serial. While updates go on,
+	// copies are of different serials, and this is how they are compared.
+	Confirmed bool `json:"confirmed"`
 	// Error says why the server could not be asked.
 	Error string `json:"error,omitempty"`
 }

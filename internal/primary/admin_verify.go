@@ -55,7 +55,8 @@ func (a *admin) verifyZone(ctx context.Context, name zone.Name) adminapi.VerifyZ
 	out := adminapi.VerifyZone{Name: name.String()}
 	for range verifyAttempts {
 		out.Copies = a.copies(ctx, name)
-		if settled(out.Copies) {
+		var decided bool
+		if out.OK, decided = judgeCopies(out.Copies); decided {
 			break
 		}
 		select {
@@ -64,27 +65,28 @@ func (a *admin) verifyZone(ctx context.Context, name zone.Name) adminapi.VerifyZ
 			return out
 		}
 	}
-	out.OK = true
-	for _, c := range out.Copies {
-		out.OK = out.OK && c.Error == "" && c.Serial == out.Copies[0].Serial && c.Digest == out.Copies[0].Digest
-	}
 	if !out.OK {
 		out.Differences = a.differences(ctx, name, out.Copies)
 	}
 	return out
 }
 
-// settled says that the copies can be judged: one has an error, or all are of one serial.
-func settled(copies []adminapi.VerifyCopy) bool {
+// judgeCopies compares the copies of a zone. Copies of one serial must have one digest: that decides. Copies of different
+// serials are fine when each is what the replicated state was at its serial; a copy of which that could not be told
+// (its zone was being loaded, or a step was on its way) leaves the matter open.
+func judgeCopies(copies []adminapi.VerifyCopy) (ok, decided bool) {
+	digests := make(map[uint32]string)
+	ok = true
 	for _, c := range copies {
-		if c.Error != "" {
-			return true
+		if c.Error == "" {
+			if d, seen := digests[c.Serial]; seen && d != c.Digest {
+				return false, true
+			}
+			digests[c.Serial] = c.Digest
 		}
-		if c.Serial != copies[0].Serial {
-			return false
-		}
+		ok = ok && c.Error == "" && (c.Confirmed || c.Digest == copies[0].Digest)
 	}
-	return true
+	return ok, ok
 }
 
 // copies are the zone as the local state machine and every primary's named have it.
@@ -107,6 +109,7 @@ func (a *admin) copies(ctx context.Context, name zone.Name) []adminapi.VerifyCop
 	out[0] = adminapi.VerifyCopy{Server: "replicated state"}
 	if v, ok := a.p.replica.Machine().Zone(fsm.ZoneOf(name)); ok {
 		out[0].Serial, out[0].Records, out[0].Digest = v.Zone.Serial(), v.Zone.Records(), v.Zone.Digest().String()
+		out[0].Confirmed = true
 	} else {
 		out[0].Error = "there is no such zone"
 	}
@@ -143,6 +146,17 @@ func (a *admin) localCopy(ctx context.Context, name zone.Name) adminapi.VerifyCo
 		return out
 	}
 	out.Serial, out.Records, out.Digest = zone.SOASerial(soa.Data), records, digest.String()
+	v, ok := a.p.replica.Machine().Zone(fsm.ZoneOf(name))
+	out.Confirmed = ok && v.Zone.Digest() == digest
+	if !out.Confirmed {
+		// Either updates go on, and the publisher can compare with the state at that serial; or named differs, and the
+		// publisher repairs it, which does not make this copy any better.
+		err := a.p.publisher.Verify(ctx, fsm.ZoneOf(name))
+		out.Confirmed = err == nil
+		if err != nil && (!ok || v.Zone.Serial() != out.Serial) {
+			out.Error = err.Error()
+		}
+	}
 	return out
 }
 

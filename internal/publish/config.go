@@ -41,6 +41,7 @@ type Config struct {
 	LoadTimeout   time.Duration // for named to load a zone, and another second for each 50,000 RRs
 	VerifyTimeout time.Duration // for a zone transfer, and another second for each 50,000 RRs
 	VerifyEvery   time.Duration // pause between two comparisons of all zones
+	SerialEvery   time.Duration // between two looks at the serials of quiet zones
 	VerifyPause   time.Duration // pause between two zones within a comparison
 	RetryMin      time.Duration // first pause after a failure; doubles
 	RetryMax      time.Duration // longest pause after a failure
@@ -62,6 +63,7 @@ func DefaultConfig() Config {
 		LoadTimeout:   20 * time.Second,
 		VerifyTimeout: 20 * time.Second,
 		VerifyEvery:   10 * time.Minute,
+		SerialEvery:   500 * time.Millisecond,
 		VerifyPause:   50 * time.Millisecond,
 		RetryMin:      50 * time.Millisecond,
 		RetryMax:      5 * time.Second,
@@ -95,7 +97,7 @@ func (c Config) Validate() error {
 		v    time.Duration
 	}{
 		{"MergeAfter", c.MergeAfter}, {"UpdateTimeout", c.UpdateTimeout}, {"LoadTimeout", c.LoadTimeout}, {"VerifyTimeout", c.VerifyTimeout},
-		{"VerifyEvery", c.VerifyEvery}, {"VerifyPause", c.VerifyPause}, {"RetryMin", c.RetryMin}, {"RetryMax", c.RetryMax},
+		{"VerifyEvery", c.VerifyEvery}, {"SerialEvery", c.SerialEvery}, {"VerifyPause", c.VerifyPause}, {"RetryMin", c.RetryMin}, {"RetryMax", c.RetryMax},
 	} {
 		if d.v <= 0 {
 			bad("%s is %s; use a positive duration", d.name, d.v)

@@ -20,6 +20,7 @@ func (p *Publisher) Run(ctx context.Context, n Named) error {
 	}
 	wg.Go(func() { p.keeper(ctx) })
 	wg.Go(func() { p.verifier(ctx) })
+	wg.Go(func() { p.watchSerials(ctx) })
 	for ctx.Err() == nil {
 		_, changed := n.Watch()
 		s, _ := n.Session()

@@ -96,7 +96,10 @@ func (p *Publisher) Verify(ctx context.Context, id fsm.ZoneID) error {
 	}
 	same := z.epoch == epoch && z.serving
 	p.mu.Unlock()
-	if err != nil || !same {
+	if err == nil && !same {
+		err = fmt.Errorf("zone %s was replaced in named while it was compared", id)
+	}
+	if err != nil {
 		return err
 	}
 	want, known := v.at(soa, steps)
