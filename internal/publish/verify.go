@@ -46,7 +46,7 @@ func (p *Publisher) verifier(ctx context.Context) {
 			ids = append(ids, id)
 		}
 		p.mu.Unlock()
-		slices.SortFunc(ids, func(a, b fsm.ZoneID) int { return a.Name.Compare(b.Name) })
+		slices.SortFunc(ids, compareIDs)
 		for _, id := range ids {
 			if err := p.Verify(ctx, id); err != nil && ctx.Err() == nil {
 				p.log.Warn("verification", "zone", id, "err", err)

@@ -53,7 +53,7 @@ func wellFormed(rr *zone.RR, opt Options) *failure {
 			}
 		}
 		if opt.CheckSVCB && rr.Type == zone.TypeSVCB {
-			if bad := badSVCB(rr); bad != "" {
+			if bad := zone.ServiceBindingProblem(rr.Name, rr.Data); bad != "" {
 				return refuse(EDEOther, "%s SVCB: %s", rr.Name, bad)
 			}
 		}

@@ -67,16 +67,24 @@ func checkSVCB(d []byte) error {
 	return nil
 }
 
-// CheckServiceBinding checks what named 9.20 asks of an SVCB beyond its format before it takes one in an UPDATE or a zone
-// file (option check-svcb): no parameters in alias mode, and at a DNS server's owner (_dns, _port._dns; RFC 9461) an alpn,
-// with dohpath when it offers HTTP. d is checked RDATA. HTTPS is exempt, as in named. The error wraps ErrZone.
+// CheckServiceBinding is ServiceBindingProblem as an error, which wraps ErrZone.
 func CheckServiceBinding(owner Name, d string) error {
+	if problem := ServiceBindingProblem(owner, d); problem != "" {
+		return fmt.Errorf("%w: %s SVCB: %s", ErrZone, owner, problem)
+	}
+	return nil
+}
+
+// ServiceBindingProblem says what named 9.20 has against an SVCB beyond its format before it takes one in an UPDATE or a zone
+// file (option check-svcb, dns_rdata_checksvcb), "" when nothing: parameters in alias mode; at a DNS server's owner (_dns,
+// _port._dns; RFC 9461) a missing alpn, and a missing dohpath when alpn offers HTTP. d is checked RDATA. HTTPS is exempt, as in named.
+func ServiceBindingProblem(owner Name, d string) string {
 	params := []byte(d[nameEnd(d, 2):])
 	if d[0] == 0 && d[1] == 0 && len(params) > 0 {
-		return fmt.Errorf("%w: SVCB of %s has priority 0 (an alias) and parameters; remove one of them", ErrZone, owner)
+		return "an alias has parameters"
 	}
 	if !isDNSServerOwner(owner) {
-		return nil
+		return ""
 	}
 	values := map[int][]byte{}
 	for len(params) > 0 {
@@ -84,12 +92,12 @@ func CheckServiceBinding(owner Name, d string) error {
 		values[key], params = params[4:4+n], params[4+n:]
 	}
 	if values[svcALPN] == nil {
-		return fmt.Errorf("%w: SVCB of the DNS server %s has no alpn; add it (RFC 9461)", ErrZone, owner)
+		return "a DNS server needs the parameter alpn"
 	}
 	if offersHTTP(values[svcALPN]) && values[svcDoHPath] == nil {
-		return fmt.Errorf("%w: SVCB of the DNS server %s offers HTTP without dohpath; add it (RFC 9461)", ErrZone, owner)
+		return "a DNS server over HTTP needs the parameter dohpath"
 	}
-	return nil
+	return ""
 }
 
 // hasNewSvcParam reports whether RDATA has a key from 8 on: miekg/dns writes those that it knows by names that named does not
