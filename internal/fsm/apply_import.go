@@ -93,7 +93,7 @@ func (m *Machine) importChunk(c *ImportChunk) error {
 	next.seq = c.Seq
 	next.records += uint64(len(c.RRs))
 	next.timeMS = m.st.timeMS
-	next.chunks = append(im.chunks, c.RRs)
+	next.chunks = append(next.chunks, c.RRs)
 	m.st.imports.Set(c.ID, &next)
 	return nil
 }

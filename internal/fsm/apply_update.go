@@ -103,7 +103,7 @@ func (m *Machine) evaluate(u *Update) Result {
 	if err := msg.Parse(u.Wire); err != nil {
 		var pe *update.Error
 		if errors.As(err, &pe) {
-			return Result{RCode: uint16(pe.RCode), EDE: edeOther, Text: err.Error()}
+			return Result{RCode: pe.RCode, EDE: edeOther, Text: err.Error()}
 		}
 		return Result{RCode: rcodeFormErr, Text: err.Error()}
 	}

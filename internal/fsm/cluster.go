@@ -60,6 +60,7 @@ func (s Standing) String() string {
 		return "minority"
 	case StandingNone:
 		return "no-majority"
+	case StandingUnknown:
 	}
 	return "unknown"
 }

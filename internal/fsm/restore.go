@@ -346,7 +346,7 @@ func (c *checkpointReader) dedupe(r *reader) error {
 	for len(r.b) > 0 {
 		b := r.take(dedupeEntryBytes)
 		if r.err != nil {
-			return nil // each reports it
+			return r.err
 		}
 		c.st.dedupe.insert(readDedupe(b))
 	}

@@ -154,6 +154,7 @@ func (m *Member) meet(ctx context.Context) (joins bool, err error) {
 		case entryJoin:
 			m.log.Warn("log: the cluster exists and this disk is empty: joining as a new member")
 			return true, nil
+		case entryWait:
 		}
 		if round%100 == 20 {
 			m.log.Info("log: waiting for the other members of a new cluster", "missing", strings.Join(missing, " "))

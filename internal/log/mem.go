@@ -254,6 +254,7 @@ func (l *MemLog) send(ctx context.Context, call MemAppend, fault Fault, before *
 		return 0, fmt.Errorf("%w: simulated delay", ErrInDoubt)
 	case Doubled:
 		c.cfg.Schedule(c.cfg.Late(call), func() { _, _ = c.deliver(l.self, rec) })
+	case None, AckLost, Refused: // arrives once, now; Refused has ended above
 	}
 	index, err := c.deliver(l.self, rec)
 	if err == nil && fault == AckLost {
@@ -333,9 +334,7 @@ func (l *MemLog) Follow(ctx context.Context, from uint64, fn func([]Record) erro
 		c.mu.Unlock()
 		switch {
 		case cut || (len(batch) == 0 && from+1 >= compacted):
-			if err = l.await(ctx, changed); err != nil {
-				break
-			}
+			err = l.await(ctx, changed)
 		case from+1 < compacted:
 			return &CompactedError{From: from, Compacted: compacted}
 		default:

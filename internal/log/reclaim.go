@@ -82,6 +82,7 @@ func (m *Member) doChore(ctx context.Context, since int) chore {
 			return todo
 		}
 		m.log.Info("log: there is space again, NOSPACE lifted", "bytes", s.DBBytes, "quota", s.QuotaBytes)
+	case choreNone:
 	}
 	return todo
 }

@@ -130,10 +130,16 @@ func (s *sequencer) settle(ctx context.Context, fence raise) (Settled, error) {
 	s.epoch = 0 // appends that wait for a slot fail now instead of going first
 	claimed := s.claimed
 	s.mu.Unlock()
+	taken := 0
+	defer func() {
+		for range taken {
+			<-s.slots
+		}
+	}()
 	for range cap(s.slots) {
 		select {
 		case s.slots <- struct{}{}:
-			defer func() { <-s.slots }()
+			taken++
 		case <-ctx.Done():
 			return Settled{}, fmt.Errorf("log: settle: waiting for appends to return: %w", ctx.Err())
 		}

@@ -85,6 +85,7 @@ func (c *slogCore) Write(e zapcore.Entry, fields []zapcore.Field) error {
 	for k, v := range enc.Fields {
 		attrs = append(attrs, slog.Any(k, v))
 	}
+	//nolint:sloglint // etcd's message, constant in etcd's source, is handed on
 	c.log.LogAttrs(context.Background(), c.level(e.Level, e.Message), e.Message, attrs...)
 	return nil
 }

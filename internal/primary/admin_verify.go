@@ -196,7 +196,7 @@ func (a *admin) differences(ctx context.Context, name zone.Name, copies []admina
 	for line := range want {
 		less = append(less, "-"+line)
 	}
-	lines := append(less, more...)
+	lines := slices.Concat(less, more)
 	slices.SortFunc(lines, func(x, y string) int { return cmp.Or(cmp.Compare(x[1:], y[1:]), cmp.Compare(x, y)) })
 	return append(out, lines[:min(len(lines), maxDifferences)]...)
 }

@@ -31,6 +31,7 @@ type Primary struct {
 	started time.Time
 	metrics *prometheus.Registry
 
+	files     dnsFiles
 	keys      *keyring
 	peers     *peers
 	space     *space
@@ -115,6 +116,10 @@ var ErrConfig = errors.New("configuration")
 
 // assemble makes the parts, from the log upward. Nothing of it answers clients yet.
 func (p *Primary) assemble(ctx context.Context, sealer *seal.Sealer) error {
+	var err error
+	if p.files, err = loadDNSFiles(p.cfg.DNS); err != nil {
+		return fmt.Errorf("%w: %w", ErrConfig, err)
+	}
 	hc, err := adminClient(p.cfg.Admin)
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrConfig, err)
@@ -283,7 +288,7 @@ func (p *Primary) run(ctx context.Context) error {
 		p.reportSupport(stopping)
 		return nil
 	})
-	p.watchMember(g, stopping)
+	p.watchMember(stopping, g)
 	p.setReady("")
 
 	<-stopping.Done()
@@ -415,7 +420,7 @@ func (p *Primary) serve(ctx context.Context, ok bool, reason error) {
 }
 
 // watchMember ends the primary when its embedded member ends.
-func (p *Primary) watchMember(g *errgroup.Group, stopping context.Context) {
+func (p *Primary) watchMember(stopping context.Context, g *errgroup.Group) {
 	if p.member == nil {
 		return
 	}

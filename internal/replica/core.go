@@ -307,9 +307,7 @@ func (c *core) gather() []*proposal {
 	props := c.queue
 	if n < len(props) {
 		props = slices.Clone(props[:n])
-		rest := append(c.queue[:0], c.queue[n:]...)
-		clear(c.queue[len(rest):])
-		c.queue = rest
+		c.queue = slices.Delete(c.queue, 0, n)
 		return props
 	}
 	c.queue, c.spare, c.queueDue = c.spare, nil, time.Time{}

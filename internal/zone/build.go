@@ -173,6 +173,7 @@ func checkApex(z *Zone) (problems Problems) {
 			problems = append(problems, fmt.Errorf("%w: %s has the NS %s, which is a CNAME; name its target instead", ErrZone, z.origin, target))
 		case FoundDNAME:
 			problems = append(problems, fmt.Errorf("%w: %s has the NS %s, which is below a DNAME; move it", ErrZone, z.origin, target))
+		case Found, FoundZoneCut, FoundOutside: // has an address, or another zone is to give it
 		}
 	}
 	return problems

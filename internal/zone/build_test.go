@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"strings"
 	"testing"
@@ -29,7 +30,11 @@ func TestZoneFiles(t *testing.T) {
 		}
 		z, err := ReadZone(strings.NewReader(strings.ReplaceAll(text, "<tab>", "\t")), testOrigin, opt)
 		if err != nil {
-			for _, problem := range err.(Problems) {
+			var problems Problems
+			if !errors.As(err, &problems) {
+				t.Fatalf("%T is not Problems: %v", err, err)
+			}
+			for _, problem := range problems {
 				if !errors.Is(problem, ErrFormat) && !errors.Is(problem, ErrZone) {
 					t.Errorf("%v wraps neither sentinel", problem)
 				}
@@ -171,4 +176,26 @@ func FuzzReadFile(f *testing.F) {
 			t.Fatalf("%v", d)
 		}
 	})
+}
+
+// brokenReader gives a whole zone and then fails as a connection does that is cut: with an EOF inside another error.
+type brokenReader struct{ text io.Reader }
+
+func (b brokenReader) Read(p []byte) (int, error) {
+	n, err := b.text.Read(p)
+	if errors.Is(err, io.EOF) {
+		err = fmt.Errorf("connection cut: %w", err)
+	}
+	return n, err
+}
+
+func TestBrokenReadIsNotTheEndOfAZone(t *testing.T) {
+	text := "@ 300 SOA ns h 1 2 3 4 5\n@ 300 NS ns\nns 300 A 192.0.2.1\n"
+	if _, err := ReadZone(strings.NewReader(text), testOrigin, ReadOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	_, err := ReadZone(brokenReader{strings.NewReader(text)}, testOrigin, ReadOptions{})
+	if err == nil || !strings.Contains(err.Error(), "connection cut") {
+		t.Fatalf("half a file became a zone: %v", err)
+	}
 }

@@ -3,6 +3,7 @@ package zone
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -81,7 +82,7 @@ func readFile(r io.Reader, origin Name, opt ReadOptions) (rrs []RR, lines []int,
 	p := fileParser{entries: entryReader{r: bufio.NewReaderSize(r, 64<<10)}, origin: origin}
 	for {
 		entry, line, err := p.entries.next()
-		if err == io.EOF {
+		if errors.Is(err, errNoEntry) {
 			return rrs, lines, errs.err()
 		}
 		var rr RR
@@ -121,7 +122,10 @@ type entry struct {
 	tokens    []token
 }
 
-// next returns the next entry that is not empty, and the number of its first line.
+// errNoEntry ends the entries. It is not io.EOF: a connection that breaks may wrap that, and half a file is not a zone.
+var errNoEntry = errors.New("no more entries")
+
+// next returns the next entry that is not empty, and the number of its first line; errNoEntry after the last one.
 func (e *entryReader) next() (entry, int, error) {
 	for {
 		first := e.line + 1
@@ -129,7 +133,7 @@ func (e *entryReader) next() (entry, int, error) {
 		depth, size := 0, 0
 		for {
 			text, err := e.r.ReadBytes('\n')
-			if err != nil && err != io.EOF {
+			if err != nil && err != io.EOF { //nolint:errorlint // a reader's wrapped EOF is a broken read, not the end (package io)
 				e.broken = true
 				return en, first, fmt.Errorf("reading: %w", err)
 			}
@@ -138,7 +142,7 @@ func (e *entryReader) next() (entry, int, error) {
 				if depth > 0 {
 					return en, first, fmt.Errorf("%w: the file ends inside parentheses; add the missing \")\"", ErrFormat)
 				}
-				return en, first, io.EOF
+				return en, first, errNoEntry
 			}
 			e.line++
 			if size += len(text); size > maxEntry {

@@ -216,7 +216,10 @@ func (p *pathTemplate) next() byte { // 0, which is valid nowhere in an expressi
 	return p.text[p.at-1]
 }
 
-func (p *pathTemplate) percent() bool { return isHexDigit(p.next()) && isHexDigit(p.next()) }
+func (p *pathTemplate) percent() bool {
+	high, low := p.next(), p.next()
+	return isHexDigit(high) && isHexDigit(low)
+}
 
 // expression scans what follows "{", the closing brace included: [operator] variable{modifier}[, ...]. It follows named in
 // two liberties: an operator may stand before every variable, and a name after a prefix modifier (":3,") is measured from

@@ -4,8 +4,8 @@ import (
 	"bufio"
 	"encoding/base64"
 	"encoding/hex"
+	"errors"
 	"fmt"
-	"io"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -164,7 +164,7 @@ func ParseRR(text string) (RR, error) {
 		if err != nil {
 			return RR{}, fmt.Errorf("RR %q: %w", text, err)
 		}
-		if _, _, err = p.entries.next(); found && err == io.EOF {
+		if _, _, err = p.entries.next(); found && errors.Is(err, errNoEntry) {
 			return rr, nil
 		}
 	}
