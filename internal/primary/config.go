@@ -62,11 +62,19 @@ type DNSConfig struct {
 	// TLSCert and TLSKey are PEM files. They are read again when they change.
 	TLSCert string `json:"tls_cert,omitempty"`
 	TLSKey  string `json:"tls_key,omitempty"`
+	// ListenFront are address:port pairs for fronts only: a PROXY protocol header, then TLS in which the front shows a
+	// certificate. The client's address in such a header is authority (D4). They need all of FrontTLS….
+	ListenFront []string `json:"listen_front,omitempty"`
+	// FrontTLSCert and FrontTLSKey are what this primary shows to fronts, FrontTLSClientCA signed the fronts' own
+	// certificates: give it to nobody else. PEM files; they are read again when they change.
+	FrontTLSCert     string `json:"front_tls_cert,omitempty"`
+	FrontTLSKey      string `json:"front_tls_key,omitempty"`
+	FrontTLSClientCA string `json:"front_tls_client_ca,omitempty"`
 	// ProxyFrom are the prefixes whose PROXY protocol headers are read. Headers from
 	// elsewhere close the connection.
 	ProxyFrom []netip.Prefix `json:"proxy_from,omitempty"`
-	// ProxyKeyFile authenticates fronts. Without it an address in a PROXY header is
-	// audit data and never authority.
+	// ProxyKeyFile authenticates fronts over UDP and plain TCP: a key of at least 16 octets in base64, by which a front
+	// signs each header. Without it an address in such a header is audit data and never authority.
 	ProxyKeyFile string `json:"proxy_key_file,omitempty"`
 	// ForwardFrom is the loopback address from which queries are passed to named;
 	// named's ACLs admit it and nothing else.
@@ -272,17 +280,7 @@ func (c Config) Validate() error {
 	if len(c.DNS.Listen) == 0 {
 		bad("dns.listen", "empty; give at least one address:port")
 	}
-	for _, a := range append(append([]string(nil), c.DNS.Listen...), c.DNS.ListenTLS...) {
-		if _, err := netip.ParseAddrPort(a); err != nil {
-			bad("dns.listen", "%q is not address:port (%v)", a, err)
-		}
-	}
-	if len(c.DNS.ListenTLS) > 0 && (c.DNS.TLSCert == "" || c.DNS.TLSKey == "") {
-		bad("dns.listen_tls", "needs dns.tls_cert and dns.tls_key")
-	}
-	if !c.DNS.ForwardFrom.IsLoopback() {
-		bad("dns.forward_from", "%q is not a loopback address; named admits it to every zone, so it must not be reachable from outside", c.DNS.ForwardFrom)
-	}
+	c.DNS.validate(bad)
 	c.validateAdmin(bad)
 	c.validateNamed(bad)
 	c.validateEtcd(bad)
@@ -306,6 +304,41 @@ func (c Config) Validate() error {
 		bad("stop_delay", "%s; use 0 to less than stop_grace (%s)", time.Duration(c.StopDelay), time.Duration(c.StopGrace))
 	}
 	return errors.Join(errs...)
+}
+
+func (d DNSConfig) validate(bad func(string, string, ...any)) {
+	seen := map[netip.AddrPort]string{}
+	for _, l := range []struct {
+		field string
+		addrs []string
+	}{{"dns.listen", d.Listen}, {"dns.listen_tls", d.ListenTLS}, {"dns.listen_front", d.ListenFront}} {
+		for _, a := range l.addrs {
+			ap, err := netip.ParseAddrPort(a)
+			if err != nil {
+				bad(l.field, "%q is not address:port (%v)", a, err)
+				continue
+			}
+			if other, twice := seen[ap]; twice && ap.Port() != 0 {
+				bad(l.field, "%q is in %s already; each kind of client needs a port of its own", a, other)
+			}
+			seen[ap] = l.field
+		}
+	}
+	if len(d.ListenTLS) > 0 && (d.TLSCert == "" || d.TLSKey == "") {
+		bad("dns.listen_tls", "needs dns.tls_cert and dns.tls_key")
+	}
+	switch n := countSet(d.FrontTLSCert, d.FrontTLSKey, d.FrontTLSClientCA); {
+	case len(d.ListenFront) > 0 && n != 3:
+		bad("dns.listen_front", "needs all of dns.front_tls_cert, dns.front_tls_key and dns.front_tls_client_ca: fronts and primary show certificates to each other")
+	case len(d.ListenFront) == 0 && n != 0:
+		bad("dns.listen_front", "empty, and the dns.front_tls_ fields are for it; give address:port, or remove them")
+	}
+	if d.ProxyKeyFile != "" && len(d.ProxyFrom) == 0 && len(d.ListenFront) == 0 {
+		bad("dns.proxy_key_file", "%q proves headers, and none is read; set dns.proxy_from to the prefixes of the fronts", d.ProxyKeyFile)
+	}
+	if !d.ForwardFrom.IsLoopback() {
+		bad("dns.forward_from", "%q is not a loopback address; named admits it to every zone, so it must not be reachable from outside", d.ForwardFrom)
+	}
 }
 
 func (c Config) validateAdmin(bad func(string, string, ...any)) {

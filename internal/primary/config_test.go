@@ -34,11 +34,20 @@ func TestConfigValidate(t *testing.T) {
 		edit func(*Config)
 		want string
 	}{
-		"no name":               {func(c *Config) { c.Name = "" }, "name: "},
-		"name is a path":        {func(c *Config) { c.Name = "../x" }, "name: "},
-		"no port":               {func(c *Config) { c.DNS.Listen = []string{"127.0.0.1"} }, "dns.listen: "},
-		"no listen":             {func(c *Config) { c.DNS.Listen = nil }, "dns.listen: "},
-		"tls without files":     {func(c *Config) { c.DNS.ListenTLS = []string{"127.0.0.1:853"} }, "dns.listen_tls: "},
+		"no name":             {func(c *Config) { c.Name = "" }, "name: "},
+		"name is a path":      {func(c *Config) { c.Name = "../x" }, "name: "},
+		"no port":             {func(c *Config) { c.DNS.Listen = []string{"127.0.0.1"} }, "dns.listen: "},
+		"no listen":           {func(c *Config) { c.DNS.Listen = nil }, "dns.listen: "},
+		"tls without files":   {func(c *Config) { c.DNS.ListenTLS = []string{"127.0.0.1:853"} }, "dns.listen_tls: "},
+		"tls without port":    {func(c *Config) { c.DNS.ListenTLS = []string{"127.0.0.1"} }, "dns.listen_tls: \"127.0.0.1\""},
+		"front without files": {func(c *Config) { c.DNS.ListenFront = []string{"127.0.0.1:854"} }, "dns.front_tls_client_ca"},
+		"front without port":  {func(c *Config) { c.DNS.ListenFront = []string{"127.0.0.1"} }, "dns.listen_front: \"127.0.0.1\""},
+		"front on the port of clients": {func(c *Config) {
+			c.DNS.ListenFront = []string{"127.0.0.1:5301"}
+			c.DNS.FrontTLSCert, c.DNS.FrontTLSKey, c.DNS.FrontTLSClientCA = "c", "k", "a"
+		}, "is in dns.listen already"},
+		"files without front":   {func(c *Config) { c.DNS.FrontTLSCert = "c" }, "dns.listen_front: empty"},
+		"proxy key for nobody":  {func(c *Config) { c.DNS.ProxyKeyFile = "k" }, "set dns.proxy_from"},
 		"admin open to all":     {func(c *Config) { c.Admin.Listen = "0.0.0.0:80" }, "no authentication"},
 		"admin half TLS":        {func(c *Config) { c.Admin.TLSCert = "x" }, "mutual TLS"},
 		"named open to all":     {func(c *Config) { c.Named.Listen = "0.0.0.0:53" }, "named.listen: "},

@@ -3,13 +3,11 @@ package primary
 import (
 	"context"
 	"crypto/tls"
-	"encoding/base64"
 	"fmt"
 	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -78,21 +76,20 @@ func (p *Primary) endpointConfig() (endpoint.Config, error) {
 	if c.ListenTLS, err = addrPorts(d.ListenTLS); err != nil {
 		return c, fmt.Errorf("dns.listen_tls: %w", err)
 	}
-	if len(c.ListenTLS) > 0 {
-		cert, err := loadCertificate(d.TLSCert, d.TLSKey)
-		if err != nil {
-			return c, fmt.Errorf("dns: %w", err)
-		}
+	if c.ListenFront, err = addrPorts(d.ListenFront); err != nil {
+		return c, fmt.Errorf("dns.listen_front: %w", err)
+	}
+	if cert := p.files.tls; cert != nil {
 		c.TLS = func() *tls.Config {
 			return &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{*cert.get()}}
 		}
 	}
-	c.ProxyFrom = d.ProxyFrom
-	if d.ProxyKeyFile != "" {
-		if c.ProxyKey, err = readProxyKey(d.ProxyKeyFile); err != nil {
-			return c, fmt.Errorf("dns.proxy_key_file: %w", err)
+	if cert := p.files.front; cert != nil {
+		c.FrontTLS = func() *tls.Config {
+			return &tls.Config{MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{*cert.get()}, ClientCAs: cert.pool()}
 		}
 	}
+	c.ProxyFrom, c.ProxyKey = d.ProxyFrom, p.files.proxyKey
 	if c.Named, err = netip.ParseAddrPort(p.cfg.Named.Listen); err != nil {
 		return c, fmt.Errorf("named.listen: %w", err)
 	}
@@ -114,18 +111,6 @@ func addrPorts(list []string) ([]netip.AddrPort, error) {
 		out = append(out, a)
 	}
 	return out, nil
-}
-
-func readProxyKey(path string) ([]byte, error) {
-	b, err := os.ReadFile(path)
-	if err != nil {
-		return nil, err
-	}
-	key, err := base64.StdEncoding.DecodeString(strings.TrimSpace(string(b)))
-	if err != nil {
-		return nil, fmt.Errorf("%s: not base64: %w", path, err)
-	}
-	return key, nil
 }
 
 // newRegistry makes the primary's metrics: its own, the Go runtime's, the process's.

@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 )
@@ -133,7 +134,7 @@ func TestAdminNeedsCertificate(t *testing.T) {
 func TestCertificateIsReplaced(t *testing.T) {
 	a := newAuthority(t, "ca")
 	certFile, keyFile := a.issue("x", 10)
-	c, err := loadCertificate(certFile, keyFile)
+	c, err := loadCertificate(certFile, keyFile, "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -174,5 +175,78 @@ func TestCertificateIsReplaced(t *testing.T) {
 	}
 	if n := serial(); n != 11 {
 		t.Errorf("after the replacement the serial is %d", n)
+	}
+}
+
+// TestFilesOfTheEndpoint: each mistake is one error that names the field, the file and the remedy.
+func TestFilesOfTheEndpoint(t *testing.T) {
+	ours, other := newAuthority(t, "ours"), newAuthority(t, "other")
+	certFile, keyFile := ours.issue("primary", 2)
+	_, foreignKey := other.issue("foreign", 3)
+	write := func(name, text string) string {
+		path := filepath.Join(t.TempDir(), name)
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	missing := filepath.Join(t.TempDir(), "missing.pem")
+	junk := write("junk.pem", "no PEM")
+	listen := []string{"127.0.0.1:0"}
+	front := func(cert, key, ca string) DNSConfig {
+		return DNSConfig{ListenFront: listen, FrontTLSCert: cert, FrontTLSKey: key, FrontTLSClientCA: ca}
+	}
+	for name, tc := range map[string]struct {
+		cfg  DNSConfig
+		want []string // nil: no error
+	}{
+		"all right":          {front(certFile, keyFile, ours.pool()), nil},
+		"DNS over TLS":       {DNSConfig{ListenTLS: listen, TLSCert: missing, TLSKey: keyFile}, []string{"dns.tls_cert", missing, "name a PEM file"}},
+		"no certificate":     {front(missing, keyFile, ours.pool()), []string{"dns.front_tls_cert", missing, "name a PEM file"}},
+		"another's key":      {front(certFile, foreignKey, ours.pool()), []string{certFile, foreignKey, "belong together"}},
+		"CA without PEM":     {front(certFile, keyFile, junk), []string{"dns.front_tls_client_ca", junk, "give the certificate of the CA"}},
+		"no CA":              {front(certFile, keyFile, missing), []string{"dns.front_tls_client_ca", missing}},
+		"proxy key":          {DNSConfig{ProxyKeyFile: write("key", "MDEyMzQ1Njc4OWFiY2RlZg==\n")}, nil},
+		"no proxy key":       {DNSConfig{ProxyKeyFile: missing}, []string{"dns.proxy_key_file", missing, "base64"}},
+		"proxy key is text":  {DNSConfig{ProxyKeyFile: junk}, []string{"dns.proxy_key_file", junk, "not base64", "/dev/urandom"}},
+		"proxy key is short": {DNSConfig{ProxyKeyFile: write("key", "c2hvcnQ=")}, []string{"a key of 5 octets", "/dev/urandom"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := loadDNSFiles(tc.cfg)
+			if (err == nil) != (tc.want == nil) {
+				t.Fatalf("error %v", err)
+			}
+			for _, w := range tc.want {
+				if !strings.Contains(err.Error(), w) {
+					t.Errorf("%q does not say %q", err, w)
+				}
+			}
+		})
+	}
+}
+
+// TestCAIsReplaced: from the next handshake on the new CA decides.
+func TestCAIsReplaced(t *testing.T) {
+	before, after := newAuthority(t, "before"), newAuthority(t, "after")
+	certFile, keyFile := before.issue("x", 2)
+	c, err := loadCertificate(certFile, keyFile, before.pool())
+	if err != nil {
+		t.Fatal(err)
+	}
+	old := c.pool()
+	b, err := os.ReadFile(after.pool())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(before.pool(), b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	later := time.Now().Add(time.Hour)
+	if err := os.Chtimes(before.pool(), later, later); err != nil {
+		t.Fatal(err)
+	}
+	c.checked = time.Time{} // as if a second had passed
+	if c.pool().Equal(old) {
+		t.Error("the old CA is still in use")
 	}
 }
