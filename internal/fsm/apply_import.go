@@ -2,7 +2,6 @@ package fsm
 
 import (
 	"fmt"
-	"slices"
 
 	"github.com/zonekeeper/zonekeeper/internal/zone"
 )
@@ -18,6 +17,16 @@ type importState struct {
 	records uint64
 	timeMS  int64 // log time of the last chunk
 	chunks  [][]zone.RR
+	// build is the zone as far as it has come, shared by all copies: a checkpoint has the chunks, and it follows from them.
+	// Building as they arrive keeps the commit, for which everybody else has to wait, short.
+	build *zone.Builder
+}
+
+// add takes a chunk's records.
+func (im *importState) add(rrs []zone.RR) {
+	im.records += uint64(len(rrs))
+	im.chunks = append(im.chunks, rrs)
+	im.build.Add(rrs)
 }
 
 func (m *Machine) importBegin(c *ImportBegin) error {
@@ -39,7 +48,7 @@ func (m *Machine) importBegin(c *ImportBegin) error {
 	if n := uint64(m.st.imports.Len()); n >= m.st.limits.MaxImports {
 		return fmt.Errorf("import %q: %d imports are under way; wait for one to end, or abort one", c.ID, n)
 	}
-	m.st.imports.Set(c.ID, &importState{begin: *c, conf: conf, timeMS: m.st.timeMS})
+	m.st.imports.Set(c.ID, &importState{begin: *c, conf: conf, timeMS: m.st.timeMS, build: zone.NewBuilder(c.Zone.Name)})
 	return nil
 }
 
@@ -90,10 +99,8 @@ func (m *Machine) importChunk(c *ImportChunk) error {
 		return fmt.Errorf("import %q: more than %d records in the imports under way; the import was dropped: raise MaxImportRecords", c.ID, m.st.limits.MaxImportRecords)
 	}
 	next := *im
-	next.seq = c.Seq
-	next.records += uint64(len(c.RRs))
-	next.timeMS = m.st.timeMS
-	next.chunks = append(next.chunks, c.RRs)
+	next.seq, next.timeMS = c.Seq, m.st.timeMS
+	next.add(c.RRs)
 	m.st.imports.Set(c.ID, &next)
 	return nil
 }
@@ -121,9 +128,7 @@ func (m *Machine) finishImport(im *importState, c *ImportCommit) error {
 	if im.records != c.Records {
 		return fmt.Errorf("zone %s: %d records arrived of %d; import again", id, im.records, c.Records)
 	}
-	// This is what an import makes the others wait for: about a second for a million records. Their checks cannot be done
-	// chunk by chunk, because a chunk may end within an RRset.
-	z, err := zone.FromRRs(id.Name, slices.Concat(im.chunks...))
+	z, err := im.build.Zone()
 	if err != nil {
 		return fmt.Errorf("zone %s: %w", id, err)
 	}

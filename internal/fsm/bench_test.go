@@ -23,15 +23,42 @@ func fillZone(b testing.TB, c *cluster, name string, n int) ZoneID {
 		owner := zone.Name(fmt.Sprintf("\x08h%07d", i)) + id.Name
 		rrs = append(rrs, zone.RR{Name: owner, Type: zone.TypeA, Class: zone.ClassIN, TTL: 60, Data: string(binary.BigEndian.AppendUint32(nil, uint32(i)))})
 	}
-	c.must(&ImportBegin{ID: "i", Zone: id, Settings: ZoneSettings{UpdatePolicy: "grant k. zonesub ANY;"}})
-	const chunk = 20_000
-	for seq, rest := uint64(1), rrs; len(rest) > 0; seq++ {
-		part := rest[:min(chunk, len(rest))]
-		rest = rest[len(part):]
-		c.must(&ImportChunk{ID: "i", Seq: seq, RRs: part})
-	}
-	c.must(&ImportCommit{ID: "i", Records: uint64(len(rrs)), Digest: zone.DigestRRs(rrs)})
+	importZone(c, id, rrs)
 	return id
+}
+
+// importZone imports records in chunks as large as a primary makes them, and returns how long the longest chunk and the
+// commit took to apply: what everybody else waits for.
+func importZone(c *cluster, id ZoneID, rrs []zone.RR) (chunk, commit time.Duration) {
+	const size = 8000
+	c.must(&ImportBegin{ID: "i", Zone: id, Settings: ZoneSettings{UpdatePolicy: "grant k. zonesub ANY;"}})
+	timed := func(cmd Command) time.Duration {
+		start := time.Now()
+		c.must(cmd)
+		return time.Since(start)
+	}
+	for seq, rest := uint64(1), rrs; len(rest) > 0; seq++ {
+		part := rest[:min(size, len(rest))]
+		rest = rest[len(part):]
+		chunk = max(chunk, timed(&ImportChunk{ID: "i", Seq: seq, RRs: part}))
+	}
+	return chunk, timed(&ImportCommit{ID: "i", Records: uint64(len(rrs)), Digest: zone.DigestRRs(rrs)})
+}
+
+// BenchmarkImport shows how long the import of 1,000,000 records keeps everybody else waiting at a time.
+func BenchmarkImport(b *testing.B) {
+	for b.Loop() {
+		c := newCluster(b, 1)
+		id := ZoneOf(mustName("example.test."))
+		rrs := NewZoneRRs(id.Name, mustName("ns.elsewhere.test."), mustName("h.elsewhere.test."), nil)
+		for i := range 1_000_000 {
+			owner := zone.Name(fmt.Sprintf("\x08h%07d", i)) + id.Name
+			rrs = append(rrs, zone.RR{Name: owner, Type: zone.TypeA, Class: zone.ClassIN, TTL: 60, Data: string(binary.BigEndian.AppendUint32(nil, uint32(i)))})
+		}
+		chunk, commit := importZone(c, id, rrs)
+		b.ReportMetric(float64(chunk)/1e6, "ms/longest-chunk")
+		b.ReportMetric(float64(commit)/1e6, "ms/commit")
+	}
 }
 
 // addWire is an update message that adds one A record, made by hand because a benchmark makes millions.

@@ -330,11 +330,9 @@ func (c *checkpointReader) importUnderWay(r *reader) error {
 		return fmt.Errorf("%w: %w", ErrFormat, err)
 	}
 	conf.ManagedBy = im.begin.By
-	im.conf = conf
+	im.conf, im.build = conf, zone.NewBuilder(im.begin.Zone.Name)
 	if err := c.many(chunks, itemChunk, "import chunk", func(r *reader) {
-		rrs := r.storedRRs()
-		im.chunks = append(im.chunks, rrs)
-		im.records += uint64(len(rrs))
+		im.add(r.storedRRs())
 	}); err != nil {
 		return err
 	}

@@ -187,3 +187,31 @@ func TestC8GoldenLog(t *testing.T) {
 	}
 	t.Errorf("%s has no digest", path)
 }
+
+// TestRestoreImportUnderWay (I2): a replica that was restored in the middle of an import, and of an RRset, comes to the same
+// zone as one that saw all of it.
+func TestRestoreImportUnderWay(t *testing.T) {
+	c := newCluster(t, 2)
+	id := ZoneOf(mustName("import.test."))
+	rrs := NewZoneRRs(id.Name, mustName("ns.other.test."), mustName("h."), nil)
+	for i := range 9 {
+		rrs = append(rrs, zone.RR{Name: "\x01A" + id.Name, Type: zone.TypeA, Class: zone.ClassIN, TTL: uint32(60 + i), Data: string([]byte{192, 0, 2, byte(9 - i)})})
+	}
+	c.must(&ImportBegin{ID: "i", Zone: id})
+	for i, rr := range rrs {
+		c.must(&ImportChunk{ID: "i", Seq: uint64(i + 1), RRs: []zone.RR{rr}})
+		m, err := Restore(bytes.NewReader(checkpointOf(t, c.machines[1])))
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.machines[1] = m
+	}
+	want, err := zone.FromRRs(id.Name, rrs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.must(&ImportCommit{ID: "i", Records: uint64(len(rrs)), Digest: want.Digest()})
+	if a, b := c.machines[0].Snapshot().Digest(), c.machines[1].Snapshot().Digest(); a != b {
+		t.Errorf("the restored machine has digest %s, the other %s", b, a)
+	}
+}

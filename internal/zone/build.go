@@ -69,60 +69,117 @@ func StripSigning(rrs []RR) ([]RR, int) {
 
 // build is FromRRs with a function that says where RR i came from: "" or "file:line: ".
 func build(origin Name, rrs []RR, at func(i int) string, maxErrors int) (*Zone, error) {
-	errs := errorLimit{limit: maxErrors}
-	type slot struct {
-		set   *RRset
-		first int // the RR it began with
+	b := Builder{zone: New(origin), errs: errorLimit{limit: maxErrors}}
+	b.add(rrs, at)
+	return b.Zone()
+}
+
+// Builder is FromRRs for RRs that arrive in pieces: most of the work is done as they arrive. An RRset may begin in one piece
+// and end in another. The zone depends on the RRs and their order, not on where the pieces end.
+type Builder struct {
+	zone   *Zone
+	errs   errorLimit
+	full   bool // so many problems that the rest is not looked at
+	cnames bool // the zone has at least one
+}
+
+// NewBuilder begins a zone without RRs.
+func NewBuilder(origin Name) *Builder {
+	return &Builder{zone: New(origin), errs: errorLimit{limit: DefaultMaxErrors}}
+}
+
+// Add takes the next RRs. What is wrong with them is reported by Zone.
+func (b *Builder) Add(rrs []RR) { b.add(rrs, func(int) string { return "" }) }
+
+// Zone ends the building: it checks what only the whole zone can tell. The errors are those of FromRRs.
+func (b *Builder) Zone() (*Zone, error) {
+	if !b.full {
+		b.errs.problems = append(b.errs.problems, checkApex(b.zone)...)
 	}
-	slots := make(map[string]*slot, len(rrs))
-	order := make([]*slot, 0, len(rrs))
+	if err := b.errs.err(); err != nil {
+		return nil, err
+	}
+	return b.zone, nil
+}
+
+// newSet is an RRset, or a part of one, that a piece brings.
+type newSet struct {
+	set   *RRset
+	first int // the RR it began with
+}
+
+func (b *Builder) add(rrs []RR, at func(i int) string) {
+	if b.full {
+		return
+	}
+	origin := b.zone.origin
+	slots := make(map[string]*newSet, len(rrs))
+	order := make([]*newSet, 0, len(rrs))
 	var buf []byte
 	for i, rr := range rrs {
 		if err := checkMember(origin, rr); err != nil {
-			if !errs.add(fmt.Errorf("%s%w", at(i), err)) {
-				return nil, errs.err()
+			if b.problem("%s%w", at(i), err) {
+				return
 			}
 			continue
 		}
 		buf = appendSetKey(buf[:0], rr.Name, len(origin), rr.Type)
 		s := slots[string(buf)]
 		if s == nil {
-			s = &slot{&RRset{Owner: rr.Name, Type: rr.Type, TTL: rr.TTL}, i}
+			s = &newSet{&RRset{Owner: rr.Name, Type: rr.Type, TTL: rr.TTL}, i}
 			slots[string(buf)] = s
 			order = append(order, s)
 		}
 		s.set.Data = append(s.set.Data, rr.Data)
 	}
-	z := New(origin)
+	later := b.zone.Len() > 0
 	for _, s := range order {
 		set := NewRRset(s.set.Owner, s.set.Type, s.set.TTL, slices.Clip(s.set.Data)...)
+		if later {
+			if old := b.zone.Get(set.Owner, set.Type); old != nil {
+				set = NewRRset(old.Owner, old.Type, old.TTL, slices.Concat(old.Data, set.Data)...)
+			}
+		}
 		if IsSingleton(set.Type) && len(set.Data) > 1 {
-			if !errs.add(fmt.Errorf("%s%w: %s has %d different %s RRs; keep one", at(s.first), ErrZone, set.Owner, len(set.Data), set.Type)) {
-				return nil, errs.err()
+			if b.problem("%s%w: %s has %d different %s RRs; keep one", at(s.first), ErrZone, set.Owner, len(set.Data), set.Type) {
+				return
 			}
 			set.Data = set.Data[:1]
 		}
-		z.Set(set)
+		b.zone.Set(set)
 	}
 	for _, s := range order {
-		if s.set.Type != TypeCNAME {
-			continue
-		}
-		for _, other := range z.Sets(s.set.Owner) {
-			if other.Type != TypeCNAME && !IsAtCNAME(other.Type) {
-				if !errs.add(fmt.Errorf("%s%w: %s has a CNAME and %s; a CNAME stands alone (RFC 2181 10.1): delete one of them", at(s.first), ErrZone, s.set.Owner, other.Type)) {
-					return nil, errs.err()
+		switch {
+		case s.set.Type == TypeCNAME:
+			for _, other := range b.zone.Sets(s.set.Owner) {
+				if other.Type != TypeCNAME && !IsAtCNAME(other.Type) && b.beside(at(s.first), s.set.Owner, other.Type) {
+					return
 				}
+			}
+		case later && b.cnames && !IsAtCNAME(s.set.Type) && b.zone.Get(s.set.Owner, TypeCNAME) != nil:
+			buf = appendSetKey(buf[:0], s.set.Owner, len(origin), TypeCNAME)
+			if slots[string(buf)] != nil {
+				continue // a CNAME of this piece finds it
+			}
+			if b.beside(at(s.first), s.set.Owner, s.set.Type) {
+				return
 			}
 		}
 	}
-	if err := checkApex(z); err != nil {
-		errs.problems = append(errs.problems, err...)
+	for _, s := range order {
+		b.cnames = b.cnames || s.set.Type == TypeCNAME
 	}
-	if err := errs.err(); err != nil {
-		return nil, err
-	}
-	return z, nil
+}
+
+// beside notes that a CNAME does not stand alone, and reports whether that were too many problems.
+func (b *Builder) beside(at string, owner Name, other Type) bool {
+	return b.problem("%s%w: %s has a CNAME and %s; a CNAME stands alone (RFC 2181 10.1): delete one of them", at, ErrZone, owner, other)
+}
+
+// problem notes one, and reports whether there are too many to go on.
+func (b *Builder) problem(format string, args ...any) bool {
+	b.full = !b.errs.add(fmt.Errorf(format, args...))
+	return b.full
 }
 
 // checkMember reports what keeps one RR out of the zone.

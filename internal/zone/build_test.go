@@ -199,3 +199,52 @@ func TestBrokenReadIsNotTheEndOfAZone(t *testing.T) {
 		t.Fatalf("half a file became a zone: %v", err)
 	}
 }
+
+// TestBuilder: wherever the pieces end, the zone and the number of problems are those of FromRRs.
+func TestBuilder(t *testing.T) {
+	for what, text := range map[string]string{
+		"RRsets":                   "a TXT x\na TXT y\nb 5 TXT z\nA 7 TXT X\na TXT x\na 9 TXT w\nb A 1.2.3.4\n",
+		"CNAME, then another type": "a CNAME b\nb TXT x\na TXT x\n",
+		"another type, then CNAME": "a TXT x\nb TXT x\na CNAME b\na A 1.2.3.4\n",
+		"two CNAMEs":               "a CNAME b\nb TXT x\na CNAME c\na CNAME B\n",
+		"two SOAs":                 "a TXT x\n@ SOA a. b. 1 1 1 1 1\n",
+	} {
+		rrs := mustRRs(t, apex+text)
+		want, wantErr := FromRRs(testOrigin, rrs)
+		for i := range len(rrs) + 1 {
+			for j := i; j <= len(rrs); j++ {
+				b := NewBuilder(testOrigin)
+				b.Add(rrs[:i])
+				b.Add(rrs[i:j])
+				b.Add(rrs[j:])
+				got, err := b.Zone()
+				if problemCount(err) != problemCount(wantErr) {
+					t.Errorf("%s, pieces up to %d and %d: %v, in one piece: %v", what, i, j, err, wantErr)
+				}
+				if err != nil || wantErr != nil {
+					continue
+				}
+				checkInvariants(t, got)
+				if a, b := zoneText(t, got), zoneText(t, want); a != b {
+					t.Errorf("%s, pieces up to %d and %d:\n%s\nin one piece:\n%s", what, i, j, a, b)
+				}
+			}
+		}
+	}
+}
+
+func TestBuilderGivesUp(t *testing.T) {
+	b := NewBuilder(testOrigin)
+	for range 3 * DefaultMaxErrors {
+		b.Add([]RR{{Name: Root, Type: TypeA, Class: ClassIN, Data: "1234"}})
+	}
+	if _, err := b.Zone(); problemCount(err) != DefaultMaxErrors+1 { // the last says that there are more
+		t.Errorf("%d problems, want %d: %v", problemCount(err), DefaultMaxErrors+1, err)
+	}
+}
+
+func problemCount(err error) int {
+	var problems Problems
+	errors.As(err, &problems)
+	return len(problems)
+}
