@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -30,22 +29,12 @@ type etcdCluster struct {
 
 func startEtcd(t *testing.T) *etcdCluster {
 	e := &etcdCluster{t: t, dir: t.TempDir(), cmds: make([]*exec.Cmd, 3)}
-	var open []net.Listener
-	for i := range 6 {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		open = append(open, l)
-		u := "http://" + l.Addr().String()
+	for i, addr := range harness.FreeAddrs(t, 6) {
 		if i%2 == 0 {
-			e.peers = append(e.peers, u)
+			e.peers = append(e.peers, "http://"+addr)
 		} else {
-			e.clients = append(e.clients, u)
+			e.clients = append(e.clients, "http://"+addr)
 		}
-	}
-	for _, l := range open {
-		_ = l.Close() // only probed, all at once so that they differ
 	}
 	for i := range e.cmds {
 		e.start(i)
