@@ -163,8 +163,13 @@ func (c *Client) DeleteKey(ctx context.Context, name, confirm string) error {
 	return c.do(ctx, http.MethodDelete, fill(PathKey, name), url.Values{ParamConfirm: {confirm}}, "", nil, io.Discard)
 }
 
+// fill puts a name into a path. The root zone's is ".", which HTTP would take for the folder itself (RFC 3986 section 5.2.4).
 func fill(path, name string) string {
-	return strings.Replace(path, "{name}", url.PathEscape(name), 1)
+	escaped := url.PathEscape(name)
+	if name == "." {
+		escaped = "%2E"
+	}
+	return strings.Replace(path, "{name}", escaped, 1)
 }
 
 func list[T any](ctx context.Context, c *Client, path string) ([]T, error) {
@@ -214,7 +219,11 @@ func (c *Client) do(ctx context.Context, method, path string, q url.Values, medi
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {
-		return fmt.Errorf("primary at %s: %w", c.base, err)
+		var ue *url.Error // says method and address, which stand here already
+		if errors.As(err, &ue) {
+			err = ue.Err
+		}
+		return fmt.Errorf("no answer from the admin address %s: %w", c.base, err)
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode/100 == 2 {

@@ -11,6 +11,10 @@ func (e *Error) Error() string {
 	var b strings.Builder
 	b.WriteString(e.Message)
 	for _, l := range e.Lines {
+		if l.Line == 0 {
+			fmt.Fprintf(&b, "\n  %s", l.Message)
+			continue
+		}
 		fmt.Fprintf(&b, "\n  line %d: %s", l.Line, l.Message)
 	}
 	if e.Remedy != "" {

@@ -29,7 +29,7 @@ package adminapi
 
 import "time"
 
-// Paths of the API; {name} is filled with url.PathEscape.
+// Paths of the API; {name} is percent-encoded, the root zone's "." too.
 const (
 	PathLive       = "/livez"
 	PathReady      = "/readyz"
@@ -265,6 +265,7 @@ type Error struct {
 
 // LineError is one mistake in an imported text.
 type LineError struct {
+	// Line counts from 1; 0 is a mistake of the zone as a whole, such as a missing SOA.
 	Line    int    `json:"line"`
 	Message string `json:"message"`
 }
