@@ -24,7 +24,10 @@ func (p *Program) devCommand() *cobra.Command {
 until interrupted. When it takes writes, DIR/dev.json says where everything is.
 
 Started on the same --dir again, the cluster resumes with its data. A process that is
-killed stays dead; "zonekeeper dev start NAME --dir DIR" starts it again.`,
+killed stays dead; "zonekeeper dev start NAME --dir DIR" starts it again.
+
+With --etcd external the log is not in the primaries: an etcd server is started beside each,
+or those of --etcd-endpoints are used.`,
 		Args: exactly(),
 	}
 	f := cmd.Flags()
@@ -36,6 +39,8 @@ killed stays dead; "zonekeeper dev start NAME --dir DIR" starts it again.`,
 	f.StringVar(&listen, "listen", cfg.Listen.String(), "address of the endpoint and the primaries' DNS")
 	f.StringVar(&cfg.Named, "named", cfg.Named, "path of BIND's named")
 	f.StringVar(&cfg.NamedDir, "named-dir", "", "where the named processes keep their files, best a tmpfs; losing it loses nothing (default: below --dir)")
+	f.StringVar(&cfg.Etcd, "etcd", cfg.Etcd, "where the log is: embedded in the primaries, or an external etcd in processes of its own")
+	f.StringSliceVar(&cfg.EtcdEndpoints, "etcd-endpoints", nil, "client URLs of an etcd that runs already, for --etcd external; repeatable")
 	f.BoolVar(&quiet, "quiet", false, "print nothing but errors")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		addr, err := netip.ParseAddr(listen)

@@ -100,6 +100,7 @@ Exit codes: 0 success, 1 failure, 2 a mistake in the command or a configuration.
 	root.AddCommand(
 		p.devCommand(),
 		p.primaryCommand(),
+		p.etcdCommand(),
 		p.statusCommand(),
 		p.verifyCommand(),
 		p.zoneCommand(),

@@ -33,6 +33,7 @@ type Cluster struct {
 	log     *slog.Logger
 	plan    plan
 	members []member
+	etcd    []etcdServer // none when the log is embedded, or somebody else's
 	admin   map[string]*adminapi.Client
 	lock    *os.File
 	spawner *spawner
@@ -77,7 +78,7 @@ func Start(ctx context.Context, cfg Config) (*Cluster, error) {
 	return c, nil
 }
 
-// start: plan, processes, relay, quorum, content, dev.json, in this order.
+// start: plan, etcd, primaries, relay, quorum, content, dev.json, in this order.
 func (c *Cluster) start(ctx context.Context) error {
 	// What an earlier, killed run left must not be taken for this one.
 	if err := os.Remove(filepath.Join(c.cfg.Dir, InfoFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -94,8 +95,11 @@ func (c *Cluster) start(ctx context.Context) error {
 	if err := c.configure(); err != nil {
 		return err
 	}
+	if err := c.startEtcd(ctx); err != nil {
+		return err
+	}
 	for _, m := range c.members {
-		if err := c.launch(m); err != nil {
+		if err := c.launch(m.name, c.cfg.Command, m.configPath(c.cfg.Dir)); err != nil {
 			return err
 		}
 	}
@@ -129,8 +133,11 @@ func (c *Cluster) start(ctx context.Context) error {
 	return nil
 }
 
-// configure writes every member's configuration file.
+// configure writes the configuration file of every process.
 func (c *Cluster) configure() error {
+	if err := c.configureEtcd(); err != nil {
+		return err
+	}
 	c.members = c.plan.members(c.cfg)
 	for _, m := range c.members {
 		if err := os.MkdirAll(filepath.Join(c.cfg.Dir, m.name), 0o700); err != nil {
@@ -151,14 +158,14 @@ func (c *Cluster) configure() error {
 	return nil
 }
 
-func (c *Cluster) launch(m member) error {
-	p, err := startProcess(c.spawner, c.cfg.Command, c.cfg.Dir, m)
+func (c *Cluster) launch(name string, command []string, config string) error {
+	p, err := startProcess(c.spawner, command, c.cfg.Dir, name, config)
 	if err != nil {
 		return err
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.processes[m.name] = p
+	c.processes[name] = p
 	return nil
 }
 
@@ -230,12 +237,19 @@ func (c *Cluster) readiness(ctx context.Context) (ready int, errs []error) {
 func (c *Cluster) runningCount() (n int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for _, p := range c.processes {
-		if p.running() {
+	for _, m := range c.members {
+		if c.processes[m.name].running() {
 			n++
 		}
 	}
 	return n
+}
+
+// process gives the newest process of a name.
+func (c *Cluster) process(name string) *process {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.processes[name]
 }
 
 // hopeless reports the dead when too few processes are left.
@@ -243,9 +257,9 @@ func (c *Cluster) hopeless() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	var errs []error
-	for name, p := range c.processes {
-		if !p.running() {
-			errs = append(errs, p.failure(name))
+	for _, m := range c.members {
+		if p := c.processes[m.name]; !p.running() {
+			errs = append(errs, p.failure(m.name))
 		}
 	}
 	need := len(c.members)
@@ -291,6 +305,13 @@ func (c *Cluster) refreshInfo() error {
 		}
 		i.Primaries = append(i.Primaries, pi)
 	}
+	for _, e := range c.etcd {
+		ei := EtcdInfo{Name: e.name, Client: e.config.ClientURL}
+		if p := c.processes[e.name]; p != nil && p.running() {
+			ei.PID = p.pid
+		}
+		i.Etcd = append(i.Etcd, ei)
+	}
 	if reflect.DeepEqual(i, c.info) {
 		return nil
 	}
@@ -311,32 +332,46 @@ func (c *Cluster) Info() Info {
 // Dir is the cluster's directory.
 func (c *Cluster) Dir() string { return c.cfg.Dir }
 
-// StartPrimary starts a primary whose process has died, and returns when it is ready.
-func (c *Cluster) StartPrimary(ctx context.Context, name string) error {
-	i := -1
+// StartProcess starts a primary or an etcd server whose process has died, and returns when it is ready.
+func (c *Cluster) StartProcess(ctx context.Context, name string) error {
 	var names []string
-	for j, m := range c.members {
-		names = append(names, m.name)
+	for _, m := range c.members {
 		if m.name == name {
-			i = j
+			return c.startPrimary(ctx, m)
 		}
+		names = append(names, m.name)
 	}
-	if i < 0 {
-		return fmt.Errorf("no primary is called %q; they are %s", name, strings.Join(names, ", "))
+	for _, s := range c.etcd {
+		if s.name == name {
+			return c.startEtcdServer(ctx, s)
+		}
+		names = append(names, s.name)
 	}
-	p, err := c.relaunch(c.members[i])
+	return fmt.Errorf("no process is called %q; they are %s", name, strings.Join(names, ", "))
+}
+
+func (c *Cluster) startPrimary(ctx context.Context, m member) error {
+	p, err := c.relaunch(m.name, c.cfg.Command, m.configPath(c.cfg.Dir))
 	if err != nil {
 		return err
 	}
+	if err := c.await(ctx, m.name, p, c.admin[m.name].Ready); err != nil {
+		return err
+	}
+	c.relay.CheckNow(m.name)
+	return c.refreshInfo()
+}
+
+// await waits until a process that was just started is ready.
+func (c *Cluster) await(ctx context.Context, name string, p *process, ready func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.ReadyTimeout)
 	defer cancel()
 	for {
 		actx, acancel := context.WithTimeout(ctx, askTimeout)
-		err := c.admin[name].Ready(actx)
+		err := ready(actx)
 		acancel()
 		if err == nil {
-			c.relay.CheckNow(name)
-			return c.refreshInfo()
+			return nil
 		}
 		select {
 		case <-p.exited:
@@ -348,26 +383,26 @@ func (c *Cluster) StartPrimary(ctx context.Context, name string) error {
 	}
 }
 
-// relaunch starts a member unless it runs.
-func (c *Cluster) relaunch(m member) (*process, error) {
+// relaunch starts a process unless it runs.
+func (c *Cluster) relaunch(name string, command []string, config string) (*process, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closing {
 		return nil, errors.New("the cluster is stopping")
 	}
-	if old := c.processes[m.name]; old != nil && old.running() {
-		return nil, fmt.Errorf("%s is running (process %d); stop it first: kill %d", m.name, old.pid, old.pid)
+	if old := c.processes[name]; old != nil && old.running() {
+		return nil, fmt.Errorf("%s is running (process %d); stop it first: kill %d", name, old.pid, old.pid)
 	}
-	p, err := startProcess(c.spawner, c.cfg.Command, c.cfg.Dir, m)
+	p, err := startProcess(c.spawner, command, c.cfg.Dir, name, config)
 	if err != nil {
 		return nil, err
 	}
-	c.processes[m.name] = p
+	c.processes[name] = p
 	return p, nil
 }
 
 // Close stops everything: clients first, then all primaries at once, in order each
-// by itself, and waits. The state stays in the directory.
+// by itself, then etcd, which they need until their end. The state stays in the directory.
 func (c *Cluster) Close() error {
 	c.mu.Lock()
 	if c.closing {
@@ -375,11 +410,7 @@ func (c *Cluster) Close() error {
 		return nil
 	}
 	c.closing = true
-	procs := make(map[string]*process, len(c.processes))
-	for name, p := range c.processes {
-		procs[name] = p
-	}
-	c.mu.Unlock()
+	c.mu.Unlock() // no process is started from here on
 
 	var errs []error
 	if c.stop != nil {
@@ -392,23 +423,36 @@ func (c *Cluster) Close() error {
 	if c.relay != nil {
 		errs = append(errs, c.relay.Close())
 	}
-	var wg sync.WaitGroup
-	stopErrs := make(chan error, len(procs))
-	for name, p := range procs {
-		wg.Go(func() {
-			if err := p.stop(c.cfg.StopTimeout); err != nil {
-				stopErrs <- fmt.Errorf("%s: %w", name, err)
-			}
-		})
+	var primaries, servers []string
+	for _, m := range c.members {
+		primaries = append(primaries, m.name)
 	}
-	wg.Wait()
-	close(stopErrs)
-	for err := range stopErrs {
-		errs = append(errs, err)
+	for _, e := range c.etcd {
+		servers = append(servers, e.name)
 	}
+	errs = append(errs, c.stopAll(primaries), c.stopAll(servers))
 	if err := os.Remove(filepath.Join(c.cfg.Dir, InfoFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		errs = append(errs, err)
 	}
 	c.spawner.close()
 	return errors.Join(append(errs, c.lock.Close())...)
+}
+
+// stopAll stops processes at the same time.
+func (c *Cluster) stopAll(names []string) error {
+	var wg sync.WaitGroup
+	errs := make([]error, len(names))
+	for i, name := range names {
+		p := c.process(name)
+		if p == nil {
+			continue // it was never started
+		}
+		wg.Go(func() {
+			if err := p.stop(c.cfg.StopTimeout); err != nil {
+				errs[i] = fmt.Errorf("%s: %w", name, err)
+			}
+		})
+	}
+	wg.Wait()
+	return errors.Join(errs...)
 }

@@ -354,6 +354,11 @@ func TestConfigValidate(t *testing.T) {
 		"port":        {func(c *Config) { c.Port = 65535 }, "--port 65535"},
 		"zone":        {func(c *Config) { c.Zones = []string{"a..b"} }, `--zone "a..b"`},
 		"dir":         {func(c *Config) { c.Dir = "" }, "--dir"},
+		"etcd":        {func(c *Config) { c.Etcd = "elsewhere" }, `--etcd "elsewhere"`},
+		"endpoints":   {func(c *Config) { c.EtcdEndpoints = []string{"http://127.0.0.1:2379"} }, "say --etcd external too"},
+		"endpoint": {func(c *Config) {
+			c.Etcd, c.EtcdEndpoints = EtcdExternal, []string{"127.0.0.1:2379"}
+		}, `--etcd-endpoints "127.0.0.1:2379"`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := testConfig("/nowhere")

@@ -35,6 +35,13 @@ type Config struct {
 	NamedDir string
 	// Command is the program and the arguments before "--config FILE" that run one primary.
 	Command []string
+	// Etcd is where the log is: EtcdEmbedded or EtcdExternal. A cluster that is resumed keeps it.
+	Etcd string
+	// EtcdEndpoints are the client URLs of an etcd that runs already; empty with EtcdExternal: the cluster runs one, a
+	// process per primary. It shares it with others by a prefix of its own.
+	EtcdEndpoints []string
+	// EtcdCommand is the program and the arguments before "--config FILE" that run one etcd server.
+	EtcdCommand []string
 	// Adjust, when set, may change the configuration of each primary before it is written: an external etcd, proxies
 	// between members, another disk. It is called again at each start of the cluster and must give the same result.
 	Adjust func(*primary.Config)
@@ -45,7 +52,7 @@ type Config struct {
 	Logger      *slog.Logger
 }
 
-// DefaultConfig has every value but Dir. Command is this program's "primary".
+// DefaultConfig has every value but Dir. Command is this program's "primary", EtcdCommand its "etcd".
 func DefaultConfig() Config {
 	exe, err := os.Executable()
 	if err != nil {
@@ -58,6 +65,8 @@ func DefaultConfig() Config {
 		Listen:       netip.AddrFrom4([4]byte{127, 0, 0, 1}),
 		Named:        "named",
 		Command:      []string{exe, "primary"},
+		Etcd:         EtcdEmbedded,
+		EtcdCommand:  []string{exe, "etcd"},
 		ReadyTimeout: 60 * time.Second,
 		StopTimeout:  15 * time.Second,
 		Logger:       slog.New(slog.DiscardHandler),
@@ -91,6 +100,9 @@ func (c Config) Validate() error {
 	}
 	if len(c.Command) == 0 {
 		errs = append(errs, errors.New("no program for a primary"))
+	}
+	if err := c.validateEtcd(); err != nil {
+		errs = append(errs, err)
 	}
 	if c.ReadyTimeout <= 0 || c.StopTimeout <= 0 {
 		errs = append(errs, errors.New("timeouts must be positive"))

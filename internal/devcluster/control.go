@@ -31,7 +31,7 @@ type control struct {
 func serveControl(c *Cluster) (*control, error) {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST "+startPath, func(w http.ResponseWriter, r *http.Request) {
-		if err := c.StartPrimary(r.Context(), r.PathValue("name")); err != nil {
+		if err := c.StartProcess(r.Context(), r.PathValue("name")); err != nil {
 			http.Error(w, err.Error(), http.StatusConflict)
 		}
 	})

@@ -21,6 +21,8 @@ type Info struct {
 	Zones       []string        `json:"zones"`
 	Primaries   []PrimaryInfo   `json:"primaries"`
 	Secondaries []SecondaryInfo `json:"secondaries"`
+	// Etcd are the servers of the log when it is external and runs in processes of this cluster.
+	Etcd []EtcdInfo `json:"etcd,omitempty"`
 }
 
 // KeyInfo is a TSIG key that may do everything with every zone.
@@ -47,6 +49,13 @@ type SecondaryInfo struct {
 	NamedPID int    `json:"named_pid"`
 	DNS      string `json:"dns"`
 	Admin    string `json:"admin"`
+}
+
+// EtcdInfo is one server of an external etcd. PID is 0 while the process is not running.
+type EtcdInfo struct {
+	Name   string `json:"name"`
+	PID    int    `json:"pid"`
+	Client string `json:"client"` // URL
 }
 
 // ReadInfo reads dev.json of a cluster's directory.

@@ -35,6 +35,8 @@ type plan struct {
 	Primaries int    `json:"primaries"`
 	Token     string `json:"token"`
 	Secret    string `json:"key_secret"`
+	// Etcd is where the log is, in the words of the flags. It is absent from files of before there was a choice.
+	Etcd string `json:"etcd,omitempty"`
 	// Formed says that the cluster exists: from then on a member with an empty disk
 	// joins it and never bootstraps another one.
 	Formed bool `json:"formed"`
@@ -61,6 +63,12 @@ func loadPlan(c Config) (p plan, err error) {
 	if p.Primaries != c.Primaries {
 		return plan{}, fmt.Errorf("%s: the cluster has %d primaries, not %d; say --primaries %d or choose another --dir", path, p.Primaries, c.Primaries, p.Primaries)
 	}
+	if p.Etcd == "" {
+		p.Etcd = (Config{Etcd: EtcdEmbedded}).etcdKind()
+	}
+	if kind := c.etcdKind(); p.Etcd != kind {
+		return plan{}, fmt.Errorf("%s: the cluster was made with %s, not with %s: its log is there; say %s or choose another --dir", path, p.Etcd, kind, p.Etcd)
+	}
 	return p, nil
 }
 
@@ -86,6 +94,7 @@ func newPlan(c Config) (plan, error) {
 	p := plan{
 		Version: planVersion, Base: base, Listen: c.Listen.String(), Primaries: c.Primaries,
 		Token: hex.EncodeToString(random(16)), Secret: base64.StdEncoding.EncodeToString(random(secretSize)),
+		Etcd: c.etcdKind(),
 	}
 	sealing := base64.StdEncoding.EncodeToString(random(secretSize)) + "\n"
 	if err := writeAtomic(filepath.Join(c.Dir, clusterKeyFile), []byte(sealing)); err != nil {
@@ -138,14 +147,18 @@ func (p plan) members(c Config) []member {
 		}
 		pc.Named.Listen = p.addr(i, offsetNamed)
 		pc.Named.ControlPort = primaryPort(p.Base, i, offsetControl)
-		pc.Etcd.Name = name
-		pc.Etcd.DataDir = filepath.Join(dir, "etcd")
-		pc.Etcd.PeerURL = peers[name]
-		pc.Etcd.ClientURL = clients[name]
-		pc.Etcd.InitialCluster = peers
-		pc.Etcd.PeerClientURLs = clients
-		pc.Etcd.Token = p.Token
-		pc.Etcd.Bootstrap = !p.Formed
+		if c.Etcd == EtcdExternal {
+			pc.Etcd = p.externalEtcd(c)
+		} else {
+			pc.Etcd.Name = name
+			pc.Etcd.DataDir = filepath.Join(dir, "etcd")
+			pc.Etcd.PeerURL = peers[name]
+			pc.Etcd.ClientURL = clients[name]
+			pc.Etcd.InitialCluster = peers
+			pc.Etcd.PeerClientURLs = clients
+			pc.Etcd.Token = p.Token
+			pc.Etcd.Bootstrap = !p.Formed
+		}
 		if c.Adjust != nil {
 			c.Adjust(&pc)
 		}

@@ -55,7 +55,7 @@ func (s *spawner) start(cmd *exec.Cmd) error {
 
 func (s *spawner) close() { close(s.requests) }
 
-// process is one run of a member's program.
+// process is one run of a program of the cluster.
 type process struct {
 	pid     int
 	exited  chan struct{} // closed when it has been reaped
@@ -63,21 +63,21 @@ type process struct {
 	logPath string
 }
 
-// startProcess runs a member. Its output goes to a file beside its data.
-func startProcess(sp *spawner, command []string, dir string, m member) (*process, error) {
-	home := filepath.Join(dir, m.name)
+// startProcess runs a program with its configuration. Its output goes to a file beside its data.
+func startProcess(sp *spawner, command []string, dir, name, config string) (*process, error) {
+	home := filepath.Join(dir, name)
 	logPath := filepath.Join(home, "log")
 	log, err := os.OpenFile(logPath, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
 		return nil, err
 	}
 	defer log.Close()
-	args := append(append([]string(nil), command[1:]...), "--config", m.configPath(dir))
+	args := append(append([]string(nil), command[1:]...), "--config", config)
 	cmd := exec.Command(command[0], args...) //nolint:noctx // it is stopped by signals, in order, not by a context
 	cmd.Dir = home
 	cmd.Stdout, cmd.Stderr = log, log
 	if err := sp.start(cmd); err != nil {
-		return nil, fmt.Errorf("%s: %w", m.name, err)
+		return nil, fmt.Errorf("%s: %w", name, err)
 	}
 	p := &process{pid: cmd.Process.Pid, exited: make(chan struct{}), logPath: logPath}
 	go func() {

@@ -3,11 +3,13 @@ package cluster
 import (
 	"context"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -96,9 +98,8 @@ func TestExternalEtcd(t *testing.T) {
 	e := startEtcd(t)
 	c := harness.Start(t, func(cfg *devcluster.Config) {
 		cfg.Zones = []string{"example.test", "second.test"}
-		cfg.Adjust = func(p *primary.Config) {
-			p.Etcd = primary.EtcdConfig{Endpoints: e.clients, Prefix: "/dns/production"}
-		}
+		cfg.Etcd, cfg.EtcdEndpoints = devcluster.EtcdExternal, e.clients
+		cfg.Adjust = func(p *primary.Config) { p.Etcd.Prefix = "/dns/production" }
 	})
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
@@ -138,4 +139,43 @@ func TestExternalEtcd(t *testing.T) {
 	}
 	l.stop()
 	l.check(t)
+}
+
+// TestDevWithExternalEtcd: `dev --etcd external` as it is, through the loss of an etcd server and of a primary, and started
+// again on its directory.
+func TestDevWithExternalEtcd(t *testing.T) {
+	dir := t.TempDir()
+	external := func(cfg *devcluster.Config) {
+		cfg.Dir, cfg.Etcd = dir, devcluster.EtcdExternal
+		cfg.Zones = []string{"example.test", "second.test"}
+	}
+	c := harness.Start(t, external)
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	l := startLoad(t, c, seed)
+	n := &nemesis{t: t, c: c, load: l, rnd: rand.New(rand.NewPCG(seed, 1<<32))}
+	for i, s := range c.Info().Etcd {
+		n.suffer(fault{"kill -9 of " + s.Name, func(n *nemesis) {
+			if err := syscall.Kill(c.Info().Etcd[i].PID, syscall.SIGKILL); err != nil {
+				t.Fatal(err)
+			}
+			n.lasts()
+			// A killed process is gone only when its parent has noticed.
+			c.Until(30*time.Second, "start "+s.Name, func(ctx context.Context) error { return c.StartProcess(ctx, s.Name) })
+		}})
+	}
+	n.suffer(fault{"kill -9 of a primary", func(n *nemesis) { n.kill("primary-1") }})
+	l.stop()
+	l.check(t)
+
+	before := l.zoneStates(t)
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+	again := harness.Start(t, external)
+	again.Verified()
+	l.c = again
+	if after := l.zoneStates(t); !maps.Equal(before, after) {
+		t.Errorf("started again the zones are %v, before %v", after, before)
+	}
 }

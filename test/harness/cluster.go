@@ -111,6 +111,7 @@ func Start(t testing.TB, adjust func(*devcluster.Config)) *Cluster {
 	cfg.Dir = t.TempDir()
 	cfg.Port = 0
 	cfg.Command = []string{Program(t), "primary"}
+	cfg.EtcdCommand = []string{Program(t), "etcd"}
 	cfg.Logger = slog.New(slog.DiscardHandler)
 	cfg.NamedDir = tmpfsDir(t)
 	if adjust != nil {
@@ -319,7 +320,7 @@ func (c *Cluster) RestartDead() {
 		}
 		wg.Go(func() {
 			// A killed process is gone only when its parent has noticed; and one that was started waits for the others.
-			if err := Retry(90*time.Second, func(ctx context.Context) error { return c.StartPrimary(ctx, name) }); err != nil {
+			if err := Retry(90*time.Second, func(ctx context.Context) error { return c.StartProcess(ctx, name) }); err != nil {
 				errs <- fmt.Errorf("start %s: %w", name, err)
 			}
 		})
@@ -343,7 +344,7 @@ func (c *Cluster) Pause(d time.Duration) {
 func (c *Cluster) Restart(name string) {
 	c.t.Helper()
 	// A killed process is gone only when its parent has noticed.
-	c.Until(60*time.Second, "start "+name, func(ctx context.Context) error { return c.StartPrimary(ctx, name) })
+	c.Until(60*time.Second, "start "+name, func(ctx context.Context) error { return c.StartProcess(ctx, name) })
 	c.Ready(name)
 }
 
