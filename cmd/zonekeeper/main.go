@@ -31,6 +31,12 @@ func run() int {
 		In:         os.Stdin,
 		Out:        os.Stdout,
 		Err:        os.Stderr,
+		Terminal:   isTerminal(os.Stderr),
 	}
 	return p.Run(ctx, os.Args[1:])
+}
+
+func isTerminal(f *os.File) bool {
+	st, err := f.Stat()
+	return err == nil && st.Mode()&os.ModeCharDevice != 0
 }

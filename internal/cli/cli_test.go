@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/miekg/dns"
@@ -112,6 +113,19 @@ func TestMistakesInTheCommandExitWith2(t *testing.T) {
 		"listen":             {[]string{"dev", "--listen", "localhost", "--dir", "/nowhere"}, "--listen"},
 		"dev start where":    {[]string{"dev", "start", "primary-0"}, "give --dir DIR"},
 		"no configuration":   {[]string{"primary"}, "--config is missing"},
+		"unknown topic":      {[]string{"help", "zone", "frobnicate"}, `unknown command "zone frobnicate"`},
+		"empty name":         {[]string{"zone", "delete", "", "--confirm", "", "--admin", "x:1"}, "NAME is empty"},
+		"root unconfirmed":   {[]string{"zone", "delete", ".", "--admin", "x:1"}, "--confirm ."},
+		"no time":            {[]string{"status", "--timeout", "0", "--admin", "x:1"}, "--timeout 0s"},
+		"set nothing":        {[]string{"zone", "set", "z", "--admin", "x:1"}, "nothing to change"},
+		"key, no transfer":   {[]string{"zone", "import", "z", "f", "--key", "k:czE=", "--admin", "x:1"}, "--from-axfr"},
+		"half a key":         {[]string{"zone", "import", "z", "--from-axfr", "x", "--key", "k", "--admin", "x:1"}, "[algorithm:]name:secret"},
+		"key not base64":     {[]string{"zone", "import", "z", "--from-axfr", "x", "--key", "k:?", "--admin", "x:1"}, "not base64"},
+		"key algorithm":      {[]string{"zone", "import", "z", "--from-axfr", "x", "--key", "rot13:k:czE=", "--admin", "x:1"}, "hmac-sha256"},
+		"empty secret":       {[]string{"key", "add", "k", "--secret-file", "-", "--admin", "x:1"}, "it is empty"},
+		"export port":        {[]string{"key", "export", "k", "--server", "192.0.2.1:99999", "--admin", "x:1"}, "1 to 65535"},
+		"export host":        {[]string{"key", "export", "k", "--server", "a b", "--admin", "x:1"}, "neither an address nor a host name"},
+		"export zone":        {[]string{"key", "export", "k", "--zone", "a..b", "--admin", "x:1"}, `--zone "a..b"`},
 		"bench target":       {[]string{"bench", "--targets", "nsd"}, `target "nsd"`},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -173,6 +187,73 @@ func TestVerify(t *testing.T) {
 		t.Errorf("exit code %d", r.code)
 	}
 	golden(t, "verify-differs.txt", r.out)
+	report.Zones[1] = adminapi.VerifyZone{Name: "broken.test.", Copies: []adminapi.VerifyCopy{{Server: "primary-0", Serial: 2, Records: 4, Digest: "aa"}, {Server: "primary-1", Error: "connection refused"}}}
+	b := newAdmin(t)
+	b.answer("POST "+adminapi.PathVerify, report)
+	if r := run(t, nil, "", "verify", "--admin", b.url); r.code != ExitFailed || !strings.Contains(r.out, "\n1 of 2 zones could not be compared everywhere\n") {
+		t.Errorf("exit code %d:\n%s", r.code, r.out)
+	}
+}
+
+// What a command has done is JSON for programs, as every other answer.
+func TestOutcomesAreJSONToo(t *testing.T) {
+	a := newAdmin(t)
+	for _, path := range []string{adminapi.PathZone, adminapi.PathKey, adminapi.PathMember} {
+		a.HandleFunc("DELETE "+path, func(http.ResponseWriter, *http.Request) {})
+	}
+	for _, tc := range []struct {
+		args         []string
+		text, result string
+	}{
+		{[]string{"zone", "delete", "A.test", "--confirm", "a.test."}, "zone A.test. is deleted on all replicas\n", "deleted"},
+		{[]string{"key", "delete", "k", "--confirm", "K"}, "key k. is deleted on all replicas\n", "deleted"},
+		{[]string{"member", "remove", "primary-2"}, "primary-2 left the quorum\n", "removed"},
+	} {
+		args := append(tc.args, "--admin", a.url)
+		if r := run(t, nil, "", args...); r.code != ExitOK || r.out != tc.text {
+			t.Errorf("%v: exit code %d, stdout %q, stderr %q", args, r.code, r.out, r.err)
+		}
+		var got outcome
+		r := run(t, nil, "", append(args, "-o", "json")...)
+		if err := json.Unmarshal([]byte(r.out), &got); err != nil || got.Name == "" || got.Result != tc.result {
+			t.Errorf("%v -o json: %v, %s", args, err, r.out)
+		}
+	}
+}
+
+// A late answer to a question is no reason to fear for the data.
+func TestTimeIsUp(t *testing.T) {
+	a := newAdmin(t)
+	hang := func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }
+	a.HandleFunc("GET "+adminapi.PathZones, hang)
+	a.HandleFunc("POST "+adminapi.PathKeyRetire, hang)
+	for want, args := range map[string][]string{
+		"raise --timeout":          {"zone", "list"},
+		"may or may not have happ": {"key", "retire", "k"},
+	} {
+		if r := run(t, nil, "", append(args, "--timeout", "20ms", "--admin", a.url)...); r.code != ExitFailed || !strings.Contains(r.err, want) {
+			t.Errorf("%v: exit code %d, stderr %q", args, r.code, r.err)
+		}
+	}
+}
+
+func TestProgressIsForTerminals(t *testing.T) {
+	for _, terminal := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			var errb bytes.Buffer
+			p := Program{Err: &errb, Terminal: terminal}
+			stop := p.progress(func() string { return "working" })
+			time.Sleep(2*progressEvery + progressEvery/2) // of the bubble's clock
+			stop()
+			want := ""
+			if terminal {
+				want = wipe + "working, 1s" + wipe + "working, 2s" + wipe
+			}
+			if errb.String() != want {
+				t.Errorf("terminal %v: %q, want %q", terminal, errb.String(), want)
+			}
+		})
+	}
 }
 
 func TestErrorsOfTheAPI(t *testing.T) {
@@ -199,6 +280,7 @@ func TestZoneAddSendsWhatItWasTold(t *testing.T) {
 	a := newAdmin(t)
 	var got adminapi.AddZone
 	a.HandleFunc("POST "+adminapi.PathZones, func(w http.ResponseWriter, r *http.Request) {
+		got = adminapi.AddZone{} // decoding leaves what is not there
 		_ = json.NewDecoder(r.Body).Decode(&got)
 		_ = json.NewEncoder(w).Encode(adminapi.Zone{Name: got.Name, Settings: got.Settings, Serial: 1, Records: 3})
 	})
@@ -211,6 +293,17 @@ func TestZoneAddSendsWhatItWasTold(t *testing.T) {
 		t.Errorf("sent %+v", got)
 	}
 	golden(t, "zone-add.txt", r.out)
+
+	a.answer("GET "+adminapi.PathKey, adminapi.Error{Code: adminapi.CodeNotFound, Message: "there is no key"})
+	if r := run(t, nil, "", "zone", "add", "a.test", "--grant", "typo", "--mailbox", "host.master@a.test", "--admin", a.url); !strings.Contains(r.err, "there is no key typo yet") {
+		t.Errorf("stderr %q", r.err)
+	}
+	if want := `host\.master.a.test`; got.Mailbox != want {
+		t.Errorf("mailbox %q, want %q", got.Mailbox, want)
+	}
+	if r := run(t, nil, "", "zone", "add", "a.test", "--admin", a.url); r.code != ExitOK || !strings.Contains(r.err, "nobody may update a.test.") {
+		t.Errorf("exit code %d, stderr %q", r.code, r.err)
+	}
 }
 
 func TestZoneSetKeepsWhatIsNotGiven(t *testing.T) {
@@ -248,13 +341,13 @@ func TestZoneSetKeepsWhatIsNotGiven(t *testing.T) {
 func TestZoneImportNamesTheLines(t *testing.T) {
 	a := newAdmin(t)
 	a.answer("POST "+adminapi.PathZoneImport, adminapi.Error{Code: adminapi.CodeInvalid, Message: "2 mistakes", Remedy: "nothing was imported",
-		Lines: []adminapi.LineError{{Line: 2, Message: "no such type"}, {Line: 9, Message: "out of zone"}}})
+		Lines: []adminapi.LineError{{Line: 2, Message: "no such type"}, {Line: 9, Message: "out of zone"}, {Message: "no SOA"}}})
 	file := filepath.Join(t.TempDir(), "db.example")
 	if err := os.WriteFile(file, []byte("zone text"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	r := run(t, nil, "", "zone", "import", "example.org", file, "--admin", a.url)
-	if want := fmt.Sprintf("error: 2 mistakes\n  %[1]s:2: no such type\n  %[1]s:9: out of zone\nnothing was imported\n", file); r.code != ExitUsage || r.err != want {
+	if want := fmt.Sprintf("error: 2 mistakes\n  %[1]s:2: no such type\n  %[1]s:9: out of zone\n  %[1]s: no SOA\nnothing was imported\n", file); r.code != ExitUsage || r.err != want {
 		t.Errorf("exit code %d, stderr %q", r.code, r.err)
 	}
 	r = run(t, nil, "zone text", "zone", "import", "example.org", "--admin", a.url)
@@ -452,7 +545,12 @@ func TestIntroduceIsReadyToPaste(t *testing.T) {
 }
 
 func TestVersion(t *testing.T) {
-	if r := run(t, nil, "", "version"); r.out != "zonekeeper v1.2.3\n" {
+	for _, args := range [][]string{{"version"}, {"--version"}} {
+		if r := run(t, nil, "", args...); r.out != "zonekeeper v1.2.3\n" {
+			t.Errorf("%v: got %q", args, r.out)
+		}
+	}
+	if r := run(t, nil, "", "version", "-o", "json"); r.out != "{\n  \"version\": \"v1.2.3\"\n}\n" {
 		t.Errorf("got %q", r.out)
 	}
 }

@@ -26,6 +26,13 @@ const (
 // probeTimeout is how long one primary of several may take to say that it is ready.
 const probeTimeout = time.Second
 
+// How long commands may take unless --timeout says otherwise.
+const (
+	usualTimeout = 30 * time.Second
+	// longTimeout is for work that grows with the zones: a million records take some ten seconds.
+	longTimeout = 10 * time.Minute
+)
+
 // connection are the flags of every command that talks to a cluster.
 type connection struct {
 	admin   []string
@@ -34,15 +41,15 @@ type connection struct {
 	tlsCA   string
 	tlsCert string
 	tlsKey  string
-	getenv  func(string) string
+	p       *Program
 }
 
-func (p *Program) connection(cmd *cobra.Command) *connection {
-	c := &connection{getenv: p.Getenv}
+func (p *Program) connection(cmd *cobra.Command, timeout time.Duration) *connection {
+	c := &connection{p: p}
 	f := cmd.Flags()
 	f.StringSliceVar(&c.admin, "admin", nil, "admin address of a primary, such as http://127.0.0.1:5311; several: the first ready one is asked [$"+envAdmin+"]")
 	f.StringVar(&c.dir, "dir", "", "directory of a local cluster, instead of --admin [$"+envDir+"]")
-	f.DurationVar(&c.timeout, "timeout", 30*time.Second, "give up after this time")
+	f.DurationVar(&c.timeout, "timeout", timeout, "give up after this time")
 	f.StringVar(&c.tlsCA, "tls-ca", "", "PEM file with the authority of the primaries' certificates")
 	f.StringVar(&c.tlsCert, "tls-cert", "", "PEM file with the client's certificate")
 	f.StringVar(&c.tlsKey, "tls-key", "", "PEM file with the client's key")
@@ -53,7 +60,7 @@ func (p *Program) connection(cmd *cobra.Command) *connection {
 func (c *connection) info() (devcluster.Info, bool) {
 	dir := c.dir
 	if dir == "" {
-		dir = c.getenv(envDir)
+		dir = c.p.Getenv(envDir)
 	}
 	if dir == "" {
 		return devcluster.Info{}, false
@@ -69,10 +76,10 @@ func (c *connection) addresses() ([]string, error) {
 	}
 	dir := c.dir
 	if dir == "" {
-		if a := c.getenv(envAdmin); a != "" {
+		if a := c.p.Getenv(envAdmin); a != "" {
 			return strings.Split(a, ","), nil
 		}
-		dir = c.getenv(envDir)
+		dir = c.p.Getenv(envDir)
 	}
 	if dir == "" {
 		return nil, &usageError{err: errors.New("which cluster? give --admin URL or --dir DIR, or set $" + envAdmin + " or $" + envDir)}
@@ -124,7 +131,7 @@ func (c *connection) client(ctx context.Context) (*adminapi.Client, error) {
 	if fallback != nil {
 		return fallback, nil
 	}
-	return nil, fmt.Errorf("no primary answers:\n%w", errors.Join(errs...))
+	return nil, fmt.Errorf("no primary answers; are they up, and are these their admin addresses?\n%w", errors.Join(errs...))
 }
 
 func (c *connection) httpClient() (*http.Client, error) {
@@ -151,8 +158,21 @@ func (c *connection) httpClient() (*http.Client, error) {
 	}}}, nil
 }
 
-// do connects, bounds the whole command by --timeout and runs fn.
-func (c *connection) do(cmd *cobra.Command, fn func(ctx context.Context, a *adminapi.Client) error) error {
+// read runs fn, which changes nothing.
+func (c *connection) read(cmd *cobra.Command, fn func(ctx context.Context, a *adminapi.Client) error) error {
+	return c.do(cmd, fn, "raise --timeout, or look at the primaries: zonekeeper status")
+}
+
+// change runs fn, which may have changed something although no answer came.
+func (c *connection) change(cmd *cobra.Command, fn func(ctx context.Context, a *adminapi.Client) error) error {
+	return c.do(cmd, fn, "the change may or may not have happened: look before you repeat it")
+}
+
+// do connects, bounds the whole command by --timeout and runs fn; late says what to do when time is up.
+func (c *connection) do(cmd *cobra.Command, fn func(ctx context.Context, a *adminapi.Client) error, late string) error {
+	if c.timeout <= 0 {
+		return &usageError{err: fmt.Errorf("--timeout %s: give more than 0", c.timeout), command: cmd.CommandPath()}
+	}
 	ctx, cancel := context.WithTimeout(cmd.Context(), c.timeout)
 	defer cancel()
 	a, err := c.client(ctx)
@@ -162,7 +182,7 @@ func (c *connection) do(cmd *cobra.Command, fn func(ctx context.Context, a *admi
 	err = fn(ctx, a)
 	switch {
 	case errors.Is(err, context.DeadlineExceeded):
-		return fmt.Errorf("%w after %s; a change may or may not have happened: look before you repeat it", err, c.timeout)
+		return fmt.Errorf("%w after %s; %s", err, c.timeout, late)
 	case adminapi.IsCode(err, adminapi.CodeInvalid):
 		return &usageError{err: err}
 	}

@@ -67,16 +67,21 @@ or those of --etcd-endpoints are used.`,
 			level, out = slog.LevelError, io.Discard
 		}
 		cfg.Logger = slog.New(slog.NewTextHandler(p.Err, &slog.HandlerOptions{Level: level}))
-		return runDev(cmd.Context(), cfg, out)
+		return p.runDev(cmd.Context(), cfg, out)
 	}
 	cmd.AddCommand(p.devStartCommand())
 	return cmd
 }
 
 // runDev runs the cluster until ctx ends.
-func runDev(ctx context.Context, cfg devcluster.Config, out io.Writer) error {
-	fmt.Fprintf(out, "starting %d primaries in %s\n", cfg.Primaries, cfg.Dir)
+func (p *Program) runDev(ctx context.Context, cfg devcluster.Config, out io.Writer) error {
+	fmt.Fprintf(out, "starting %s in %s\n", primaries(cfg.Primaries), cfg.Dir)
+	stop := func() {}
+	if out != io.Discard {
+		stop = p.progress(func() string { return "waiting for the cluster to take writes" })
+	}
 	c, err := devcluster.Start(ctx, cfg)
+	stop()
 	if err != nil {
 		return err
 	}
@@ -95,6 +100,13 @@ func joinClose(err error, c io.Closer) error {
 	return err
 }
 
+func primaries(n int) string {
+	if n == 1 {
+		return "1 primary"
+	}
+	return fmt.Sprintf("%d primaries", n)
+}
+
 // introduce prints what to paste next.
 func introduce(w io.Writer, dir string, i devcluster.Info) error {
 	host, port, err := net.SplitHostPort(i.Endpoint)
@@ -109,7 +121,7 @@ func introduce(w io.Writer, dir string, i devcluster.Info) error {
 	if err != nil {
 		exe = "zonekeeper"
 	}
-	_, err = fmt.Fprintf(w, `ready: %d primaries behind %s (UDP and TCP)
+	_, err = fmt.Fprintf(w, `ready: %s behind %s (UDP and TCP)
 
 Paste into another terminal:
 
@@ -124,7 +136,7 @@ dig @%s -p %s www.%s A +short
 %s status --dir %s
 
 Ctrl-C stops the cluster; the same --dir resumes it.
-`, len(i.Primaries), i.Endpoint, i.Key.Algorithm, i.Key.Name, i.Key.Secret,
+`, primaries(len(i.Primaries)), i.Endpoint, i.Key.Algorithm, i.Key.Name, i.Key.Secret,
 		host, port, zone, zone, host, port, zone, exe, dir, exe, dir)
 	return err
 }
@@ -136,6 +148,7 @@ func (p *Program) devStartCommand() *cobra.Command {
 		Example: "  zonekeeper dev start primary-1 --dir /tmp/dev",
 	}
 	cmd.Flags().StringVar(&dir, "dir", "", "directory of the running cluster [$"+envDir+"]")
+	out := p.output(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if dir == "" {
 			dir = p.Getenv(envDir)
@@ -143,11 +156,13 @@ func (p *Program) devStartCommand() *cobra.Command {
 		if dir == "" {
 			return &usageError{err: fmt.Errorf("which cluster? give --dir DIR or set $%s", envDir), command: cmd.CommandPath()}
 		}
-		if err := devcluster.StartMember(cmd.Context(), dir, args[0]); err != nil {
+		stop := p.progress(func() string { return "waiting for " + args[0] })
+		err := devcluster.StartMember(cmd.Context(), dir, args[0])
+		stop()
+		if err != nil {
 			return err
 		}
-		fmt.Fprintf(p.Out, "%s is ready\n", args[0])
-		return nil
+		return out.done(args[0], "ready", args[0]+" is ready")
 	}
 	return cmd
 }

@@ -7,6 +7,8 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+
+	"github.com/zonekeeper/zonekeeper/internal/zone"
 )
 
 // exportTarget is a key and what a client must know besides it.
@@ -32,16 +34,28 @@ func (t *exportTarget) setServer(s string) error {
 		t.Host = a.String()
 		return nil
 	}
-	host, port, err := net.SplitHostPort(s)
-	if err != nil {
-		t.Host = s // a host name
-		return nil //nolint:nilerr // no port in it: not a mistake
+	host, port := s, ""
+	if h, p, err := net.SplitHostPort(s); err == nil {
+		host, port = h, p
+		if t.Port, err = strconv.Atoi(port); err != nil || t.Port < 1 || t.Port > 65535 {
+			return fmt.Errorf("--server %q: %q is not a port; use 1 to 65535", s, port)
+		}
 	}
-	n, err := strconv.Atoi(port)
-	if err != nil || n < 1 || n > 65535 {
-		return fmt.Errorf("--server %q: %q is not a port", s, port)
+	if strings.ContainsFunc(host, func(r rune) bool { return r <= ' ' || strings.ContainsRune(`"'/:[]`, r) }) {
+		return fmt.Errorf("--server %q: %q is neither an address nor a host name", s, host)
 	}
-	t.Host, t.Port = host, n
+	t.Host = host
+	return nil
+}
+
+// setZones takes the names of zones.
+func (t *exportTarget) setZones(names []string) error {
+	for _, name := range names {
+		if _, err := zone.ParseName(name); err != nil {
+			return fmt.Errorf("--zone %q: %w", name, err)
+		}
+	}
+	t.Zones = names
 	return nil
 }
 

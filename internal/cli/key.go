@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -38,41 +39,37 @@ func (p *Program) secretFlags(cmd *cobra.Command) (algorithm *string, secret fun
 		if err != nil {
 			return "", fmt.Errorf("--secret-file: %w", err)
 		}
-		return strings.TrimSpace(string(b)), nil
+		text := strings.TrimSpace(string(b))
+		if text == "" { // an empty one would mean: make a random one
+			return "", &usageError{err: fmt.Errorf("--secret-file %s: it is empty; give a base64 secret, or leave the flag out for a random one", *file), command: cmd.CommandPath()}
+		}
+		return text, nil
 	}
 }
 
 func (p *Program) keyAdd() *cobra.Command {
 	cmd := &cobra.Command{Use: "add NAME", Short: "Create a key and print its secret", Args: exactly("NAME")}
-	conn, out := p.connection(cmd), p.output(cmd)
+	conn, out := p.connection(cmd, usualTimeout), p.output(cmd)
 	algorithm, secret := p.secretFlags(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		s, err := secret()
 		if err != nil {
 			return err
 		}
-		return conn.do(cmd, func(ctx context.Context, a *adminapi.Client) error {
-			k, err := a.AddKey(ctx, adminapi.AddKey{Name: absolute(args[0]), Algorithm: *algorithm, Secret: s})
-			if err != nil {
-				return err
-			}
-			return out.print(k, func(w *tabwriter.Writer) { drawKeys(w, true, *k) })
-		})
+		return answer(cmd, conn.change, out, func(ctx context.Context, a *adminapi.Client) (*adminapi.Key, error) {
+			return a.AddKey(ctx, adminapi.AddKey{Name: absolute(args[0]), Algorithm: *algorithm, Secret: s})
+		}, drawSecrets)
 	}
 	return cmd
 }
 
 func (p *Program) keyList() *cobra.Command {
 	cmd := &cobra.Command{Use: "list", Short: "List the keys, without their secrets", Args: exactly()}
-	conn, out := p.connection(cmd), p.output(cmd)
+	conn, out := p.connection(cmd, usualTimeout), p.output(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		return conn.do(cmd, func(ctx context.Context, a *adminapi.Client) error {
-			ks, err := a.Keys(ctx)
-			if err != nil {
-				return err
-			}
-			return out.print(ks, func(w *tabwriter.Writer) { drawKeys(w, false, ks...) })
-		})
+		return answer(cmd, conn.read, out, func(ctx context.Context, a *adminapi.Client) ([]adminapi.Key, error) {
+			return a.Keys(ctx)
+		}, func(w *tabwriter.Writer, ks []adminapi.Key) { drawKeys(w, false, ks...) })
 	}
 	return cmd
 }
@@ -83,20 +80,16 @@ func (p *Program) keyRotate() *cobra.Command {
 		Example: `  zonekeeper key rotate dhcp-key     # hand the new secret to the clients
   zonekeeper key retire dhcp-key     # when none uses the old one any more`,
 	}
-	conn, out := p.connection(cmd), p.output(cmd)
+	conn, out := p.connection(cmd, usualTimeout), p.output(cmd)
 	algorithm, secret := p.secretFlags(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		s, err := secret()
 		if err != nil {
 			return err
 		}
-		return conn.do(cmd, func(ctx context.Context, a *adminapi.Client) error {
-			k, err := a.RotateKey(ctx, absolute(args[0]), adminapi.RotateKey{Algorithm: *algorithm, Secret: s})
-			if err != nil {
-				return err
-			}
-			return out.print(k, func(w *tabwriter.Writer) { drawKeys(w, true, *k) })
-		})
+		return answer(cmd, conn.change, out, func(ctx context.Context, a *adminapi.Client) (*adminapi.Key, error) {
+			return a.RotateKey(ctx, absolute(args[0]), adminapi.RotateKey{Algorithm: *algorithm, Secret: s})
+		}, drawSecrets)
 	}
 	return cmd
 }
@@ -106,40 +99,20 @@ func (p *Program) keyRetire() *cobra.Command {
 		Use: "retire NAME", Short: "End a rotation: only the newest secret stays valid", Args: exactly("NAME"),
 		Long: "End a rotation: only the newest secret stays valid. When this returns, no replica in service accepts the old one.",
 	}
-	conn, out := p.connection(cmd), p.output(cmd)
+	conn, out := p.connection(cmd, usualTimeout), p.output(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		return conn.do(cmd, func(ctx context.Context, a *adminapi.Client) error {
-			k, err := a.RetireKey(ctx, absolute(args[0]))
-			if err != nil {
-				return err
-			}
-			return out.print(k, func(w *tabwriter.Writer) { drawKeys(w, false, *k) })
-		})
+		return answer(cmd, conn.change, out, func(ctx context.Context, a *adminapi.Client) (*adminapi.Key, error) {
+			return a.RetireKey(ctx, absolute(args[0]))
+		}, func(w *tabwriter.Writer, k *adminapi.Key) { drawKeys(w, false, *k) })
 	}
 	return cmd
 }
 
 func (p *Program) keyDelete() *cobra.Command {
-	cmd := &cobra.Command{
-		Use: "delete NAME", Short: "Delete a key with all its secrets", Args: exactly("NAME"),
-		Long: "Delete a key with all its secrets. When this returns, no replica in service accepts it.",
-	}
-	conn := p.connection(cmd)
-	confirm := confirmation(cmd)
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		if err := confirm(cmd, args[0]); err != nil {
-			return err
-		}
-		return conn.do(cmd, func(ctx context.Context, a *adminapi.Client) error {
-			name := absolute(args[0])
-			if err := a.DeleteKey(ctx, name, name); err != nil {
-				return err
-			}
-			fmt.Fprintf(p.Out, "key %s is deleted on all replicas\n", name)
-			return nil
-		})
-	}
-	return cmd
+	return p.deletion("key", cobra.Command{
+		Short: "Delete a key with all its secrets",
+		Long:  "Delete a key with all its secrets. When this returns, no replica in service accepts it.",
+	}, (*adminapi.Client).DeleteKey)
 }
 
 func (p *Program) keyExport() *cobra.Command {
@@ -151,13 +124,14 @@ The server and the zones of a local cluster (--dir) are filled in; else say them
 		Example: `  zonekeeper key export dhcp-key --format kea --server 192.0.2.53 --zone example.org
   zonekeeper key export dev-key --format nsupdate --dir /tmp/dev`,
 	}
-	conn := p.connection(cmd)
+	conn := p.connection(cmd, usualTimeout)
 	var t exportTarget
 	var format, server string
+	var zones []string
 	f := cmd.Flags()
 	f.StringVar(&format, "format", "nsupdate", formatNames())
 	f.StringVar(&server, "server", "", "address or address:port that the client sends to")
-	f.StringSliceVar(&t.Zones, "zone", nil, "zone that the client changes; repeatable")
+	f.StringSliceVar(&zones, "zone", nil, "zone that the client changes; repeatable")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		write, err := exportFormat(format)
 		if err != nil {
@@ -167,20 +141,20 @@ The server and the zones of a local cluster (--dir) are filled in; else say them
 			if server == "" {
 				server = info.Endpoint
 			}
-			if len(t.Zones) == 0 {
-				t.Zones = info.Zones
+			if len(zones) == 0 {
+				zones = info.Zones
 			}
 		}
-		if err := t.setServer(server); err != nil {
+		if err := errors.Join(t.setServer(server), t.setZones(zones)); err != nil {
 			return &usageError{err: err, command: cmd.CommandPath()}
 		}
-		return conn.do(cmd, func(ctx context.Context, a *adminapi.Client) error {
+		return conn.read(cmd, func(ctx context.Context, a *adminapi.Client) error {
 			k, err := a.Key(ctx, absolute(args[0]), true)
 			if err != nil {
 				return err
 			}
 			if len(k.Versions) == 0 {
-				return fmt.Errorf("key %s has no valid secret; rotate it to get one", k.Name)
+				return fmt.Errorf("key %s has no valid secret; rotate it to get one: zonekeeper key rotate %s", k.Name, k.Name)
 			}
 			t.Name, t.Algorithm, t.Secret = strings.TrimSuffix(k.Name, "."), strings.TrimSuffix(k.Versions[0].Algorithm, "."), k.Versions[0].Secret
 			text, err := write(t)
@@ -193,6 +167,8 @@ The server and the zones of a local cluster (--dir) are filled in; else say them
 	}
 	return cmd
 }
+
+func drawSecrets(w *tabwriter.Writer, k *adminapi.Key) { drawKeys(w, true, *k) }
 
 func drawKeys(w *tabwriter.Writer, secrets bool, keys ...adminapi.Key) {
 	head := []any{"KEY", "VERSION", "ALGORITHM", "CREATED"}

@@ -1,13 +1,17 @@
 package cli
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
+
+	"github.com/zonekeeper/zonekeeper/internal/adminapi"
 )
 
 // output is the -o flag.
@@ -32,7 +36,7 @@ func (o *output) Type() string { return "format" }
 // Set implements pflag.Value.
 func (o *output) Set(s string) error {
 	if s != "table" && s != "json" {
-		return fmt.Errorf("%q; use table or json", s)
+		return errors.New("use table or json")
 	}
 	o.format = s
 	return nil
@@ -48,6 +52,33 @@ func (o *output) print(v any, table func(*tabwriter.Writer)) error {
 	tw := tabwriter.NewWriter(o.w, 0, 4, 2, ' ', 0)
 	table(tw)
 	return tw.Flush()
+}
+
+// outcome is what a command prints that changes something and has nothing to show of it.
+type outcome struct {
+	Name   string `json:"name"`
+	Result string `json:"result"`
+}
+
+// done prints an outcome, or the sentence that says the same to people.
+func (o *output) done(name, result, sentence string) error {
+	return o.print(outcome{name, result}, func(w *tabwriter.Writer) { fmt.Fprintln(w, sentence) })
+}
+
+// caller is connection.read or connection.change.
+type caller func(*cobra.Command, func(context.Context, *adminapi.Client) error) error
+
+// answer asks a primary and prints what it says.
+func answer[T any](cmd *cobra.Command, call caller, out *output,
+	question func(context.Context, *adminapi.Client) (T, error), draw func(*tabwriter.Writer, T),
+) error {
+	return call(cmd, func(ctx context.Context, a *adminapi.Client) error {
+		v, err := question(ctx, a)
+		if err != nil {
+			return err
+		}
+		return out.print(v, func(w *tabwriter.Writer) { draw(w, v) })
+	})
 }
 
 // row writes one line of cells.
@@ -81,6 +112,14 @@ func dash(s string) string {
 		return "-"
 	}
 	return s
+}
+
+// count is a number with its noun, whose plural ends in s.
+func count(n int, noun string) string {
+	if n != 1 {
+		noun += "s"
+	}
+	return fmt.Sprintf("%d %s", n, noun)
 }
 
 // absolute adds the root's dot that people leave out.

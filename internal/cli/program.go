@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"strings"
+	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
@@ -29,6 +31,8 @@ type Program struct {
 	In     io.Reader
 	Out    io.Writer
 	Err    io.Writer
+	// Terminal: Err is one, so long work shows its progress there.
+	Terminal bool
 }
 
 // Run executes one command and returns the process's exit code. When ctx ends the
@@ -80,6 +84,7 @@ admin address, or by --dir (or $ZONEKEEPER_DIR), the directory of a local cluste
 "zonekeeper dev" runs.
 
 Exit codes: 0 success, 1 failure, 2 a mistake in the command or a configuration.`,
+		Version:           p.Version,
 		SilenceErrors:     true,
 		SilenceUsage:      true,
 		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
@@ -94,6 +99,8 @@ Exit codes: 0 success, 1 failure, 2 a mistake in the command or a configuration.
 	root.SetIn(p.In)
 	root.SetOut(p.Out)
 	root.SetErr(p.Err)
+	root.SetVersionTemplate("zonekeeper {{.Version}}\n")
+	root.SetHelpCommand(helpCommand(root))
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return &usageError{err: err, command: cmd.CommandPath()}
 	})
@@ -112,16 +119,37 @@ Exit codes: 0 success, 1 failure, 2 a mistake in the command or a configuration.
 	return root
 }
 
-// exactly checks the number of arguments; names says what they are.
+// exactly checks the number of arguments; names says what they are, optional ones in brackets. None may be empty: an
+// unset variable of a script must not stand for the root zone.
 func exactly(names ...string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
-		switch {
-		case len(args) < len(names):
-			return &usageError{err: fmt.Errorf("missing argument: %s", names[len(args)]), command: cmd.CommandPath()}
-		case len(args) > len(names):
+		for i, name := range names {
+			if i >= len(args) && !strings.HasPrefix(name, "[") {
+				return &usageError{err: fmt.Errorf("missing argument: %s", name), command: cmd.CommandPath()}
+			}
+			if i < len(args) && args[i] == "" {
+				return &usageError{err: fmt.Errorf("the argument %s is empty", name), command: cmd.CommandPath()}
+			}
+		}
+		if len(args) > len(names) {
 			return &usageError{err: fmt.Errorf("unexpected argument %q", args[len(names)]), command: cmd.CommandPath()}
 		}
 		return nil
+	}
+}
+
+// helpCommand is cobra's, but a topic that does not exist is a mistake and not an answer.
+func helpCommand(root *cobra.Command) *cobra.Command {
+	return &cobra.Command{
+		Use: "help [COMMAND]", Short: "Help about any command", Args: cobra.ArbitraryArgs,
+		RunE: func(_ *cobra.Command, args []string) error {
+			topic, rest, err := root.Find(args)
+			if err != nil || len(rest) > 0 {
+				return &usageError{err: fmt.Errorf("unknown command %q", strings.Join(args, " ")), command: "zonekeeper"}
+			}
+			topic.InitDefaultHelpFlag()
+			return topic.Help()
+		},
 	}
 }
 
@@ -141,11 +169,13 @@ func group(use, short string, subs ...*cobra.Command) *cobra.Command {
 }
 
 func (p *Program) versionCommand() *cobra.Command {
-	return &cobra.Command{
-		Use: "version", Short: "Print the program's version", Args: exactly(),
-		RunE: func(*cobra.Command, []string) error {
-			_, err := fmt.Fprintln(p.Out, "zonekeeper", p.Version)
-			return err
-		},
+	cmd := &cobra.Command{Use: "version", Short: "Print the program's version", Args: exactly()}
+	out := p.output(cmd)
+	cmd.RunE = func(*cobra.Command, []string) error {
+		v := struct {
+			Version string `json:"version"`
+		}{p.Version}
+		return out.print(v, func(w *tabwriter.Writer) { fmt.Fprintln(w, "zonekeeper", v.Version) })
 	}
+	return cmd
 }

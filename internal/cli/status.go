@@ -18,9 +18,9 @@ func (p *Program) statusCommand() *cobra.Command {
 
 The exit code is 0 only when the cluster is healthy; the first line says what is wrong.`,
 	}
-	conn, out := p.connection(cmd), p.output(cmd)
+	conn, out := p.connection(cmd, usualTimeout), p.output(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		return conn.do(cmd, func(ctx context.Context, a *adminapi.Client) error {
+		return conn.read(cmd, func(ctx context.Context, a *adminapi.Client) error {
 			s, err := a.Status(ctx)
 			if err != nil {
 				return err
@@ -88,10 +88,12 @@ func (p *Program) verifyCommand() *cobra.Command {
 The exit code is 0 only when all are the same; differences are printed as zone-file lines,
 "-" for what a copy lacks and "+" for what only it has.`,
 	}
-	conn, out := p.connection(cmd), p.output(cmd)
+	conn, out := p.connection(cmd, longTimeout), p.output(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		return conn.do(cmd, func(ctx context.Context, a *adminapi.Client) error {
+		return conn.read(cmd, func(ctx context.Context, a *adminapi.Client) error {
+			stop := p.progress(func() string { return "comparing every copy of every zone" })
 			r, err := a.Verify(ctx)
+			stop()
 			if err != nil {
 				return err
 			}
@@ -108,22 +110,28 @@ The exit code is 0 only when all are the same; differences are printed as zone-f
 }
 
 func drawVerify(w *tabwriter.Writer, r *adminapi.VerifyReport) {
-	copies, bad := 0, 0
+	copies, differ, unknown := 0, 0, 0
 	row(w, "ZONE", "SERVER", "SERIAL", "RECORDS", "DIGEST", "RESULT")
 	for _, z := range r.Zones {
-		if !z.OK {
-			bad++
-		}
+		differs := false
 		for _, c := range z.Copies {
 			copies++
-			result := "same"
 			switch {
 			case c.Error != "":
-				result = c.Error
-			case !z.OK:
-				result = "see below"
+				row(w, z.Name, c.Server, "-", "-", "-", c.Error)
+				continue
+			case z.OK || c.Confirmed || c.Digest == z.Copies[0].Digest: // the first is the replicated state
+				row(w, z.Name, c.Server, c.Serial, c.Records, short(c.Digest), "same")
+			default:
+				differs = true
+				row(w, z.Name, c.Server, c.Serial, c.Records, short(c.Digest), "differs")
 			}
-			row(w, z.Name, c.Server, c.Serial, c.Records, short(c.Digest), result)
+		}
+		switch {
+		case differs:
+			differ++
+		case !z.OK:
+			unknown++
 		}
 	}
 	_ = w.Flush() // differences are not columns
@@ -133,27 +141,31 @@ func drawVerify(w *tabwriter.Writer, r *adminapi.VerifyReport) {
 		}
 	}
 	if r.OK {
-		fmt.Fprintf(w, "\nall %d copies of %d zones are the same\n", copies, len(r.Zones))
-	} else {
-		fmt.Fprintf(w, "\n%d of %d zones differ\n", bad, len(r.Zones))
+		fmt.Fprintf(w, "\nall %d copies of %s are the same\n", copies, count(len(r.Zones), "zone"))
+		return
+	}
+	fmt.Fprintln(w)
+	for _, bad := range []struct {
+		n    int
+		what string
+	}{{differ, "differ"}, {unknown, "could not be compared everywhere"}} {
+		if bad.n > 0 {
+			fmt.Fprintf(w, "%d of %s %s\n", bad.n, count(len(r.Zones), "zone"), bad.what)
+		}
 	}
 }
 
 func (p *Program) memberCommand() *cobra.Command {
 	list := &cobra.Command{Use: "list", Short: "List the members of the log's quorum", Args: exactly()}
-	lconn, lout := p.connection(list), p.output(list)
+	lconn, lout := p.connection(list, usualTimeout), p.output(list)
 	list.RunE = func(cmd *cobra.Command, _ []string) error {
-		return lconn.do(cmd, func(ctx context.Context, a *adminapi.Client) error {
-			ms, err := a.Members(ctx)
-			if err != nil {
-				return err
+		return answer(cmd, lconn.read, lout, func(ctx context.Context, a *adminapi.Client) ([]adminapi.Member, error) {
+			return a.Members(ctx)
+		}, func(w *tabwriter.Writer, ms []adminapi.Member) {
+			row(w, "NAME", "ID", "LEADER", "LEARNER", "PEER", "CLIENT")
+			for _, m := range ms {
+				row(w, m.Name, m.ID, yesNo(m.Leader), yesNo(m.Learner), dash(strings.Join(m.PeerURLs, ",")), dash(strings.Join(m.ClientURLs, ",")))
 			}
-			return lout.print(ms, func(w *tabwriter.Writer) {
-				row(w, "NAME", "ID", "LEADER", "LEARNER", "PEER", "CLIENT")
-				for _, m := range ms {
-					row(w, m.Name, m.ID, yesNo(m.Leader), yesNo(m.Learner), dash(strings.Join(m.PeerURLs, ",")), dash(strings.Join(m.ClientURLs, ",")))
-				}
-			})
 		})
 	}
 	remove := &cobra.Command{
@@ -163,14 +175,13 @@ func (p *Program) memberCommand() *cobra.Command {
 It is refused when the others are not a live quorum. A member that comes back with its
 disk, or with an empty one, needs no removal: it resumes or replaces itself.`,
 	}
-	rconn := p.connection(remove)
+	rconn, rout := p.connection(remove, usualTimeout), p.output(remove)
 	remove.RunE = func(cmd *cobra.Command, args []string) error {
-		return rconn.do(cmd, func(ctx context.Context, a *adminapi.Client) error {
+		return rconn.change(cmd, func(ctx context.Context, a *adminapi.Client) error {
 			if err := a.RemoveMember(ctx, args[0]); err != nil {
 				return err
 			}
-			fmt.Fprintf(p.Out, "%s left the quorum\n", args[0])
-			return nil
+			return rout.done(args[0], "removed", args[0]+" left the quorum")
 		})
 	}
 	return group("member", "The members of the log's quorum", list, remove)

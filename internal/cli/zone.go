@@ -10,6 +10,7 @@ import (
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/zonekeeper/zonekeeper/internal/adminapi"
 	"github.com/zonekeeper/zonekeeper/internal/devcluster"
@@ -24,11 +25,12 @@ func (p *Program) zoneCommand() *cobra.Command {
 type settings struct {
 	adminapi.ZoneSettings
 	grant string
+	flags *pflag.FlagSet
 }
 
 func zoneSettings(cmd *cobra.Command) *settings {
-	s := &settings{}
-	f := cmd.Flags()
+	f := pflag.NewFlagSet("settings", pflag.ContinueOnError)
+	s := &settings{flags: f}
 	f.StringVar(&s.grant, "grant", "", "key that may change and transfer everything, anybody may query; instead of the four flags below")
 	f.StringVar(&s.UpdatePolicy, "update-policy", "", "who may change what: the inside of named.conf's update-policy { ... }")
 	f.StringVar(&s.AllowUpdate, "allow-update", "", "who may change everything: the inside of allow-update { ... }; excludes --update-policy")
@@ -37,7 +39,14 @@ func zoneSettings(cmd *cobra.Command) *settings {
 	f.Uint32Var(&s.MaxZoneTTL, "max-zone-ttl", 0, "seconds that greater TTLs in updates are lowered to; 0 for no limit")
 	f.StringSliceVar(&s.AlsoNotify, "also-notify", nil, "address:port that is told of every change; repeatable")
 	f.BoolVar(&s.LocalReads, "local-reads", false, "answer queries without asking the quorum first: faster, possibly old")
+	cmd.Flags().AddFlagSet(f)
 	return s
+}
+
+// given says whether any setting was named.
+func (s *settings) given() (given bool) {
+	s.flags.VisitAll(func(f *pflag.Flag) { given = given || f.Changed })
+	return given
 }
 
 func (s *settings) resolve(cmd *cobra.Command) (adminapi.ZoneSettings, error) {
@@ -58,43 +67,48 @@ func (p *Program) zoneAdd() *cobra.Command {
 		Example: `  zonekeeper zone add example.org --grant dhcp-key
   zonekeeper zone add example.org --update-policy 'grant acme-key wildcard _acme-challenge.*.example.org. TXT;'`,
 	}
-	conn, out, set := p.connection(cmd), p.output(cmd), zoneSettings(cmd)
+	conn, out, set := p.connection(cmd, usualTimeout), p.output(cmd), zoneSettings(cmd)
 	var add adminapi.AddZone
 	cmd.Flags().StringVar(&add.NS, "ns", "", "host name of the NS record and the SOA's MNAME; nsupdate without a server line sends there (default ns.NAME)")
-	cmd.Flags().StringSliceVar(&add.Addresses, "address", nil, "address of that host, if it lies in the zone; repeatable")
-	cmd.Flags().StringVar(&add.Mailbox, "mailbox", "", "the SOA's RNAME (default hostmaster.NAME)")
+	cmd.Flags().StringSliceVar(&add.Addresses, "address", nil, "address of that host, if it lies in the zone; repeatable (default 127.0.0.1)")
+	cmd.Flags().StringVar(&add.Mailbox, "mailbox", "", "who is responsible, user@domain or the SOA's RNAME (default hostmaster.NAME)")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		s, err := set.resolve(cmd)
 		if err != nil {
 			return err
 		}
-		add.Name, add.Settings = absolute(args[0]), s
-		return conn.do(cmd, func(ctx context.Context, a *adminapi.Client) error {
+		add.Name, add.Settings, add.Mailbox = absolute(args[0]), s, rname(add.Mailbox)
+		return answer(cmd, conn.change, out, func(ctx context.Context, a *adminapi.Client) (*adminapi.Zone, error) {
 			z, err := a.AddZone(ctx, add)
-			if err != nil {
-				return err
+			if err == nil {
+				p.advise(ctx, a, z, set.grant)
 			}
-			return out.print(z, func(w *tabwriter.Writer) { drawZone(w, z) })
-		})
+			return z, err
+		}, drawZone)
 	}
 	return cmd
 }
 
+// rname is a mail address as the SOA has it: the @ is a dot, the dots before it are escaped (RFC 1035 section 8).
+func rname(mailbox string) string {
+	user, domain, ok := strings.Cut(mailbox, "@")
+	if !ok {
+		return mailbox
+	}
+	return strings.ReplaceAll(user, ".", `\.`) + "." + domain
+}
+
 func (p *Program) zoneList() *cobra.Command {
 	cmd := &cobra.Command{Use: "list", Short: "List the zones", Args: exactly()}
-	conn, out := p.connection(cmd), p.output(cmd)
+	conn, out := p.connection(cmd, usualTimeout), p.output(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		return conn.do(cmd, func(ctx context.Context, a *adminapi.Client) error {
-			zs, err := a.Zones(ctx)
-			if err != nil {
-				return err
+		return answer(cmd, conn.read, out, func(ctx context.Context, a *adminapi.Client) ([]adminapi.Zone, error) {
+			return a.Zones(ctx)
+		}, func(w *tabwriter.Writer, zs []adminapi.Zone) {
+			row(w, "ZONE", "SERIAL", "RECORDS", "DIGEST")
+			for _, z := range zs {
+				row(w, z.Name, z.Serial, z.Records, short(z.Digest))
 			}
-			return out.print(zs, func(w *tabwriter.Writer) {
-				row(w, "ZONE", "SERIAL", "RECORDS", "DIGEST")
-				for _, z := range zs {
-					row(w, z.Name, z.Serial, z.Records, short(z.Digest))
-				}
-			})
 		})
 	}
 	return cmd
@@ -102,15 +116,11 @@ func (p *Program) zoneList() *cobra.Command {
 
 func (p *Program) zoneShow() *cobra.Command {
 	cmd := &cobra.Command{Use: "show NAME", Short: "Show a zone's settings", Args: exactly("NAME")}
-	conn, out := p.connection(cmd), p.output(cmd)
+	conn, out := p.connection(cmd, usualTimeout), p.output(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		return conn.do(cmd, func(ctx context.Context, a *adminapi.Client) error {
-			z, err := a.Zone(ctx, absolute(args[0]))
-			if err != nil {
-				return err
-			}
-			return out.print(z, func(w *tabwriter.Writer) { drawZone(w, z) })
-		})
+		return answer(cmd, conn.read, out, func(ctx context.Context, a *adminapi.Client) (*adminapi.Zone, error) {
+			return a.Zone(ctx, absolute(args[0]))
+		}, drawZone)
 	}
 	return cmd
 }
@@ -120,23 +130,26 @@ func (p *Program) zoneSet() *cobra.Command {
 		Use: "set NAME", Short: "Change a zone's settings; what is not given stays", Args: exactly("NAME"),
 		Example: `  zonekeeper zone set example.org --allow-transfer 'key "secondary-key";'`,
 	}
-	conn, out, set := p.connection(cmd), p.output(cmd), zoneSettings(cmd)
+	conn, out, set := p.connection(cmd, usualTimeout), p.output(cmd), zoneSettings(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		given, err := set.resolve(cmd)
 		if err != nil {
 			return err
 		}
-		return conn.do(cmd, func(ctx context.Context, a *adminapi.Client) error {
+		if !set.given() {
+			return &usageError{err: errors.New("nothing to change: give at least one setting, such as --allow-transfer"), command: cmd.CommandPath()}
+		}
+		return answer(cmd, conn.change, out, func(ctx context.Context, a *adminapi.Client) (*adminapi.Zone, error) {
 			old, err := a.Zone(ctx, absolute(args[0]))
 			if err != nil {
-				return err
+				return nil, err
 			}
 			z, err := a.SetZone(ctx, old.Name, merge(old.Settings, given, cmd.Flags().Changed))
-			if err != nil {
-				return err
+			if err == nil {
+				p.advise(ctx, a, z, set.grant)
 			}
-			return out.print(z, func(w *tabwriter.Writer) { drawZone(w, z) })
-		})
+			return z, err
+		}, drawZone)
 	}
 	return cmd
 }
@@ -177,9 +190,9 @@ func (p *Program) zoneExport() *cobra.Command {
 		Use: "export NAME", Short: "Write a zone as a zone file to standard output", Args: exactly("NAME"),
 		Long: "Write one version of a zone as a zone file to standard output. named-checkzone and named read it.",
 	}
-	conn := p.connection(cmd)
+	conn := p.connection(cmd, longTimeout)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		return conn.do(cmd, func(ctx context.Context, a *adminapi.Client) error {
+		return conn.read(cmd, func(ctx context.Context, a *adminapi.Client) error {
 			return a.ExportZone(ctx, absolute(args[0]), p.Out)
 		})
 	}
@@ -194,14 +207,9 @@ another server. The serial is kept. What can't be taken is refused as a whole, w
 line of every mistake.`,
 		Example: `  zonekeeper zone import example.org db.example.org --grant dhcp-key
   zonekeeper zone import example.org --from-axfr 192.0.2.1 --key hmac-sha256:xfer:c2VjcmV0 --grant dhcp-key`,
-		Args: func(cmd *cobra.Command, args []string) error {
-			if len(args) == 2 {
-				return nil
-			}
-			return exactly("NAME")(cmd, args)
-		},
+		Args: exactly("NAME", "[FILE]"),
 	}
-	conn, out, set := p.connection(cmd), p.output(cmd), zoneSettings(cmd)
+	conn, out, set := p.connection(cmd, longTimeout), p.output(cmd), zoneSettings(cmd)
 	var opts adminapi.ImportOptions
 	var from, key string
 	f := cmd.Flags()
@@ -217,27 +225,39 @@ line of every mistake.`,
 		if from != "" && len(args) == 2 {
 			return &usageError{err: errors.New("give FILE or --from-axfr, not both"), command: cmd.CommandPath()}
 		}
-		opts.Settings = s
-		name := absolute(args[0])
-		return conn.do(cmd, func(ctx context.Context, a *adminapi.Client) error {
-			text, source, err := p.zoneText(ctx, name, args[1:], from, key)
-			if err != nil {
+		var signer *transferKey
+		switch {
+		case key != "" && from == "":
+			return &usageError{err: errors.New("--key signs the transfer of --from-axfr; give both or neither"), command: cmd.CommandPath()}
+		case key != "":
+			if signer, err = parseKey(key); err != nil {
 				return err
 			}
+		}
+		opts.Settings = s
+		name := absolute(args[0])
+		return answer(cmd, conn.change, out, func(ctx context.Context, a *adminapi.Client) (*adminapi.Zone, error) {
+			text, source, err := p.zoneText(ctx, name, args[1:], from, signer)
+			if err != nil {
+				return nil, err
+			}
+			defer p.progress(func() string { return "importing " + name })()
 			z, err := a.ImportZone(ctx, name, strings.NewReader(text), opts)
 			if err != nil {
-				return located(err, source, text)
+				return nil, located(err, source, text)
 			}
-			return out.print(z, func(w *tabwriter.Writer) { drawZone(w, z) })
-		})
+			p.advise(ctx, a, z, set.grant)
+			return z, nil
+		}, drawZone)
 	}
 	return cmd
 }
 
 // zoneText reads the zone; source names where it came from, "" for a transfer,
 // whose lines nobody has seen.
-func (p *Program) zoneText(ctx context.Context, name string, file []string, from, key string) (text, source string, err error) {
+func (p *Program) zoneText(ctx context.Context, name string, file []string, from string, key *transferKey) (text, source string, err error) {
 	if from != "" {
+		defer p.progress(func() string { return "transferring " + name + " from " + from })()
 		text, err = transfer(ctx, name, from, key)
 		return text, "", err
 	}
@@ -270,6 +290,8 @@ func located(err error, source, text string) error {
 	b.WriteString(e.Message)
 	for _, l := range e.Lines {
 		switch {
+		case source != "" && l.Line == 0:
+			fmt.Fprintf(&b, "\n  %s: %s", source, l.Message)
 		case source != "":
 			fmt.Fprintf(&b, "\n  %s:%d: %s", source, l.Line, l.Message)
 		case l.Line >= 1 && l.Line <= len(lines):
@@ -285,34 +307,38 @@ func located(err error, source, text string) error {
 }
 
 func (p *Program) zoneDelete() *cobra.Command {
-	cmd := &cobra.Command{Use: "delete NAME", Short: "Delete a zone with all its records", Args: exactly("NAME")}
-	conn := p.connection(cmd)
-	confirm := confirmation(cmd)
+	return p.deletion("zone", cobra.Command{Short: "Delete a zone with all its records"}, (*adminapi.Client).DeleteZone)
+}
+
+// deletion makes the command that deletes what (a zone, a key) after its name was repeated; texts are in about.
+func (p *Program) deletion(what string, about cobra.Command, remove func(a *adminapi.Client, ctx context.Context, name, confirm string) error) *cobra.Command {
+	cmd := &cobra.Command{Use: "delete NAME", Short: about.Short, Long: about.Long, Args: exactly("NAME")}
+	conn, out := p.connection(cmd, usualTimeout), p.output(cmd)
+	confirm := cmd.Flags().String("confirm", "", "repeat NAME: this can't be undone")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		if err := confirm(cmd, args[0]); err != nil {
-			return err
+		name := absolute(args[0])
+		if *confirm == "" || !strings.EqualFold(absolute(*confirm), name) {
+			return &usageError{err: fmt.Errorf("this can't be undone; repeat the name: --confirm %s", args[0]), command: cmd.CommandPath()}
 		}
-		return conn.do(cmd, func(ctx context.Context, a *adminapi.Client) error {
-			name := absolute(args[0])
-			if err := a.DeleteZone(ctx, name, name); err != nil {
+		return conn.change(cmd, func(ctx context.Context, a *adminapi.Client) error {
+			if err := remove(a, ctx, name, name); err != nil {
 				return err
 			}
-			fmt.Fprintf(p.Out, "zone %s is deleted on all replicas\n", name)
-			return nil
+			return out.done(name, "deleted", fmt.Sprintf("%s %s is deleted on all replicas", what, name))
 		})
 	}
 	return cmd
 }
 
-// confirmation is the flag that must repeat the name of what is deleted.
-func confirmation(cmd *cobra.Command) func(*cobra.Command, string) error {
-	var confirm string
-	cmd.Flags().StringVar(&confirm, "confirm", "", "repeat NAME: this can't be undone")
-	return func(cmd *cobra.Command, name string) error {
-		if !strings.EqualFold(absolute(confirm), absolute(name)) {
-			return &usageError{err: fmt.Errorf("this can't be undone; repeat the name: --confirm %s", name), command: cmd.CommandPath()}
+// advise tells people of what is permitted and hardly meant. It goes to Err, so that programs read the zone only.
+func (p *Program) advise(ctx context.Context, a *adminapi.Client, z *adminapi.Zone, grant string) {
+	if z.Settings.UpdatePolicy == "" && z.Settings.AllowUpdate == "" {
+		fmt.Fprintf(p.Err, "note: nobody may update %s yet; let a key: zonekeeper zone set %s --grant KEY\n", z.Name, z.Name)
+	}
+	if grant != "" {
+		if _, err := a.Key(ctx, absolute(grant), false); adminapi.IsCode(err, adminapi.CodeNotFound) {
+			fmt.Fprintf(p.Err, "note: there is no key %s yet; make it: zonekeeper key add %s\n", grant, grant)
 		}
-		return nil
 	}
 }
 
