@@ -14,8 +14,10 @@ type Boundary struct {
 	Zone        ZoneID
 	Incarnation uint64
 	From, To    uint32
-	Diff        zone.Diff // net; never empty
-	Index       uint64    // of the entry that completed it; at most one a zone and entry
+	// Diff is the net change. It lacks the SOA when serials that clients set led once round the number space (RFC 1982), and
+	// is empty when nothing else changed either; then the step is not in the history.
+	Diff  zone.Diff
+	Index uint64 // of the entry that completed it; at most one a zone and entry
 }
 
 // boundaryOverhead is added to the wire length of a boundary's records for what they take in memory beyond it.
@@ -122,10 +124,10 @@ func (m *Machine) cut(s *slot) {
 		Zone: s.id, Incarnation: z.conf.Incarnation, From: z.published(), To: z.zone.Serial(), Diff: d, Index: m.st.index,
 	}
 	z.pending, z.pendingBytes, z.cutMS = nil, 0, m.st.timeMS
-	if d.Empty() {
-		return
-	}
 	m.eff.Boundaries = append(m.eff.Boundaries, b)
+	if d.Empty() {
+		return // told all the same: somebody may wait for the changes to be published
+	}
 	m.remember(s, b)
 	m.trimZoneHistory(z)
 }

@@ -230,7 +230,8 @@ func (v view) at(soa zone.RR, trail []fsm.Boundary) (*zone.Zone, bool) {
 		return z, true
 	}
 	for i := len(v.history) - 1; i >= 0; i-- {
-		if soa.Equal(v.history[i].Diff.Del[0]) {
+		// A step may leave the SOA alone: see fsm.Boundary.
+		if _, _, moves := v.history[i].Diff.Serials(); moves && soa.Equal(v.history[i].Diff.Del[0]) {
 			z = z.Snapshot()
 			for j := len(v.history) - 1; j >= i; j-- {
 				z.Apply(reverse(v.history[j].Diff))
@@ -239,7 +240,7 @@ func (v view) at(soa zone.RR, trail []fsm.Boundary) (*zone.Zone, bool) {
 		}
 	}
 	for i, b := range trail {
-		if soa.Equal(b.Diff.Add[0]) {
+		if _, _, moves := b.Diff.Serials(); moves && soa.Equal(b.Diff.Add[0]) {
 			z = z.Snapshot()
 			for _, b := range trail[:i+1] {
 				z.Apply(b.Diff)

@@ -37,7 +37,10 @@ type Publisher struct {
 	work    *sync.Cond // a run queue got work, or the publisher stops
 	stopped bool
 	machine *fsm.Machine
+	applied uint64 // log index up to which effects were taken
+	awaited bool   // a reader waits for applied to grow
 	zones   map[fsm.ZoneID]*zoneState
+	leaving map[fsm.ZoneID]*zoneState // of zones: deleted, and named may still have them
 	keys    keyState
 	session *named.Session // of the running incarnation, nil while there is none
 	fast    []*zoneState   // to be pushed
@@ -50,7 +53,8 @@ func New(cfg Config, registerer prometheus.Registerer) (*Publisher, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	p := &Publisher{cfg: cfg, log: cfg.Logger, started: make(chan struct{}), zones: map[fsm.ZoneID]*zoneState{}}
+	p := &Publisher{cfg: cfg, log: cfg.Logger, started: make(chan struct{}),
+		zones: map[fsm.ZoneID]*zoneState{}, leaving: map[fsm.ZoneID]*zoneState{}}
 	p.work = sync.NewCond(&p.mu)
 	p.metrics = newMetrics(registerer, p)
 	return p, nil
@@ -94,6 +98,11 @@ func (p *Publisher) Applied(effects []fsm.Effects) {
 		for _, b := range e.Boundaries {
 			p.boundary(b, now)
 		}
+		p.applied = e.Index
+	}
+	if p.awaited {
+		p.awaited = false
+		p.wakeLocked()
 	}
 }
 
@@ -106,6 +115,10 @@ func (p *Publisher) boundary(b fsm.Boundary, now time.Time) {
 	since := b.Index
 	if z.pendingSince != 0 {
 		since, z.pendingSince = z.pendingSince, 0
+	}
+	if b.Diff.Empty() {
+		z.notify()
+		return
 	}
 	if z.trail != nil && b.Index > z.trail.after {
 		z.trail.steps = append(z.trail.steps, b)
@@ -139,7 +152,7 @@ func (p *Publisher) Reset(m *fsm.Machine) {
 }
 
 func (p *Publisher) resetLocked(m *fsm.Machine) {
-	p.machine = m
+	p.machine, p.applied = m, m.Index()
 	settings := m.Settings()
 	for _, z := range p.zones {
 		z.stopServing()
@@ -164,6 +177,7 @@ func (p *Publisher) reconcile(id fsm.ZoneID, index uint64) {
 		z.stopServing()
 		z.clearQueue()
 		z.deleted = true
+		p.leaving[id] = z
 		if p.forgotten(z) {
 			return
 		}
@@ -174,6 +188,7 @@ func (p *Publisher) reconcile(id fsm.ZoneID, index uint64) {
 	case z.deleted || z.incarnation != conf.Incarnation:
 		z.stopServing()
 		z.clearQueue()
+		delete(p.leaving, id)
 		z.deleted, z.incarnation, z.conf, z.confIndex, z.deaths, z.trail = false, conf.Incarnation, conf, index, nil, nil
 		z.published = 0
 		p.notePending(z)
@@ -206,6 +221,8 @@ func (p *Publisher) forgotten(z *zoneState) bool {
 	z.notify()
 	if p.zones[z.id] == z {
 		delete(p.zones, z.id)
+		delete(p.leaving, z.id)
+		p.wakeLocked()
 	}
 	return true
 }

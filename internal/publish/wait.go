@@ -68,7 +68,17 @@ func (p *Publisher) admit(id fsm.ZoneID, index uint64) (Ticket, error) {
 		return Ticket{}, err
 	}
 	z := p.zones[id]
+	for _, below := range p.leaving {
+		// named would answer from it what belongs to this zone now.
+		if below.id.View == id.View && below.id.Name.IsSubdomainOf(id.Name) {
+			return Ticket{}, fmt.Errorf("%w %s: it still has the deleted zone %s below it", ErrNotServing, id, below.id)
+		}
+	}
 	switch {
+	case p.applied < index:
+		// The reader passed its barrier before the state machine was replaced by one that is behind it.
+		p.awaited = true
+		return Ticket{}, fmt.Errorf("%w %s up to log index %d yet: the state was reloaded and is at %d", ErrNotServing, id, index, p.applied)
 	case p.keys.since != 0 && p.keys.since <= index:
 		return Ticket{}, fmt.Errorf("%w %s: it does not have the keys of log index %d yet", ErrNotServing, id, p.keys.since)
 	case !z.covers(index):
