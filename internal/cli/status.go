@@ -1,14 +1,17 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
 	"github.com/zonekeeper/zonekeeper/internal/adminapi"
+	"github.com/zonekeeper/zonekeeper/internal/zone"
 )
 
 func (p *Program) statusCommand() *cobra.Command {
@@ -65,7 +68,7 @@ func drawStatus(w *tabwriter.Writer, s *adminapi.Status) {
 	}
 }
 
-// zoneNames lists the zones of all replicas in the order in which they are first seen.
+// zoneNames lists the zones of all replicas in the canonical order of names (RFC 4034 section 6.1).
 func zoneNames(s *adminapi.Status) []string {
 	var l []string
 	seen := map[string]bool{}
@@ -77,6 +80,14 @@ func zoneNames(s *adminapi.Status) []string {
 			}
 		}
 	}
+	slices.SortFunc(l, func(x, y string) int {
+		xn, xerr := zone.ParseName(x)
+		yn, yerr := zone.ParseName(y)
+		if xerr != nil || yerr != nil { // of a newer version's kind
+			return cmp.Compare(x, y)
+		}
+		return xn.Compare(yn)
+	})
 	return l
 }
 

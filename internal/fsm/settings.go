@@ -162,6 +162,12 @@ func (id ZoneID) validate() error {
 	return nil
 }
 
+// Check says what is wrong with the settings of a zone before they are put into the log, where Apply would refuse them.
+func (s ZoneSettings) Check(id ZoneID) error {
+	_, err := parseZoneConfig(id, s)
+	return err
+}
+
 // parseZoneConfig parses a zone's settings.
 func parseZoneConfig(id ZoneID, s ZoneSettings) (*ZoneConfig, error) {
 	if s.UpdatePolicy != "" && s.AllowUpdate != "" {

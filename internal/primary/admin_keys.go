@@ -33,14 +33,27 @@ func (a *admin) keys(r *http.Request) ([]adminapi.Key, error) {
 }
 
 func (a *admin) key(r *http.Request) (adminapi.Key, error) {
-	name, err := pathName(r)
+	_, k, err := a.pathKey(r)
 	if err != nil {
 		return adminapi.Key{}, err
 	}
-	if err := a.fresh(r.Context()); err != nil {
-		return adminapi.Key{}, err
+	return a.describeKey(k, r.URL.Query().Get(adminapi.ParamSecret) == "true")
+}
+
+// pathKey is the key that the request's path names, as of every change acknowledged before the request.
+func (a *admin) pathKey(r *http.Request) (zone.Name, *fsm.Key, error) {
+	name, err := pathName(r)
+	if err != nil {
+		return "", nil, err
 	}
-	return a.findKey(name, r.URL.Query().Get(adminapi.ParamSecret) == "true")
+	if err := a.fresh(r.Context()); err != nil {
+		return "", nil, err
+	}
+	k := a.p.replica.Settings().Key(name)
+	if k == nil {
+		return "", nil, notFound("key", name)
+	}
+	return name, k, nil
 }
 
 func (a *admin) findKey(name zone.Name, secret bool) (adminapi.Key, error) {
@@ -87,16 +100,9 @@ func (a *admin) rotateKey(r *http.Request) (adminapi.Key, error) {
 	if err != nil {
 		return adminapi.Key{}, err
 	}
-	name, err := pathName(r)
+	name, k, err := a.pathKey(r)
 	if err != nil {
 		return adminapi.Key{}, err
-	}
-	if err := a.fresh(r.Context()); err != nil {
-		return adminapi.Key{}, err
-	}
-	k := a.p.replica.Settings().Key(name)
-	if k == nil {
-		return adminapi.Key{}, notFound("key", name)
 	}
 	if req.Algorithm == "" && len(k.Secrets) > 0 {
 		req.Algorithm = k.Secrets[0].Algorithm
@@ -136,16 +142,9 @@ func (a *admin) putKey(ctx context.Context, name zone.Name, algorithm, secret st
 
 // retireKey ends a rotation: every secret but the newest is revoked.
 func (a *admin) retireKey(r *http.Request) (adminapi.Key, error) {
-	name, err := pathName(r)
+	name, k, err := a.pathKey(r)
 	if err != nil {
 		return adminapi.Key{}, err
-	}
-	if err := a.fresh(r.Context()); err != nil {
-		return adminapi.Key{}, err
-	}
-	k := a.p.replica.Settings().Key(name)
-	if k == nil {
-		return adminapi.Key{}, notFound("key", name)
 	}
 	for _, s := range k.Secrets {
 		if s.State != fsm.KeyPrevious {
@@ -164,6 +163,9 @@ func (a *admin) deleteKey(r *http.Request) (struct{}, error) {
 		return struct{}{}, err
 	}
 	if err := confirmed(r, "key", name); err != nil {
+		return struct{}{}, err
+	}
+	if _, _, err := a.pathKey(r); err != nil {
 		return struct{}{}, err
 	}
 	return struct{}{}, a.revoke(r.Context(), &fsm.DeleteKey{Name: name, Actor: fsm.Actor{By: managedByCLI}})

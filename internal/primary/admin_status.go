@@ -14,6 +14,7 @@ import (
 
 	"github.com/zonekeeper/zonekeeper/internal/adminapi"
 	"github.com/zonekeeper/zonekeeper/internal/fsm"
+	"github.com/zonekeeper/zonekeeper/internal/log"
 	"github.com/zonekeeper/zonekeeper/internal/named"
 )
 
@@ -186,7 +187,12 @@ func (a *admin) removeMember(r *http.Request) (struct{}, error) {
 		return struct{}{}, &adminapi.Error{Code: adminapi.CodeConflict, Message: "the log is an external etcd",
 			Remedy: "change its members with its own tools"}
 	}
-	if err := a.p.member.RemoveMember(r.Context(), name); err != nil {
+	err := a.p.member.RemoveMember(r.Context(), name)
+	switch {
+	case errors.Is(err, log.ErrNoMember):
+		return struct{}{}, &adminapi.Error{Code: adminapi.CodeNotFound, Message: fmt.Sprintf("there is no member %q", name),
+			Remedy: "list what there is with: zonekeeper member list"}
+	case err != nil:
 		return struct{}{}, &adminapi.Error{Code: adminapi.CodeConflict, Message: err.Error()}
 	}
 	return struct{}{}, nil

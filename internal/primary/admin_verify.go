@@ -21,19 +21,15 @@ func (a *admin) verify(r *http.Request) (adminapi.VerifyReport, error) {
 	if err := a.fresh(ctx); err != nil {
 		return adminapi.VerifyReport{}, err
 	}
-	var names []zone.Name
-	a.p.replica.Settings().Zones(func(c *fsm.ZoneConfig) bool {
-		names = append(names, c.ID.Name)
-		return true
-	})
-	rep := adminapi.VerifyReport{OK: true, Zones: make([]adminapi.VerifyZone, len(names))}
+	ids := zoneIDs(a.p.replica.Settings())
+	rep := adminapi.VerifyReport{OK: true, Zones: make([]adminapi.VerifyZone, len(ids))}
 	sem := make(chan struct{}, verifyParallel)
 	var wg sync.WaitGroup
-	for i, name := range names {
+	for i, id := range ids {
 		sem <- struct{}{}
 		wg.Go(func() {
 			defer func() { <-sem }()
-			rep.Zones[i] = a.verifyZone(ctx, name)
+			rep.Zones[i] = a.verifyZone(ctx, id.Name)
 		})
 	}
 	wg.Wait()

@@ -1,12 +1,14 @@
 package primary
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -21,13 +23,23 @@ func (a *admin) zones(r *http.Request) ([]adminapi.Zone, error) {
 	}
 	m := a.p.replica.Machine()
 	out := []adminapi.Zone{}
-	m.Settings().Zones(func(c *fsm.ZoneConfig) bool {
-		if z, ok := describeZone(m, c.ID); ok {
+	for _, id := range zoneIDs(m.Settings()) {
+		if z, ok := describeZone(m, id); ok {
 			out = append(out, z)
 		}
+	}
+	return out, nil
+}
+
+// zoneIDs lists the zones in the order in which people look for them: the canonical one of names (RFC 4034 section 6.1).
+func zoneIDs(s *fsm.Settings) []fsm.ZoneID {
+	var ids []fsm.ZoneID
+	s.Zones(func(c *fsm.ZoneConfig) bool {
+		ids = append(ids, c.ID)
 		return true
 	})
-	return out, nil
+	slices.SortFunc(ids, func(x, y fsm.ZoneID) int { return cmp.Or(x.Name.Compare(y.Name), cmp.Compare(x.View, y.View)) })
+	return ids
 }
 
 func (a *admin) zone(r *http.Request) (adminapi.Zone, error) {
@@ -65,11 +77,16 @@ func describeZone(m *fsm.Machine, id fsm.ZoneID) (adminapi.Zone, bool) {
 	}, true
 }
 
-func settingsOf(s adminapi.ZoneSettings) fsm.ZoneSettings {
-	return fsm.ZoneSettings{
+// settingsOf translates a zone's settings, and refuses what the state machine would refuse.
+func settingsOf(name zone.Name, s adminapi.ZoneSettings) (fsm.ZoneSettings, error) {
+	out := fsm.ZoneSettings{
 		UpdatePolicy: s.UpdatePolicy, AllowUpdate: s.AllowUpdate, AllowQuery: s.AllowQuery, AllowTransfer: s.AllowTransfer,
 		MaxTTL: s.MaxZoneTTL, AlsoNotify: s.AlsoNotify, LocalReads: s.LocalReads,
 	}
+	if err := out.Check(fsm.ZoneOf(name)); err != nil {
+		return out, invalid("%v", err)
+	}
+	return out, nil
 }
 
 func (a *admin) addZone(r *http.Request) (adminapi.Zone, error) {
@@ -85,7 +102,11 @@ func (a *admin) addZone(r *http.Request) (adminapi.Zone, error) {
 	if err != nil {
 		return adminapi.Zone{}, err
 	}
-	cmd := &fsm.PutZone{Zone: fsm.ZoneOf(name), Create: true, Settings: settingsOf(req.Settings), RRs: rrs, Actor: fsm.Actor{By: managedByCLI}}
+	settings, err := settingsOf(name, req.Settings)
+	if err != nil {
+		return adminapi.Zone{}, err
+	}
+	cmd := &fsm.PutZone{Zone: fsm.ZoneOf(name), Create: true, Settings: settings, RRs: rrs, Actor: fsm.Actor{By: managedByCLI}}
 	if _, err := a.propose(r.Context(), cmd); err != nil {
 		return adminapi.Zone{}, err
 	}
@@ -121,7 +142,7 @@ func initialContent(origin zone.Name, req adminapi.AddZone) ([]zone.RR, error) {
 	for _, s := range addrs {
 		ip, err := netip.ParseAddr(s)
 		if err != nil {
-			return nil, invalid("zone %s: address %q of its name server: %v", origin, s, err)
+			return nil, invalid("zone %s: address %q of its name server is not an IP address", origin, s)
 		}
 		t := zone.TypeAAAA
 		if ip = ip.Unmap(); ip.Is4() {
@@ -156,7 +177,17 @@ func (a *admin) setZone(r *http.Request) (adminapi.Zone, error) {
 	if err != nil {
 		return adminapi.Zone{}, err
 	}
-	cmd := &fsm.PutZone{Zone: fsm.ZoneOf(name), Settings: settingsOf(s), Actor: fsm.Actor{By: managedByCLI}}
+	settings, err := settingsOf(name, s)
+	if err != nil {
+		return adminapi.Zone{}, err
+	}
+	if err := a.fresh(r.Context()); err != nil {
+		return adminapi.Zone{}, err
+	}
+	if _, err := a.findZone(name); err != nil {
+		return adminapi.Zone{}, err
+	}
+	cmd := &fsm.PutZone{Zone: fsm.ZoneOf(name), Settings: settings, Actor: fsm.Actor{By: managedByCLI}}
 	if _, err := a.propose(r.Context(), cmd); err != nil {
 		return adminapi.Zone{}, err
 	}
@@ -169,6 +200,12 @@ func (a *admin) deleteZone(r *http.Request) (struct{}, error) {
 		return struct{}{}, err
 	}
 	if err := confirmed(r, "zone", name); err != nil {
+		return struct{}{}, err
+	}
+	if err := a.fresh(r.Context()); err != nil {
+		return struct{}{}, err
+	}
+	if _, err := a.findZone(name); err != nil {
 		return struct{}{}, err
 	}
 	_, err = a.propose(r.Context(), &fsm.DeleteZone{Zone: fsm.ZoneOf(name), Confirm: name, Actor: fsm.Actor{By: managedByCLI}})
@@ -205,18 +242,22 @@ func (a *admin) importZone(r *http.Request) (adminapi.Zone, error) {
 		return adminapi.Zone{}, err
 	}
 	q := r.URL.Query()
-	var settings adminapi.ZoneSettings
+	var wanted adminapi.ZoneSettings
 	if s := q.Get(adminapi.ParamSettings); s != "" {
-		if err := json.Unmarshal([]byte(s), &settings); err != nil {
+		if err := json.Unmarshal([]byte(s), &wanted); err != nil {
 			return adminapi.Zone{}, invalid("zone %s: settings: %v", name, err)
 		}
+	}
+	settings, err := settingsOf(name, wanted)
+	if err != nil {
+		return adminapi.Zone{}, err
 	}
 	z, err := a.readImport(r, name, q.Get(adminapi.ParamStrip) == "true")
 	if err != nil {
 		return adminapi.Zone{}, err
 	}
 	begin := &fsm.ImportBegin{
-		ID: fmt.Sprintf("%s-%d", a.p.cfg.Name, time.Now().UnixNano()), Zone: fsm.ZoneOf(name), Settings: settingsOf(settings),
+		ID: fmt.Sprintf("%s-%d", a.p.cfg.Name, time.Now().UnixNano()), Zone: fsm.ZoneOf(name), Settings: settings,
 		Replace: q.Get(adminapi.ParamReplace) == "true", Actor: fsm.Actor{By: managedByCLI},
 	}
 	if err := a.sendImport(r.Context(), begin, z); err != nil {
