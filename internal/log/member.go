@@ -64,6 +64,9 @@ func (m *Member) start(ctx context.Context) error {
 		if err := checkWAL(dir.wal()); err != nil {
 			return m.unreadable(err)
 		}
+		if err := checkEnd(dir.path); err != nil {
+			return m.unreadable(err)
+		}
 	}
 	state, cluster, learner := embed.ClusterStateFlagExisting, m.cfg.InitialCluster, before.learner
 	if !before.hasData {

@@ -11,6 +11,13 @@ import (
 	"slices"
 )
 
+// walFiles lists the files of a write-ahead log, oldest first.
+func walFiles(dir string) ([]string, error) {
+	files, err := filepath.Glob(filepath.Join(dir, "*.wal"))
+	slices.Sort(files)
+	return files, err
+}
+
 // maxFrame is more than any record of the write-ahead log has: the largest is an append of MaxRequestBytes.
 const maxFrame = 64 << 20
 
@@ -19,14 +26,17 @@ const maxFrame = 64 << 20
 // power loss has torn looks otherwise: disks write whole sectors, a length never crosses one, and what was not
 // written is zero.
 //
+// One way of losing what was acknowledged looks the same as a torn end: a sector that reads as zeros. That is what [checkEnd]
+// is for.
+//
 // A record is a length (little-endian, its low 56 bits; the high ones tell the padding) and that many octets, rounded up
 // to 8; zero is the end. Source: etcd's server/storage/wal/decoder.go.
 func checkWAL(dir string) error {
-	files, err := filepath.Glob(filepath.Join(dir, "*.wal"))
+	files, err := walFiles(dir)
 	if err != nil || len(files) == 0 {
 		return err
 	}
-	path := slices.Max(files) // etcd repairs the last one only, and refuses damage in the others
+	path := files[len(files)-1] // etcd repairs the last one only, and refuses damage in the others
 	f, err := os.Open(path)
 	if err != nil {
 		return fmt.Errorf("read the write-ahead log: %w", err)
