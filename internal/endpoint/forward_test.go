@@ -8,7 +8,9 @@ import (
 	"net"
 	"net/netip"
 	"os/exec"
+	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -459,4 +461,49 @@ func nsupdate(to netip.AddrPort, args []string, script string) (string, error) {
 	cmd.Stdin = strings.NewReader(fmt.Sprintf("server %s %d\nzone example.test\n%s", to.Addr(), to.Port(), script))
 	out, err := cmd.CombinedOutput()
 	return string(out), err
+}
+
+// TestRevokedBeforeBarrier defends C6: a key that is revoked after it was verified and before the barrier begins.
+func TestRevokedBeforeBarrier(t *testing.T) {
+	w := newWorld(t)
+	var looks atomic.Int64
+	named := startNamed(t, namedtest.Get(t, "9.18"), spec{query: "127.0.0.53;", transfer: "127.0.0.53;", update: "none;", records: manyRecords()})
+	s := w.start(func(c *Config) {
+		c.Named = named
+		settings := c.Settings
+		c.Settings = func() Settings {
+			if looks.Add(1) == 2 { // the first one verifies the signature, the second one authorises
+				w.set(func(s *testSettings) { delete(s.Ring, testName(t, "key.")) })
+			}
+			return settings()
+		}
+	})
+	k := testKey(t, "key.", tsig.HMACSHA256)
+	reply := tcpAsk(t, s.Addrs()[0], tsig.SignRequest(queryMsg(t, "example.test.", dns.TypeAXFR), k, time.Now()))
+	if rcodeOf(reply) != 9 || len(unpack(t, reply).Answer) != 0 {
+		t.Errorf("RCODE %d for a key that was revoked before the barrier began", rcodeOf(reply))
+	}
+}
+
+// TestZoneCutDuringBarrier defends I3: when the barrier brings a zone that the name belongs to now, that zone counts.
+func TestZoneCutDuringBarrier(t *testing.T) {
+	w := newWorld(t)
+	s := hidden(t, namedtest.Get(t, "9.18"), w)
+	below := fsm.ZoneOf(testName(t, "sub.example.test."))
+	var asked []fsm.ZoneID
+	w.mu.Lock()
+	w.barrier = func(_ context.Context, id fsm.ZoneID) error {
+		if asked = append(asked, id); len(asked) == 1 {
+			w.set(func(s *testSettings) { s.zones[below.Name] = Zone{ID: below, AllowQuery: acl(t, "any;")} })
+		}
+		return nil
+	}
+	w.mu.Unlock()
+	udpAsk(t, s.Addrs()[0], queryMsg(t, "www.sub.example.test.", dns.TypeA))
+	want := []fsm.ZoneID{fsm.ZoneOf(testName(t, "example.test.")), below}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !slices.Equal(asked, want) {
+		t.Errorf("barriers for %v, want %v", asked, want)
+	}
 }

@@ -96,7 +96,7 @@ func (r *request) noView() {
 // r.signed unset is an unsigned request.
 func (r *request) verify(s Settings) error {
 	signed, err := r.sig.Verify(r.msg, s, r.srv.cfg.Now())
-	r.signed = signed
+	r.signed, r.generation = signed, s.Generation()
 	return err
 }
 

@@ -106,11 +106,11 @@ func (r *request) read(z Zone) {
 }
 
 // current makes sure that named has what the client may see: the barrier, then
-// keys and lists as new as the barrier (I3, C6).
+// keys and lists as new as the barrier (I3, C6). By those the name may belong to
+// another zone than z, which then needs a barrier of its own.
 func (r *request) current(z Zone) (Permit, answer, bool) {
 	ctx, cancel := context.WithTimeout(r.srv.ctx, r.srv.cfg.ReadTimeout)
 	defer cancel()
-	before := r.srv.cfg.Settings().Generation()
 	if z.LocalReads {
 		permit, err := r.srv.cfg.Reader.Serving(z.ID)
 		if err != nil {
@@ -119,25 +119,32 @@ func (r *request) current(z Zone) (Permit, answer, bool) {
 		return permit, answer{}, true
 	}
 	start := r.srv.cfg.Now()
-	permit, err := r.srv.cfg.Reader.Barrier(ctx, z.ID)
-	if err != nil {
-		r.srv.logger.Debug("read barrier failed", "zone", z.ID.String(), "err", err)
-		return nil, answer{rcode: rcodeServFail, ede: edeNotReady, text: "no quorum, or this replica is behind: can't answer with certainty"}, false
-	}
-	r.srv.metrics.observe(stageBarrier, r.srv.cfg.Now().Sub(start))
-	settings := r.srv.cfg.Settings()
-	if settings.Generation() == before {
-		return permit, answer{}, true
-	}
-	if err := r.verify(settings); err != nil {
-		return nil, answer{rcode: rcodeNotAuth, text: "the key was changed"}, false
-	}
-	if r.message.opcode == opQuery {
-		if _, a, ok := r.authorise(settings); !ok {
+	for {
+		permit, err := r.srv.cfg.Reader.Barrier(ctx, z.ID)
+		if err != nil {
+			r.srv.logger.Debug("read barrier failed", "zone", z.ID.String(), "err", err)
+			return nil, answer{rcode: rcodeServFail, ede: edeNotReady, text: "no quorum, or this replica is behind: can't answer with certainty"}, false
+		}
+		settings := r.srv.cfg.Settings()
+		if settings.Generation() == r.generation {
+			r.srv.metrics.observe(stageBarrier, r.srv.cfg.Now().Sub(start))
+			return permit, answer{}, true
+		}
+		if err := r.verify(settings); err != nil {
+			return nil, answer{rcode: rcodeNotAuth, text: "the key was changed"}, false
+		}
+		if r.message.opcode != opQuery {
+			return permit, answer{}, true
+		}
+		now, a, ok := r.authorise(settings)
+		if !ok {
 			return nil, a, false
 		}
+		if now.ID == z.ID {
+			return permit, answer{}, true
+		}
+		z = now
 	}
-	return permit, answer{}, true
 }
 
 // forward asks named and passes its answer back, while the permit holds.

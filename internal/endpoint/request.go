@@ -58,6 +58,8 @@ type request struct {
 	message message
 	signed  bool // sig is filled
 	sig     tsig.Request
+	// generation is that of the settings that verified the signature.
+	generation uint64
 	// looked: the request was judged by settings as new as a barrier that began
 	// after it arrived.
 	looked bool
