@@ -161,7 +161,7 @@ func (a *admin) propose(ctx context.Context, cmd fsm.Command) (fsm.Result, error
 	if err := a.p.notReady(); err != nil {
 		return fsm.Result{}, err
 	}
-	res, err := a.p.replica.Submit(ctx, cmd, time.Now().Add(adminTimeout/2))
+	res, err := a.p.replica.Submit(ctx, cmd, a.p.clock.Now().Add(adminTimeout/2))
 	if err != nil {
 		return res, fmt.Errorf("%s: %w", cmd.Kind(), err)
 	}

@@ -137,7 +137,7 @@ func (a *admin) zoneStatuses() []adminapi.ZoneStatus {
 	return out
 }
 
-// clock is this primary's clock, for its peers.
+// clock is the clock of this primary's machine, for its peers: it is what they compare theirs with.
 func (a *admin) clock(*http.Request) (adminapi.Clock, error) {
 	return adminapi.Clock{UnixMS: time.Now().UnixMilli(), DiskFull: a.p.space.full.Load()}, nil
 }

@@ -139,6 +139,13 @@ func (p *peers) full() (n int) {
 	return n
 }
 
+// compared says whether our clock has been held against anybody's the last time, if there is anybody.
+func (p *peers) compared() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.clients) == 0 || len(p.offsets) > 0
+}
+
 func (p *peers) skew() time.Duration {
 	p.mu.Lock()
 	defer p.mu.Unlock()

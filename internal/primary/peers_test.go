@@ -75,9 +75,47 @@ func TestClockOff(t *testing.T) {
 				t.Fatal(err)
 			}
 			p.askClocks(context.Background())
+			if !p.compared() {
+				t.Error("nothing was compared")
+			}
 			if got := p.skew(); (got - c.want).Abs() > time.Second {
 				t.Errorf("skew %v, want about %v", got, c.want)
 			}
 		})
+	}
+}
+
+// TestClockIsNotFollowedUnseen defends C7: where nobody was asked, the machine's clock may have been set since.
+func TestClockIsNotFollowedUnseen(t *testing.T) {
+	for name, c := range map[string]struct {
+		peers map[string]string
+		want  bool
+	}{
+		"alone":      {map[string]string{"self": "http://127.0.0.1:1"}, true},
+		"none heard": {map[string]string{"a": "http://127.0.0.1:1", "b": "http://127.0.0.1:1"}, false},
+		"one heard":  {map[string]string{"a": "http://127.0.0.1:1", "b": peerServer(t, "", "", 0)}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p, err := newPeers("self", c.peers, http.DefaultClient)
+			if err != nil {
+				t.Fatal(err)
+			}
+			p.askClocks(context.Background())
+			if got := p.compared(); got != c.want {
+				t.Errorf("compared: %v", got)
+			}
+		})
+	}
+}
+
+// TestClockGoesOn: between two comparisons it runs as fast as the machine's.
+func TestClockGoesOn(t *testing.T) {
+	c := newClock()
+	for range 3 {
+		before, now, after := time.Now(), c.Now(), time.Now()
+		if now.Before(before) || now.After(after) || now.Round(0).Sub(before.Round(0)).Abs() > time.Second {
+			t.Errorf("%v is not between %v and %v", now, before, after)
+		}
+		c.follow()
 	}
 }

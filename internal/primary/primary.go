@@ -29,6 +29,7 @@ type Primary struct {
 	version string
 	log     *slog.Logger
 	started time.Time
+	clock   *clock
 	metrics *prometheus.Registry
 
 	files     dnsFiles
@@ -89,7 +90,7 @@ func (p *Primary) setReady(why string) {
 // Run runs a primary until ctx ends, which stops it in order and is no error, or until it can't go on. An error that wraps
 // ErrConfig is the operator's to mend: nothing was overwritten.
 func Run(ctx context.Context, cfg Config, version string, logger *slog.Logger) error {
-	p := &Primary{cfg: cfg, version: version, log: logger, started: time.Now(), metrics: newRegistry(version), opened: make(chan struct{})}
+	p := &Primary{cfg: cfg, version: version, log: logger, started: time.Now(), clock: newClock(), metrics: newRegistry(version), opened: make(chan struct{})}
 	p.setReady("starting")
 	lock, err := lockDir(cfg.Dir)
 	if err != nil {
@@ -342,6 +343,7 @@ func (p *Primary) openReplica() error {
 	rcfg := replica.DefaultConfig()
 	rcfg.Name, rcfg.Dir, rcfg.Log, rcfg.Sink = p.cfg.Name, p.checkpointDir(), p.elog, p.publisher
 	rcfg.Members, rcfg.Logger, rcfg.Registerer = p.members(), p.log, p.metrics
+	rcfg.Now = p.clock.Now
 	if p.member != nil {
 		// The log keeps what was written since the last checkpoint but one, and the store holds it with losses: half of the
 		// quota stays free.
@@ -377,7 +379,7 @@ func (p *Primary) catchUp(ctx context.Context) error {
 // activated once every replica does (C8). What is known already is not said again. It repeats until the log takes it.
 func (p *Primary) reportSupport(ctx context.Context) {
 	for ctx.Err() == nil && p.replica.Machine().Supports()[p.cfg.Name] != fsm.MaxVersion {
-		_, err := p.replica.Submit(ctx, &fsm.Support{Version: fsm.MaxVersion}, time.Now().Add(catchUpAttempt))
+		_, err := p.replica.Submit(ctx, &fsm.Support{Version: fsm.MaxVersion}, p.clock.Now().Add(catchUpAttempt))
 		if err == nil {
 			continue
 		}
@@ -399,13 +401,16 @@ const (
 // time where it is.
 func (p *Primary) noteSkew(ctx context.Context, skew time.Duration) {
 	if skew.Abs() <= replica.MaxClockSkew {
+		if p.peers.compared() {
+			p.clock.follow()
+		}
 		if p.skew.Swap(nil) != nil {
 			p.log.Info("back in service: the clock is right again", "skew", skew)
 			p.serve(ctx, true, nil)
 		}
 		return
 	}
-	why := fmt.Sprintf("its clock is %s off the median of the primaries, more than %s: mend its time synchronisation", skew, replica.MaxClockSkew)
+	why := fmt.Sprintf("its clock is %s off the median of the primaries, more than %s: mend its time synchronisation", skew.Round(100*time.Millisecond), replica.MaxClockSkew)
 	if p.skew.Swap(&why) == nil {
 		p.log.Error("out of service", "reason", why)
 		p.serve(ctx, false, errors.New(why))
