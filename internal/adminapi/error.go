@@ -28,6 +28,8 @@ func StatusOf(code string) int {
 	switch code {
 	case CodeInvalid:
 		return http.StatusBadRequest
+	case CodeForbidden:
+		return http.StatusForbidden
 	case CodeNotFound:
 		return http.StatusNotFound
 	case CodeConflict:

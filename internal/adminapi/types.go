@@ -23,6 +23,13 @@
 //	POST   /v1/keys/{name}/rotate      RotateKey → Key, with the new secret; both stay valid
 //	POST   /v1/keys/{name}/retire      Key; only the newest secret stays valid
 //	DELETE /v1/keys/{name}?confirm=…
+//	PUT    /v1/keys/{name}/guarantee   Guarantee
+//	GET    /v1/zones/{name}/propagation []SecondarySerial
+//	GET    /v1/secondaries             []Secondary
+//	PUT    /v1/secondaries/{name}      Secondary (its registration)
+//	DELETE /v1/secondaries/{name}
+//	GET    /v1/catalog                 Catalog
+//	POST   /v1/catalog/confirm         ConfirmCatalog
 //
 // Names in paths are absolute domain names in presentation format, percent-encoded.
 package adminapi
@@ -72,6 +79,8 @@ type Status struct {
 	// Leader is the member that etcd elected, "" while there is none.
 	Leader   string          `json:"leader"`
 	Replicas []ReplicaStatus `json:"replicas"`
+	// Secondaries are the registered ones, by name.
+	Secondaries []Secondary `json:"secondaries,omitempty"`
 }
 
 // ReplicaStatus is one primary.
@@ -182,10 +191,12 @@ type ZoneSettings struct {
 	AllowTransfer string `json:"allow_transfer,omitempty"`
 	// MaxZoneTTL, in seconds, is what greater TTLs in updates are lowered to; 0 for no limit but that of RFC 2181.
 	MaxZoneTTL uint32 `json:"max_zone_ttl,omitempty"`
-	// AlsoNotify are address:port of servers told of every change.
+	// AlsoNotify are servers told of every change: "address:port", or "address:port key NAME" to sign with that key.
 	AlsoNotify []string `json:"also_notify,omitempty"`
 	// LocalReads answers queries without the read barrier: faster, possibly old.
 	LocalReads bool `json:"local_reads,omitempty"`
+	// Guarantee withholds answers to updates until secondaries serve them, nil for none.
+	Guarantee *Guarantee `json:"guarantee,omitempty"`
 }
 
 // AddZone creates a zone with an SOA, one NS, and the NS's addresses.
@@ -239,6 +250,8 @@ type Key struct {
 	Name string `json:"name"`
 	// Versions, newest first. Two during a rotation.
 	Versions []KeyVersion `json:"versions"`
+	// Guarantee holds for all updates signed with the key, nil for none.
+	Guarantee *Guarantee `json:"guarantee,omitempty"`
 }
 
 // KeyVersion is one secret of a key.
@@ -273,6 +286,7 @@ type LineError struct {
 // Codes of errors.
 const (
 	CodeInvalid     = "invalid"     // 400: the request or a value in it
+	CodeForbidden   = "forbidden"   // 403: not for this certificate
 	CodeNotFound    = "not_found"   // 404
 	CodeConflict    = "conflict"    // 409: exists already, or needs a confirmation
 	CodeUnavailable = "unavailable" // 503: no quorum, not ready; nothing was changed
