@@ -33,7 +33,7 @@ test: ## install what tests need, then run all of them, with the race detector w
 vet: ## go vet
 	@$(GO) vet ./...
 
-lint: ## golangci-lint with .golangci.yml (built into .cache/ at the first call)
+lint: ## golangci-lint with .golangci.yml (built once, into the download cache); part of make test
 	@GO=$(GO) scripts/lint.sh run ./...
 
 fmt: ## gofmt and order the imports
@@ -62,4 +62,4 @@ deps: ## install what tests need from the distribution
 	@scripts/install-deps.sh test
 
 clean: ## remove what was built here (not the download cache)
-	@rm -rf bin .cache
+	@rm -rf bin

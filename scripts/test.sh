@@ -33,6 +33,7 @@ mapfile -t race_pkgs < <(pick "$race" | grep -vE "$heavy")
 mapfile -t pure_pkgs < <(pick -v "$heavy|$race")
 
 suite "go vet" "$GO" vet ./...
+suite "lint" env GO="$GO" scripts/lint.sh run ./...
 suite "unit" "$GO" test -timeout 10m "$@" "${pure_pkgs[@]}"
 if [ ${#race_pkgs[@]} -gt 0 ]; then
     if [ "$("$GO" env CGO_ENABLED)" = 1 ] && command -v gcc >/dev/null; then
