@@ -16,12 +16,13 @@ const module = "github.com/zonekeeper/zonekeeper/"
 // those of its own level that siblings names.
 func levels() map[string]int {
 	return map[string]int{
-		"internal/zone": 0, "internal/tsig": 0,
-		"internal/policy": 1, "internal/update": 1,
+		"internal/zone": 0, "internal/tsig": 0, "internal/conf": 0,
+		"internal/policy": 1, "internal/update": 1, "internal/xfr": 1,
 		"internal/fsm": 2, "internal/fsm/seal": 2, "internal/named": 2, "internal/log": 2,
+		"internal/notify": 2, "internal/propagation": 2, "internal/secondary/guard": 2, "internal/secondary/proxy": 2,
 		"internal/replica": 3, "internal/publish": 3, "internal/adminapi": 3,
 		"internal/endpoint": 4,
-		"internal/primary":  5, "internal/devcluster": 5, "internal/devcluster/relay": 5, "internal/bench": 5,
+		"internal/primary":  5, "internal/secondary": 5, "internal/devcluster": 5, "internal/devcluster/relay": 5, "internal/bench": 5,
 		"internal/cli":   6,
 		"cmd/zonekeeper": 7,
 	}
@@ -33,6 +34,7 @@ func siblings() map[string]string {
 		"internal/tsig → internal/zone":                   "keys have domain names",
 		"internal/update → internal/policy":               "an update is authorised by a policy",
 		"internal/devcluster → internal/primary":          "it writes primaries' configurations",
+		"internal/devcluster → internal/secondary":        "and secondaries'",
 		"internal/devcluster → internal/devcluster/relay": "its own part",
 		"internal/bench → internal/devcluster":            "it measures a local cluster",
 	}
