@@ -66,6 +66,26 @@ func appendName(b, msg []byte, off int) ([]byte, int, error) {
 	}
 }
 
+// SkipName returns the offset after the name at off in msg. It follows no compression pointer and does not look where one
+// leads. The error wraps ErrFormat.
+func SkipName(msg []byte, off int) (int, error) {
+	for pos := off; pos < len(msg); {
+		switch c := int(msg[pos]); {
+		case c == 0:
+			return pos + 1, nil
+		case c <= MaxLabelLen:
+			pos += 1 + c
+		case c < 0xc0:
+			return 0, fmt.Errorf("%w: label type %#x at octet %d is not defined", ErrFormat, c>>6, pos)
+		case pos+2 > len(msg):
+			return 0, fmt.Errorf("%w: compression pointer at octet %d is cut off", ErrFormat, pos)
+		default:
+			return pos + 2, nil
+		}
+	}
+	return 0, fmt.Errorf("%w: name at octet %d runs past the end of the message (%d octets)", ErrFormat, off, len(msg))
+}
+
 func nameTooLong(off int) error {
 	return fmt.Errorf("%w: name at octet %d is longer than %d octets", ErrFormat, off, MaxNameLen)
 }
