@@ -37,8 +37,10 @@ type cluster struct {
 }
 
 func newCluster(cfg Config) (*cluster, error) {
-	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
-		return nil, err
+	for _, parent := range []string{cfg.Dir, cfg.Memory} {
+		if err := os.MkdirAll(parent, 0o700); err != nil {
+			return nil, err
+		}
 	}
 	dir, err := os.MkdirTemp(cfg.Dir, TargetCluster+"-")
 	if err != nil {

@@ -6,10 +6,13 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/zonekeeper/zonekeeper/internal/devcluster"
 )
 
 // Names of what can be measured.
@@ -103,13 +106,23 @@ func (c Config) Validate() error {
 			errs = append(errs, fmt.Errorf("transport %q; use udp or tcp", t))
 		}
 	}
+	switch c.Primaries {
+	case 1, 3, 5:
+	default:
+		errs = append(errs, fmt.Errorf("primaries %d; use 1, 3 or 5", c.Primaries))
+	}
 	if c.Duration <= 0 || c.Warmup < 0 || c.Rounds < 1 {
 		errs = append(errs, errors.New("the duration and the number of rounds must be positive"))
 	}
 	if n := len(c.Clients) * len(c.Transports); n > maxCells {
 		errs = append(errs, fmt.Errorf("%d cells in one run of a server; at most %d", n, maxCells))
 	}
-	return errors.Join(errs...)
+	if slices.ContainsFunc(c.Targets, func(t string) bool { return t != TargetKnot }) {
+		if _, err := exec.LookPath(devcluster.Program(c.Named)); err != nil {
+			errs = append(errs, fmt.Errorf("named %s: %w; install BIND (apt-get install bind9) or name the program", c.Named, err))
+		}
+	}
+	return errors.Join(append(errs, c.checkDirs())...)
 }
 
 // Cell is one point of the table.
@@ -120,11 +133,22 @@ type Cell struct {
 }
 
 func (c Cell) String() string {
-	return fmt.Sprintf("%d zones, %s, %d clients", c.Zones, c.Transport, c.Clients)
+	return fmt.Sprintf("%s, %s, %s", counted(c.Zones, "zone"), c.Transport, counted(c.Clients, "client"))
+}
+
+// counted is a number with its noun.
+func counted(n int, noun string) string {
+	if n != 1 {
+		noun += "s"
+	}
+	return fmt.Sprintf("%d %s", n, noun)
 }
 
 // checkDirs makes sure that "on disk" and "in memory" are what they say.
 func (c Config) checkDirs() error {
+	if c.Dir == "" || c.Memory == "" {
+		return errors.New("the directories on a disk and on a tmpfs need names")
+	}
 	tmpfs, err := onTmpfs(c.Memory)
 	if err != nil {
 		return err

@@ -2,8 +2,11 @@ package bench
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -19,7 +22,7 @@ const (
 	statSystemTime = 12
 )
 
-// cpuTime is what the processes have used so far. One that is gone counts nothing.
+// cpuTime is what the processes have used so far. One that is gone is an error: its share would be missing.
 func cpuTime(pids []int) (time.Duration, error) {
 	var sum time.Duration
 	for _, pid := range pids {
@@ -67,15 +70,18 @@ func loadAverage() float64 {
 	return v
 }
 
-// onTmpfs says whether a directory's content would be lost with the power; it
-// makes the directory.
+// onTmpfs says whether a directory's content would be lost with the power. One that does not exist yet is where its
+// parent is.
 func onTmpfs(dir string) (bool, error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return false, err
-	}
 	var st syscall.Statfs_t
-	if err := syscall.Statfs(dir, &st); err != nil {
-		return false, fmt.Errorf("%s: %w", dir, err)
+	for at := filepath.Clean(dir); ; at = filepath.Dir(at) {
+		err := syscall.Statfs(at, &st)
+		if err == nil {
+			break
+		}
+		if !errors.Is(err, fs.ErrNotExist) || at == filepath.Dir(at) {
+			return false, fmt.Errorf("%s: %w", dir, err)
+		}
 	}
 	return st.Type == tmpfsMagic, nil
 }

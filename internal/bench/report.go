@@ -118,7 +118,8 @@ func (r *Results) axes() (targets []string, cells []Cell) {
 func (r *Results) print(out io.Writer) {
 	targets, cells := r.axes()
 	w := tabwriter.NewWriter(out, 0, 4, 2, ' ', 0)
-	fmt.Fprintf(w, "\nmedian of %d rounds of %.0f s, %d cores; ratio: updates/s of %s to the target's\n\n", r.Rounds, r.Seconds, r.Cores, TargetCluster)
+	fmt.Fprintf(w, "\nmedian of %s of %.0f s, %s; ratio: updates/s of %s to the target's\n\n",
+		counted(r.Rounds, "round"), r.Seconds, counted(r.Cores, "core"), TargetCluster)
 	if r.busy() {
 		fmt.Fprintf(w, "the machine was busy before the run (load %.1f): these figures are not its best\n\n", r.Load)
 	}

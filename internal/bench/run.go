@@ -41,9 +41,6 @@ func Run(ctx context.Context, cfg Config) (*Results, error) {
 		return nil, err
 	}
 	cfg.Named, cfg.Knot = devcluster.Program(cfg.Named), devcluster.Program(cfg.Knot)
-	if err := cfg.checkDirs(); err != nil {
-		return nil, err
-	}
 	r := newResults(cfg)
 	var targets []string
 	for _, t := range cfg.Targets {
@@ -55,6 +52,9 @@ func Run(ctx context.Context, cfg Config) (*Results, error) {
 		}
 		targets = append(targets, t)
 	}
+	cells := cfg.Rounds * len(targets) * len(cfg.Zones) * len(cfg.Transports) * len(cfg.Clients)
+	fmt.Fprintf(cfg.Out, "%s of %s each, and the servers' starts and checks between them\n",
+		counted(cells, "measurement"), cfg.Warmup+cfg.Duration)
 	for round := range cfg.Rounds {
 		for _, zones := range cfg.Zones {
 			for i := range targets {
@@ -62,7 +62,7 @@ func Run(ctx context.Context, cfg Config) (*Results, error) {
 				name := targets[(i+round)%len(targets)]
 				ms, err := runTarget(ctx, cfg, name, round, zones)
 				if err != nil {
-					return nil, fmt.Errorf("%s, %d zones, round %d: %w", name, zones, round+1, err)
+					return nil, fmt.Errorf("%s, %s, round %d: %w", name, counted(zones, "zone"), round+1, err)
 				}
 				r.Measurements = append(r.Measurements, ms...)
 			}

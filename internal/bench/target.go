@@ -75,14 +75,16 @@ func newServer(name, parent string, prepare func(*server, []string) ([]string, e
 	}
 	s := &server{name: name, dir: dir, secret: []byte("0123456789abcdef0123456789abcdef"), prepare: prepare}
 	owner, err := zone.ParseName(benchKeyName)
+	if err == nil {
+		s.tsig, err = tsig.NewKey(tsig.Key{Name: owner, Algorithm: tsig.HMACSHA256, Secret: s.secret})
+	}
+	if err == nil {
+		s.addr, err = freeAddr()
+	}
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
-	if s.tsig, err = tsig.NewKey(tsig.Key{Name: owner, Algorithm: tsig.HMACSHA256, Secret: s.secret}); err != nil {
-		return nil, err
-	}
-	s.addr, err = freeAddr()
-	return s, err
+	return s, nil
 }
 
 // freeAddr finds a port for UDP and TCP.

@@ -22,6 +22,7 @@ hold exactly what was acknowledged, or there are no numbers. The machine should 
 		Example: `  zonekeeper bench --quick
   zonekeeper bench --clients 256 --zones 1 --transports udp --rounds 5`,
 	}
+	out := p.output(cmd)
 	f := cmd.Flags()
 	f.StringSliceVar(&cfg.Targets, "targets", cfg.Targets, "what to measure")
 	f.IntSliceVar(&cfg.Clients, "clients", cfg.Clients, "numbers of clients")
@@ -42,17 +43,35 @@ hold exactly what was acknowledged, or there are no numbers. The machine should 
 		if cfg.Dir == "" {
 			cfg.Dir = bench.DefaultConfig().Dir
 		}
-		if quick {
-			cfg.Rounds, cfg.Zones, cfg.Transports, cfg.Duration = 1, []int{1}, []string{"udp"}, 2*time.Second
+		if quick { // what was given counts for more
+			given := cmd.Flags().Changed
+			if !given("rounds") {
+				cfg.Rounds = 1
+			}
+			if !given("zones") {
+				cfg.Zones = []int{1}
+			}
+			if !given("transports") {
+				cfg.Transports = []string{"udp"}
+			}
+			if !given("duration") {
+				cfg.Duration = 2 * time.Second
+			}
 		}
 		cfg.Profile = !noProfile
 		cfg.Out = p.Out
+		if out.format == "json" {
+			cfg.Out = p.Err // the table is for people, the answer for programs
+		}
 		cfg.Logger = slog.New(slog.NewTextHandler(p.Err, &slog.HandlerOptions{Level: slog.LevelError}))
 		if err := cfg.Validate(); err != nil {
 			return &usageError{err: err, command: cmd.CommandPath()}
 		}
-		_, err := bench.Run(cmd.Context(), cfg)
-		return err
+		r, err := bench.Run(cmd.Context(), cfg)
+		if err != nil || out.format != "json" {
+			return err
+		}
+		return out.print(r, nil)
 	}
 	return cmd
 }

@@ -126,6 +126,10 @@ func TestMistakesInTheCommandExitWith2(t *testing.T) {
 		"export port":        {[]string{"key", "export", "k", "--server", "192.0.2.1:99999", "--admin", "x:1"}, "1 to 65535"},
 		"export host":        {[]string{"key", "export", "k", "--server", "a b", "--admin", "x:1"}, "neither an address nor a host name"},
 		"export zone":        {[]string{"key", "export", "k", "--zone", "a..b", "--admin", "x:1"}, `--zone "a..b"`},
+		"no named":           {[]string{"dev", "--named", "/nowhere/named", "--dir", "/nowhere"}, "install BIND"},
+		"bench primaries":    {[]string{"bench", "--primaries", "2"}, "use 1, 3 or 5"},
+		"bench memory":       {[]string{"bench", "--memory", "/proc"}, "not on a tmpfs"},
+		"bench named":        {[]string{"bench", "--named", "/nowhere/named"}, "install BIND"},
 		"bench target":       {[]string{"bench", "--targets", "nsd"}, `target "nsd"`},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -56,8 +56,13 @@ or those of --etcd-endpoints are used.`,
 				return err
 			}
 		}
-		if !cmd.Flags().Changed("port") && devcluster.Exists(cfg.Dir) {
-			cfg.Port = 0 // no wish: a cluster that is resumed keeps its own
+		if n, ok := devcluster.Made(cfg.Dir); ok { // what was not asked for stays as the cluster was made
+			if !cmd.Flags().Changed("port") {
+				cfg.Port = 0
+			}
+			if !cmd.Flags().Changed("primaries") {
+				cfg.Primaries = n
+			}
 		}
 		if err := cfg.Validate(); err != nil {
 			return &usageError{err: err, command: cmd.CommandPath()}

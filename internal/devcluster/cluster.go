@@ -62,7 +62,7 @@ func Start(ctx context.Context, cfg Config) (*Cluster, error) {
 	}
 	cfg.Dir, cfg.Named = dir, Program(cfg.Named)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("--dir: %w; choose another", err)
 	}
 	lock, err := lockDir(dir)
 	if err != nil {

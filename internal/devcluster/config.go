@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"os"
+	"os/exec"
 	"time"
 
 	"github.com/zonekeeper/zonekeeper/internal/primary"
@@ -97,6 +98,9 @@ func (c Config) Validate() error {
 		if _, err := zone.ParseName(z); err != nil {
 			errs = append(errs, fmt.Errorf("--zone %q: %w", z, err))
 		}
+	}
+	if _, err := exec.LookPath(Program(c.Named)); err != nil {
+		errs = append(errs, fmt.Errorf("--named %s: %w; install BIND (apt-get install bind9) or name the program", c.Named, err))
 	}
 	if len(c.Command) == 0 {
 		errs = append(errs, errors.New("no program for a primary"))

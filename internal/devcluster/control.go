@@ -87,6 +87,10 @@ func StartMember(ctx context.Context, dir, name string) error {
 	}
 	resp, err := hc.Do(req)
 	if err != nil {
+		var ue *url.Error // names an HTTP address that is none
+		if errors.As(err, &ue) {
+			err = ue.Err
+		}
 		return fmt.Errorf("no `zonekeeper dev` runs the cluster in %s (%w); start it: zonekeeper dev --dir %s", dir, err, dir)
 	}
 	defer resp.Body.Close()

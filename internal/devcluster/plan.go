@@ -72,10 +72,17 @@ func loadPlan(c Config) (p plan, err error) {
 	return p, nil
 }
 
-// Exists says whether a directory holds a cluster that Start would resume.
-func Exists(dir string) bool {
-	_, err := os.Stat(filepath.Join(dir, planFile))
-	return err == nil
+// Made says whether a directory holds a cluster that Start would resume, and how many primaries that has.
+func Made(dir string) (primaries int, ok bool) {
+	b, err := os.ReadFile(filepath.Join(dir, planFile))
+	if err != nil {
+		return 0, false
+	}
+	var p plan
+	if err := json.Unmarshal(b, &p); err != nil {
+		return 0, false // Start says what is wrong with it
+	}
+	return p.Primaries, true
 }
 
 // newPlan decides ports and secrets, and writes the cluster's key before the plan:
