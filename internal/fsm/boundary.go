@@ -57,8 +57,18 @@ func (z *zoneState) published() uint32 {
 func (m *Machine) change(s *slot, d zone.Diff) {
 	z := m.writable(s)
 	z.pending = append(z.pending, d)
-	z.pendingBytes += uint64(d.WireLen())
+	z.pendingBytes += pendingSize(d)
 	m.touch(s)
+}
+
+// pendingSize is what a change adds to the step that it will be part of: its RRs without the SOA, of which a step has one
+// pair however many changes it is made of.
+func pendingSize(d zone.Diff) uint64 {
+	n := d.WireLen()
+	if _, _, ok := d.Serials(); ok {
+		n -= d.Del[0].WireLen() + d.Add[0].WireLen()
+	}
+	return uint64(n)
 }
 
 // requestCut has the pending changes of a zone, or of all, cut after this entry.
@@ -91,7 +101,7 @@ func (m *Machine) cutDue() {
 		switch {
 		case z == nil: // deleted
 			s.dirty = false
-		case s.cut || z.pendingBytes >= m.st.limits.CutBytes || m.st.timeMS >= z.cutMS+int64(m.st.limits.CutIntervalMS):
+		case s.cut || m.stepFull(z):
 			s.dirty, s.cut = false, false
 			due = append(due, s)
 		default:
@@ -111,6 +121,19 @@ func (m *Machine) cutDue() {
 		m.trimTotalHistory()
 	}
 	slices.SortFunc(m.eff.Pending, compareZoneIDs)
+}
+
+// stepFull says that a zone's pending changes are to become a publish step: there are many of them, or the last step is long
+// enough ago. A zone that changes very fast waits up to three intervals for a large step, because named takes one of many
+// RRs in less time for each RR.
+func (m *Machine) stepFull(z *zoneState) bool {
+	l := &m.st.limits
+	age := m.st.timeMS - z.cutMS
+	interval := int64(l.CutIntervalMS)
+	if z.pendingBytes >= l.CutBytes/4 {
+		interval *= 3
+	}
+	return z.pendingBytes >= l.CutBytes || age >= interval
 }
 
 // cut makes a zone's pending changes a boundary.

@@ -17,7 +17,7 @@ type Limits struct {
 	MaxImports       uint64
 	MaxImportRecords uint64
 	// CutIntervalMS: pending changes become a publish boundary this long after the zone's last one, CutBytes: or when
-	// they are this large.
+	// they are this large. Those that are more than a quarter of CutBytes by then wait up to three intervals.
 	CutIntervalMS uint64
 	CutBytes      uint64
 }
@@ -32,7 +32,7 @@ func DefaultLimits() Limits {
 		HistoryTotalBytes: 64 << 20,
 		MaxImports:        4,
 		MaxImportRecords:  20_000_000,
-		CutIntervalMS:     10,
+		CutIntervalMS:     20,
 		CutBytes:          32 << 10,
 	}
 }

@@ -300,7 +300,7 @@ func (c *checkpointReader) zone(r *reader) error {
 	if err := c.many(pending, itemPending, "pending change", func(r *reader) {
 		d := r.diff()
 		z.pending = append(z.pending, d)
-		z.pendingBytes += uint64(d.WireLen())
+		z.pendingBytes += pendingSize(d)
 	}); err != nil {
 		return err
 	}

@@ -53,12 +53,16 @@ func renderConf(c Config, b Build) []byte {
 	line("\tinet %s port %d allow { %s; } keys { %q; };", c.Control.Addr(), c.Control.Port(), c.Control.Addr(), controlKeyName)
 	line("};")
 	line("logging {")
-	// Below notice there is a line for each RR of an UPDATE, each NOTIFY, each transfer: most of named's CPU time.
+	// Below notice there is a line for each RR of an UPDATE, each NOTIFY, each transfer: most of named's CPU time. Nothing may
+	// go to the channel "null": its level is the debug level, and with it named composes all of them to throw them away
+	// (isc_log_wouldlog). Category unmatched goes there unless it is named.
 	line("\tchannel out { stderr; severity notice; print-category yes; print-severity yes; print-time no; };")
+	line("\tchannel none { stderr; severity critical; };")
 	line("\tcategory default { out; };")
+	line("\tcategory unmatched { none; };")
 	// Anyone who can send a query could fill the log with these; the endpoint reports what it refuses, at a limited rate.
-	line("\tcategory security { null; };")
-	line("\tcategory query-errors { null; };")
+	line("\tcategory security { none; };")
+	line("\tcategory query-errors { none; };")
 	line("};")
 	line("options {")
 	line("\tdirectory %s;", quote(c.Dir))

@@ -29,7 +29,7 @@ func TestIXFRAfterRestart(t *testing.T) {
 		id := r.addZone("example.test", fsm.ZoneSettings{})
 		// With leaps, an old serial may be newer than the last (RFC 1982).
 		c := &changer{rng: rng, id: id, origin: "example.test", steady: true}
-		for range 80 {
+		for range 200 { // several make one step
 			v, _ := r.m.Zone(id)
 			r.apply(c.next(v.Zone))
 		}

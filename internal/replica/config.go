@@ -45,7 +45,7 @@ type Config struct {
 	MaxBatchCount   int           // commands an entry
 	MaxQueueBytes   int           // of proposals that wait or are in flight; beyond it ErrOverloaded
 	MaxQueueCount   int           // proposals that wait or are in flight
-	GatherFor       time.Duration // how long a batch waits for the clients that were just answered; 0: not at all
+	GatherFor       time.Duration // how long a batch waits at the most for the clients that are being answered; 0: not at all
 	CutAfter        time.Duration // quiet time after which a replica cuts what it changed itself
 	CutOrphansAfter time.Duration // ... and what a replica that died since changed
 	CheckpointBytes int           // log tail that makes a checkpoint due; more when the last checkpoint was larger
@@ -65,8 +65,8 @@ func DefaultConfig() Config {
 		MaxBatchCount:   2048,
 		MaxQueueBytes:   16 << 20,
 		MaxQueueCount:   16384,
-		GatherFor:       500 * time.Microsecond,
-		CutAfter:        12 * time.Millisecond, // the state machine's own interval is 10 ms: mostly the next entry cuts
+		GatherFor:       5 * time.Millisecond,
+		CutAfter:        22 * time.Millisecond, // the state machine's own interval is 20 ms: mostly the next entry cuts
 		CutOrphansAfter: 250 * time.Millisecond,
 		CheckpointBytes: 64 << 20,
 		Logger:          slog.New(slog.DiscardHandler),

@@ -307,6 +307,7 @@ func TestGather(t *testing.T) {
 	a := b.want(actAppend)
 	b.propose(2)
 	b.propose(3)
+	b.now = b.now.Add(2 * time.Millisecond)
 	b.commit(a) // 2 and 3 wait, 1 is expected back
 	b.wantNothing()
 	at, ok := b.core.nextTick()
@@ -328,7 +329,22 @@ func TestGather(t *testing.T) {
 	}
 	b.commit(a)
 	b.propose(6)
-	b.want(actAppend) // one was answered, one came back: at once
+	a = b.want(actAppend) // one was answered, one came back: at once
+
+	// The log may confirm an append before its record arrives here.
+	b.propose(7)
+	b.propose(8)
+	b.now = b.now.Add(2 * time.Millisecond)
+	if err := b.core.appended(b.now, a.batch, nil); err != nil {
+		t.Fatal(err)
+	}
+	b.wantNothing()
+	b.record(a)
+	b.wantNothing()
+	b.propose(9)
+	if n := len(b.want(actAppend).batch.props); n != 3 {
+		t.Fatalf("%d in the batch after a confirmation that came first, want 3", n)
+	}
 }
 
 // TestActivationGoesAlone (C8): the state machine takes an activation by itself only.

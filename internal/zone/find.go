@@ -23,8 +23,9 @@ func (z *Zone) Find(n Name, t Type) FindResult {
 	if cut := z.cutAbove(n); cut != Found {
 		return cut
 	}
-	if sets := z.Sets(n); len(sets) > 0 {
-		if !n.Equal(z.origin) && z.Get(n, TypeNS) != nil {
+	var few [4]*RRset
+	if sets := z.AppendSets(few[:0], n); len(sets) > 0 {
+		if !n.Equal(z.origin) && typeAmong(sets, TypeNS) == Found {
 			return FoundZoneCut
 		}
 		return typeAmong(sets, t)

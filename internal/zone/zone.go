@@ -24,12 +24,13 @@ type Zone struct {
 }
 
 // apexSets are the RRsets that every update asks for, so that finding them costs no search. nil: absent.
-type apexSets struct{ soa, ns *RRset }
+type apexSets struct{ soa, ns, dname *RRset }
 
 // Their keys, as appendSetKey makes them.
 const (
-	apexSOAKey = "\x00\x00\x06"
-	apexNSKey  = "\x00\x00\x02"
+	apexSOAKey   = "\x00\x00\x06"
+	apexNSKey    = "\x00\x00\x02"
+	apexDNAMEKey = "\x00\x00\x27"
 )
 
 // New returns an empty zone.
@@ -65,6 +66,8 @@ func (z *Zone) Get(n Name, t Type) *RRset {
 			return z.apex.soa
 		case TypeNS:
 			return z.apex.ns
+		case TypeDNAME:
+			return z.apex.dname
 		default:
 		}
 	}
@@ -210,6 +213,8 @@ func (z *Zone) setKey(n Name, t Type) string {
 			return apexSOAKey
 		case TypeNS:
 			return apexNSKey
+		case TypeDNAME:
+			return apexDNAMEKey
 		default:
 		}
 	}
@@ -234,6 +239,8 @@ func (z *Zone) changed(key string, old, s *RRset) {
 		return // not in the sum
 	case apexNSKey:
 		z.apex.ns = s
+	case apexDNAMEKey:
+		z.apex.dname = s
 	default:
 	}
 	z.addUp(old, s)
