@@ -312,4 +312,15 @@ type Clock struct {
 	// DiskFull: it has no room for more of the log.
 	DiskFull bool  `json:"disk_full,omitempty"`
 	UnixMS   int64 `json:"unix_ms"`
+	// Publishing is how far its named has come; nil while nothing is published.
+	Publishing *Publishing `json:"publishing,omitempty"`
+}
+
+// Publishing is how far a primary's named has come.
+type Publishing struct {
+	// Applied is the log index that its state machine has, Published the one up to which named has every change.
+	Applied   uint64 `json:"applied"`
+	Published uint64 `json:"published"`
+	// Bytes are the octets of changes that wait for named.
+	Bytes int `json:"bytes"`
 }

@@ -100,6 +100,8 @@ func (a *admin) replicaStatus(r *http.Request) (adminapi.ReplicaStatus, error) {
 	}
 	if err := p.space.refuse(); err != nil {
 		out.NoWrites = err.Error()
+	} else if err := p.lag.verdict.Load().Throttle.Refuse; err != nil {
+		out.NoWrites = err.Error()
 	}
 	out.CheckpointError = rs.CheckpointError
 	if st, err := p.elog.Status(r.Context()); err == nil {
@@ -139,7 +141,7 @@ func (a *admin) zoneStatuses() []adminapi.ZoneStatus {
 
 // clock is the clock of this primary's machine, for its peers: it is what they compare theirs with.
 func (a *admin) clock(*http.Request) (adminapi.Clock, error) {
-	return adminapi.Clock{UnixMS: time.Now().UnixMilli(), DiskFull: a.p.space.full.Load()}, nil
+	return adminapi.Clock{UnixMS: time.Now().UnixMilli(), DiskFull: a.p.space.full.Load(), Publishing: a.p.lag.publishing()}, nil
 }
 
 // checkpoint streams the newest durable checkpoint to a peer.

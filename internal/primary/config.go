@@ -13,6 +13,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/zonekeeper/zonekeeper/internal/replica"
 )
 
 // Config is everything one primary is told from outside. It is read from a JSON
@@ -39,6 +41,12 @@ type Config struct {
 	// MinFreeBytes is how much space must be free for checkpoints and the log. Below it this primary leaves service; when
 	// that is so at a majority, all refuse updates and go on answering queries. 0 turns the watch off.
 	MinFreeBytes int64 `json:"min_free_bytes"`
+
+	// PublishLagLimit is how old the oldest change that a quorum's nameds lack may be, and PublishQueueLimit how many octets
+	// of changes may wait for them: from a quarter of either on updates are delayed, at the limit they are refused with SERVFAIL
+	// until publishing has caught up. A single primary beyond them, when another one is not, is not ready. 0: no limit.
+	PublishLagLimit   Duration `json:"publish_lag_limit"`
+	PublishQueueLimit int64    `json:"publish_queue_limit"`
 
 	// LogLevel is debug, info, warn or error.
 	LogLevel string `json:"log_level"`
@@ -181,10 +189,14 @@ func DefaultConfig() Config {
 		Etcd:  EtcdConfig{Prefix: "/zonekeeper", QuotaBytes: 2 << 30},
 		// The next file of the write-ahead log takes 64 MB at once, a growing store 16 MB.
 		MinFreeBytes: 128 << 20,
-		LogLevel:     "info",
-		LogFormat:    "text",
-		StopGrace:    Duration(10 * time.Second),
-		StopDelay:    Duration(500 * time.Millisecond),
+		// See replica.DefaultLagLimits.
+		PublishLagLimit:   Duration(replica.DefaultLagLimits().Age),
+		PublishQueueLimit: int64(replica.DefaultLagLimits().Bytes),
+
+		LogLevel:  "info",
+		LogFormat: "text",
+		StopGrace: Duration(10 * time.Second),
+		StopDelay: Duration(500 * time.Millisecond),
 	}
 }
 
@@ -296,6 +308,9 @@ func (c Config) Validate() error {
 	}
 	if c.MinFreeBytes < 0 {
 		bad("min_free_bytes", "%d; use 0 or more octets", c.MinFreeBytes)
+	}
+	if err := c.lagLimits().Validate(); err != nil {
+		bad("publish_lag_limit, publish_queue_limit", "%v", err)
 	}
 	if c.StopGrace <= 0 {
 		bad("stop_grace", "%s; use a positive duration such as \"10s\"", time.Duration(c.StopGrace))

@@ -96,7 +96,7 @@ func (p *Primary) endpointConfig() (endpoint.Config, error) {
 	c.ForwardFrom = d.ForwardFrom
 	c.Writer, c.Reader = proposer{p}, p
 	c.Settings = func() endpoint.Settings { return settingsView{ring{p.keys, p.replica.Settings()}} }
-	c.NotApplied = []error{replica.ErrOverloaded, replica.ErrNotApplied, replica.ErrStopped, replica.ErrNoSpace}
+	c.NotApplied = []error{replica.ErrOverloaded, replica.ErrBehind, replica.ErrNotApplied, replica.ErrStopped, replica.ErrNoSpace}
 	c.Logger, c.Registerer, c.Now = p.log, p.metrics, p.clock.Now
 	return c, nil
 }

@@ -22,12 +22,14 @@ type peers struct {
 	now     func() time.Time
 
 	mu      sync.Mutex
-	offsets map[string]time.Duration // peer's clock minus ours, of those that answered lately
-	noSpace map[string]bool          // whose disk is full, of the same
+	offsets map[string]time.Duration    // peer's clock minus ours, of those that answered lately
+	noSpace map[string]bool             // whose disk is full, of the same
+	behind  map[string]replica.Progress // how far their named are, of the same
 }
 
 func newPeers(self string, admin map[string]string, hc *http.Client) (*peers, error) {
-	p := &peers{clients: make(map[string]*adminapi.Client), http: hc, now: time.Now, offsets: make(map[string]time.Duration), noSpace: make(map[string]bool)}
+	p := &peers{clients: make(map[string]*adminapi.Client), http: hc, now: time.Now, offsets: make(map[string]time.Duration), noSpace: make(map[string]bool),
+		behind: make(map[string]replica.Progress)}
 	for name, url := range admin {
 		if name == self {
 			continue
@@ -88,6 +90,30 @@ func (p *peers) checkpointOf(ctx context.Context, name string, atLeast uint64) (
 	return resp.Body, nil
 }
 
+// peerEvery is how often a peer is asked how far its named is. It has a loop of its own, so that one that hangs does not
+// make what the others say old.
+const peerEvery = 200 * time.Millisecond
+
+// watch asks every peer again and again until ctx ends.
+func (p *peers) watch(ctx context.Context) {
+	var wg sync.WaitGroup
+	for name, c := range p.clients {
+		wg.Go(func() {
+			t := time.NewTicker(peerEvery)
+			defer t.Stop()
+			for {
+				_, _ = p.ask(ctx, name, c) // one that does not answer has no say
+				select {
+				case <-ctx.Done():
+					return
+				case <-t.C:
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
 // watchClocks compares clocks with the peers until ctx ends, and reports the distance of ours from the median.
 func (p *peers) watchClocks(ctx context.Context, every time.Duration, report func(skew time.Duration)) {
 	t := time.NewTicker(every)
@@ -103,28 +129,55 @@ func (p *peers) watchClocks(ctx context.Context, every time.Duration, report fun
 	}
 }
 
+// askClocks asks every peer once.
 func (p *peers) askClocks(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, peerTimeout)
-	defer cancel()
 	var wg sync.WaitGroup
 	for name, c := range p.clients {
 		wg.Go(func() {
-			before := p.now()
-			theirs, err := c.Clock(ctx)
-			after := p.now()
+			offset, err := p.ask(ctx, name, c)
 			p.mu.Lock()
 			defer p.mu.Unlock()
 			if err != nil {
-				delete(p.offsets, name) // a peer that does not answer has no say
-				delete(p.noSpace, name)
+				delete(p.offsets, name)
 				return
 			}
-			p.noSpace[name] = theirs.DiskFull
-			// The answer was made somewhere between; half the round trip is the best guess, and it is milliseconds.
-			p.offsets[name] = time.UnixMilli(theirs.UnixMS).Sub(before.Add(after.Sub(before) / 2))
+			p.offsets[name] = offset
 		})
 	}
 	wg.Wait()
+}
+
+// ask asks one peer once, keeps what it says of its disk and its named, and returns its clock minus ours.
+func (p *peers) ask(ctx context.Context, name string, c *adminapi.Client) (time.Duration, error) {
+	ctx, cancel := context.WithTimeout(ctx, peerTimeout)
+	defer cancel()
+	before := p.now()
+	theirs, err := c.Clock(ctx)
+	after := p.now()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.behind, name)
+	if err != nil {
+		delete(p.noSpace, name)
+		return 0, err
+	}
+	p.noSpace[name] = theirs.DiskFull
+	if b := theirs.Publishing; b != nil {
+		p.behind[name] = replica.Progress{Applied: b.Applied, Published: b.Published, Bytes: b.Bytes, At: before}
+	}
+	// The answer was made somewhere between; half the round trip is the best guess, and it is milliseconds.
+	return time.UnixMilli(theirs.UnixMS).Sub(before.Add(after.Sub(before) / 2)), nil
+}
+
+// progress is how far publishing is at the peers that answered last time.
+func (p *peers) progress() []replica.Progress {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	out := make([]replica.Progress, 0, len(p.behind))
+	for _, b := range p.behind {
+		out = append(out, b)
+	}
+	return out
 }
 
 // full counts the peers that have said, when they last answered, that their disk is full.

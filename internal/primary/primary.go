@@ -36,6 +36,7 @@ type Primary struct {
 	keys      *keyring
 	peers     *peers
 	space     *space
+	lag       *lag
 	member    *log.Member // nil with an external etcd
 	elog      *log.EtcdLog
 	replica   *replica.Replica
@@ -61,6 +62,9 @@ func (p *Primary) notReady() error {
 		}
 	}
 	if why := p.space.verdict.Load().leave; why != nil {
+		return fmt.Errorf("%w: %w", errNotReady, why)
+	}
+	if why := p.lag.verdict.Load().Leave; why != nil {
 		return fmt.Errorf("%w: %w", errNotReady, why)
 	}
 	select {
@@ -132,6 +136,9 @@ func (p *Primary) assemble(ctx context.Context, sealer *seal.Sealer) error {
 		return err
 	}
 	if err := p.registerQuorum(p.metrics); err != nil {
+		return err
+	}
+	if p.lag, err = newLag(p.metrics); err != nil {
 		return err
 	}
 	p.admin = &admin{p: p, sealer: sealer, log: p.log}
@@ -275,6 +282,14 @@ func (p *Primary) run(ctx context.Context) error {
 	})
 	g.Go(func() error {
 		p.peers.watchClocks(stopping, clockEvery, func(skew time.Duration) { p.noteSkew(stopping, skew) })
+		return nil
+	})
+	g.Go(func() error {
+		p.peers.watch(stopping)
+		return nil
+	})
+	g.Go(func() error {
+		p.watchLag(stopping)
 		return nil
 	})
 	g.Go(func() error {

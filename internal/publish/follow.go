@@ -63,7 +63,7 @@ func (p *Publisher) follow(s *named.Session) {
 		if s == nil && z.heldBy <= last || s != nil && z.heldBy != s.Incarnation() {
 			z.heldBy, z.heldConf = 0, nil
 		}
-		z.failures, z.notYet = 0, time.Time{}
+		z.failures, z.notYet, z.excused, z.overrun = 0, time.Time{}, false, false
 		if !p.forgotten(z) {
 			p.schedule(z)
 		}

@@ -32,6 +32,8 @@ func newMetrics(r prometheus.Registerer, p *Publisher) metrics {
 			Help: "Age of the oldest step that the local named has not acknowledged."}, func() float64 { return p.Lag().Age.Seconds() }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "zonekeeper_publish_queued_steps",
 			Help: "Steps that the local named has not acknowledged."}, func() float64 { return float64(p.Lag().Steps) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "zonekeeper_publish_queued_bytes",
+			Help: "Octets of those steps."}, func() float64 { return float64(p.Lag().Bytes) }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "zonekeeper_publish_zones_not_serving",
 			Help: "Zones that are gated because the local named is not known to hold them."}, func() float64 { return float64(p.Lag().NotServing) }),
 	)

@@ -126,6 +126,7 @@ func (p *Publisher) boundary(b fsm.Boundary, now time.Time) {
 	switch {
 	case !z.serving && !z.busy:
 		// Whoever synchronises the zone looks at the state machine, which has this step.
+		z.lacks(since, now)
 		z.notify()
 		return
 	case b.Index <= z.published:
@@ -133,7 +134,13 @@ func (p *Publisher) boundary(b fsm.Boundary, now time.Time) {
 	}
 	z.enqueue(b, since, now)
 	z.notify()
-	if z.queueBytes > p.cfg.MaxQueue && z.serving {
+	switch {
+	case z.queueBytes <= p.cfg.MaxQueue:
+	case z.busy && !z.serving:
+		// It takes longer to load than memory lasts: the state machine has what comes after, see finish.
+		z.overrun = true
+		z.clearQueue()
+	case z.serving:
 		p.log.Warn("named is too far behind; synchronising the zone as a whole", "zone", z.id, "steps", len(z.queue), "octets", z.queueBytes)
 		z.stopServing()
 		z.clearQueue()
@@ -182,7 +189,7 @@ func (p *Publisher) reconcile(id fsm.ZoneID, index uint64) {
 			return
 		}
 	case z == nil:
-		z = &zoneState{id: id, incarnation: conf.Incarnation, conf: conf, confIndex: index}
+		z = &zoneState{id: id, incarnation: conf.Incarnation, conf: conf, confIndex: index, excused: true}
 		p.zones[id] = z
 		p.notePending(z)
 	case z.deleted || z.incarnation != conf.Incarnation:
@@ -190,7 +197,7 @@ func (p *Publisher) reconcile(id fsm.ZoneID, index uint64) {
 		z.clearQueue()
 		delete(p.leaving, id)
 		z.deleted, z.incarnation, z.conf, z.confIndex, z.deaths, z.trail = false, conf.Incarnation, conf, index, nil, nil
-		z.published = 0
+		z.published, z.missing, z.excused = 0, waiting{}, true
 		p.notePending(z)
 	default:
 		if z.conf != conf {

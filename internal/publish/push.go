@@ -194,7 +194,7 @@ func (p *Publisher) gate(z *zoneState, epoch uint64, reason string, cause error)
 		p.log.Error("replacing the zone in named as a whole", args...)
 	}
 	z.lastErr = cause
-	z.reload = true
+	z.reload, z.excused = true, reason == "size"
 	z.stopServing()
 	z.clearQueue()
 }

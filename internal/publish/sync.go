@@ -276,7 +276,12 @@ func (w *worker) finish(t target, v view) {
 	if p.session != w.s || p.machine != t.machine || z.deleted || z.incarnation != t.incarnation {
 		return
 	}
+	if z.overrun {
+		z.overrun = false
+		return // release has it synchronised again
+	}
 	z.drop(v.index)
+	z.missing, z.excused = waiting{}, false
 	z.serving, z.doubt = true, false
 	z.published, z.serial = v.index, v.content.Serial()
 	p.log.Debug("zone is served", "zone", z.id, "serial", z.serial, "index", z.published, "records", v.content.Records())

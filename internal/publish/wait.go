@@ -200,6 +200,7 @@ func (p *Publisher) status(z *zoneState) ZoneStatus {
 type Lag struct {
 	Age        time.Duration // of the oldest step that named has not got
 	Steps      int           // that named has not got
+	Bytes      int           // octets of those
 	NotServing int           // zones that named does not serve
 }
 
@@ -213,8 +214,10 @@ func (p *Publisher) Lag() Lag {
 		if !z.serving && !z.deleted {
 			l.NotServing++
 		}
-		if l.Steps += len(z.queue); len(z.waiting) > 0 {
-			l.Age = max(l.Age, now.Sub(z.waiting[0].arrived))
+		l.Steps += len(z.queue)
+		l.Bytes += z.queueBytes
+		if w, ok := z.oldest(); ok {
+			l.Age = max(l.Age, now.Sub(w.arrived))
 		}
 	}
 	return l

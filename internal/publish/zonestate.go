@@ -29,8 +29,13 @@ type zoneState struct {
 	queue      []fsm.Boundary
 	waiting    []waiting
 	queueBytes int
-	published  uint64 // log index up to which every boundary is in named
-	serial     uint32 // what named has
+	// missing is the oldest change that named lacks and that is not in the queue any more, since 0: none. excused and overrun:
+	// see oldest and boundary.
+	missing   waiting
+	excused   bool
+	overrun   bool
+	published uint64 // log index up to which every boundary is in named
+	serial    uint32 // what named has
 	// pendingSince is the log index of the oldest change that no boundary covers yet, 0: none.
 	pendingSince uint64
 
@@ -86,7 +91,13 @@ func (z *zoneState) stopServing() {
 	}
 }
 
-func (z *zoneState) clearQueue() { z.queue, z.waiting, z.queueBytes = nil, nil, 0 }
+// clearQueue forgets the steps, not that named lacks them.
+func (z *zoneState) clearQueue() {
+	if len(z.waiting) > 0 {
+		z.lacks(z.waiting[0].since, z.waiting[0].arrived)
+	}
+	z.queue, z.waiting, z.queueBytes = nil, nil, 0
+}
 
 // enqueue adds a step whose oldest change has the log index since.
 func (z *zoneState) enqueue(b fsm.Boundary, since uint64, now time.Time) {

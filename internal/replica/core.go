@@ -40,7 +40,6 @@ type batch struct {
 	props      []*proposal // nil once answered
 	data       []byte      // the entry
 	applied    bool        // its record was applied here before the log confirmed it
-	began      time.Time   // when it was appended
 }
 
 // action is something the driver does outside the core, in the order in which the core asks for it. The driver reports the
@@ -72,7 +71,7 @@ type coreConfig struct {
 	maxBatchCount   int           // commands an entry
 	maxQueueBytes   int           // clients' proposals waiting or in flight, octets
 	maxQueueCount   int           // clients' proposals waiting or in flight
-	gatherFor       time.Duration // how long a batch waits at the most for the clients that are just being answered
+	gatherFor       time.Duration // how long a batch waits for the clients that were just answered
 	cutAfter        time.Duration // a replica cuts what it changed itself after this much quiet
 	cutOrphansAfter time.Duration // ... and what others changed after this much: the proposer died
 	checkpointBytes int           // log tail that makes a checkpoint due
@@ -99,10 +98,14 @@ type core struct {
 	ownSeq    uint64 // sequence number of this replica's newest record in the state machine
 	// retryAt holds appends back after the log said that it takes none.
 	retryAt time.Time
+	// throttle is the back-pressure of publishing; paceEnd is when clients' proposals may go into the log again, and refused
+	// counts those that were not taken.
+	throttle Throttle
+	paceEnd  time.Time
+	refused  uint64
 	// expected is how many proposals the next batch waits for, at the longest until gatherEnd; see held.
-	expected   int
-	gatherEnd  time.Time
-	lastAppend time.Duration // how long the newest append took
+	expected  int
+	gatherEnd time.Time
 
 	queue      []*proposal
 	spare      []*proposal // memory of an answered batch, for the next queue
@@ -185,6 +188,21 @@ func (c *core) outOfService() error {
 	return errNotOpen
 }
 
+// class is the kind of reason that outOfService gives.
+func (c *core) class() string {
+	switch {
+	case c.reload != nil && c.reload.want.diverged:
+		return OutMinority
+	case c.reload != nil:
+		return OutBehind
+	case c.halt != nil:
+		return OutNoMajority
+	case c.catchUp != nil:
+		return OutCatchingUp
+	}
+	return OutOwner
+}
+
 var errNotOpen = errors.New("it has not begun to serve")
 
 // propose queues a command and appends it if nothing else is under way.
@@ -202,6 +220,11 @@ func (c *core) enqueue(now time.Time, p *proposal) {
 	full := c.queueCount >= c.cfg.maxQueueCount || c.queueCount > 0 && c.queueBytes+p.size > c.cfg.maxQueueBytes
 	if full && !c.cfg.omit.backPressure {
 		p.done(fsm.Result{}, fmt.Errorf("%w: %d requests of %d octets wait", ErrOverloaded, c.queueCount, c.queueBytes))
+		return
+	}
+	if err := c.throttle.Refuse; err != nil && p.cmd.Kind() == fsm.KindUpdate && !c.cfg.omit.publishLag {
+		c.refused++
+		p.done(fsm.Result{}, err)
 		return
 	}
 	p.taken = now
@@ -251,7 +274,11 @@ func (c *core) flush(now time.Time) {
 	if c.busy || c.epoch == 0 || len(c.queue) == 0 || now.Before(c.retryAt) || c.held() {
 		return
 	}
-	b := &batch{epoch: c.epoch, seq: c.seq, props: c.gather(), began: now}
+	props := c.gather()
+	if len(props) == 0 {
+		return
+	}
+	b := &batch{epoch: c.epoch, seq: c.seq, props: props}
 	for _, p := range b.props {
 		c.cmds = append(c.cmds, p.cmd)
 	}
@@ -268,21 +295,10 @@ func (c *core) flush(now time.Time) {
 
 // held says that the next batch should wait a little. The clients of a batch are answered all at once, and those who wait for
 // an answer before they ask again come back within a moment. Without the wait the first of them would go into the log
-// alone, and the others a whole append later; or the clients would fall into two groups that take turns, with twice the
-// entries that the same updates need. A lone client is never held up, because it is the only one expected.
+// alone, and the others a whole append later: half of all entries would carry one update. A lone client is never held up,
+// because it is the only one expected.
 func (c *core) held() bool {
 	return len(c.queue) < min(c.expected, c.cfg.maxBatchCount) && c.now.Before(c.gatherEnd)
-}
-
-// expect has the next batch wait for the clients of b, which is being answered: no longer than half of what the append took,
-// so that the wait costs less than an append of their own would.
-func (c *core) expect(b *batch) {
-	c.expected, c.gatherEnd = len(c.queue), c.now.Add(min(c.cfg.gatherFor, c.lastAppend/2))
-	for _, p := range b.props {
-		if !p.internal {
-			c.expected++
-		}
-	}
 }
 
 // entryTime is the time that an entry brings into the log (C7). A replica that is out of service does not read its clock,
@@ -302,8 +318,42 @@ func (c *core) entryTime(b *batch) time.Time {
 	return at
 }
 
-// gather takes the next batch from the queue.
+// slow takes what the publish lag asks for (C9).
+func (c *core) slow(now time.Time, t Throttle) {
+	c.throttle = t
+	if end := now.Add(t.Pace); end.Before(c.paceEnd) {
+		c.paceEnd = end
+	}
+	c.flush(now)
+}
+
+// paced says that clients' proposals have to wait because publishing is behind.
+func (c *core) paced() bool {
+	return c.throttle.Pace > 0 && c.now.Before(c.paceEnd) && !c.cfg.omit.publishLag
+}
+
+// housekeeping takes the replica's own commands from the queue, at most a batch: without them publishing would not get on.
+func (c *core) housekeeping() []*proposal {
+	var own []*proposal
+	kept := c.queue[:0]
+	for _, p := range c.queue {
+		if p.internal && len(own) < c.cfg.maxBatchCount {
+			own = append(own, p)
+			continue
+		}
+		kept = append(kept, p)
+	}
+	clear(c.queue[len(kept):])
+	c.queue = kept
+	return own
+}
+
+// gather takes the next batch from the queue; none while the queue has only what must wait.
 func (c *core) gather() []*proposal {
+	if c.paced() {
+		return c.housekeeping()
+	}
+	c.paceEnd = c.now.Add(c.throttle.Pace)
 	n, bytes := 0, 0
 	for n < len(c.queue) && n < c.cfg.maxBatchCount {
 		p := c.queue[n]
@@ -353,7 +403,6 @@ func (c *core) appended(now time.Time, b *batch, err error) error {
 	c.now = now
 	c.busy = false
 	c.inflight = nil
-	c.lastAppend = now.Sub(b.began)
 	switch {
 	case b.applied && err == nil:
 		c.seq = b.seq + 1
@@ -361,7 +410,6 @@ func (c *core) appended(now time.Time, b *batch, err error) error {
 		c.settle() // the record is in the log; only the log itself has lost count
 	case err == nil:
 		c.commit(b)
-		c.expect(b)
 	case errors.Is(err, log.ErrNoSpace):
 		c.retryAt = now.Add(unavailablePause)
 		c.fail(b, fmt.Errorf("%w: %w", ErrNoSpace, err))
@@ -495,12 +543,14 @@ func (c *core) answer(rec log.Record, eff fsm.Effects) {
 	case c.inflight != nil && c.inflight.is(rec):
 		b = c.inflight
 		b.applied = true
-		c.lastAppend = c.now.Sub(b.began) // as good as over
 	default:
 		return // of a former life of this replica, or given up in a reload
 	}
-	c.expect(b)
+	c.expected, c.gatherEnd = len(c.queue), c.now.Add(c.cfg.gatherFor)
 	for i, p := range b.props {
+		if !p.internal {
+			c.expected++
+		}
 		c.finish(p, eff.Results[i], nil)
 	}
 	c.release(b)

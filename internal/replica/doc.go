@@ -10,7 +10,7 @@
 // What a caller may rely on:
 //
 //  1. A proposal answered with a result is in the log, fsynced on a quorum, and applied here (I1).
-//  2. A proposal answered with [ErrNotApplied], [ErrOverloaded], [ErrNoSpace] or [ErrStopped] is not in the log and never
+//  2. A proposal answered with [ErrNotApplied], [ErrOverloaded], [ErrBehind], [ErrNoSpace] or [ErrStopped] is not in the log and never
 //     will be.
 //  3. A proposal answered with [ErrInDoubt] may be either; only the same signed request, sent again, can tell (I4).
 //  4. Proposals made one after another, without waiting, enter the log in that order.

@@ -74,6 +74,11 @@ var hazards = []hazard{
 		func(o *omit) { o.backPressure = true }, "more than the queue's limit",
 	},
 	{
+		"C9 back-pressure of publishing",
+		scenario{members: 3, steps: 600, slow: true, jumps: true},
+		func(o *omit) { o.publishLag = true }, "named have been behind for",
+	},
+	{
 		"I7 a reloaded replica catches up before it serves",
 		scenario{members: 3, steps: 1500, crashes: true, cuts: true},
 		func(o *omit) { o.catchUp = true }, "serves at index",

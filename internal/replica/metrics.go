@@ -63,6 +63,19 @@ func newMetrics(reg prometheus.Registerer, r *Replica) (*metrics, error) {
 	gauge := func(name, help string, value func(Status) float64) prometheus.Collector {
 		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, func() float64 { return value(r.Status()) })
 	}
+	for _, class := range outClasses {
+		out := prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "zonekeeper_replica_out_of_service", ConstLabels: prometheus.Labels{"reason": class},
+			Help: "1 while this replica takes no updates, by reason: no_majority (the replicas' states differ and nobody can tell who is right: page), " +
+				"minority and behind (it reloads a peer's state), catching_up, owner (start, stop, wrong clock)."}, func() float64 {
+			if r.Status().Class == class {
+				return 1
+			}
+			return 0
+		})
+		if err := reg.Register(out); err != nil {
+			return nil, fmt.Errorf("replica: register metrics: %w", err)
+		}
+	}
 	for _, c := range []prometheus.Collector{
 		m.batchCommands, m.batchBytes, m.appendSeconds, m.appendFailures, m.settles,
 		m.entries, m.commands, m.bytes, m.panics, m.applySeconds, m.checkpointSeconds, m.checkpointFailures, m.mismatches, m.reloads,
@@ -76,6 +89,11 @@ func newMetrics(reg prometheus.Registerer, r *Replica) (*metrics, error) {
 			func(s Status) float64 { return float64(s.Queue) }),
 		gauge("zonekeeper_replica_queued_bytes", "Octets of those updates.",
 			func(s Status) float64 { return float64(s.QueueBytes) }),
+		gauge("zonekeeper_replica_update_pace_seconds", "Least time between two log entries with updates while publishing is behind at a quorum; 0 while it is not.",
+			func(s Status) float64 { return s.Pace.Seconds() }),
+		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "zonekeeper_replica_lag_refusals_total",
+			Help: "Updates answered SERVFAIL because publishing was too far behind at a quorum of the primaries. They were not applied."},
+			func() float64 { return float64(r.Status().Refused) }),
 		gauge("zonekeeper_log_end_index", "Newest log index that this replica has heard of.",
 			func(s Status) float64 { return float64(max(m.end.Load(), s.Applied)) }),
 		gauge("zonekeeper_apply_index", "Newest log index that this replica has applied.",

@@ -13,5 +13,6 @@ type omit struct {
 	durableMark  bool // D5: a checkpoint is announced before it is durable
 	quietClock   bool // C7: a replica that is out of service moves log time
 	backPressure bool // C9: the queue has no limit
+	publishLag   bool // C9: updates are taken however far publishing is behind
 	catchUp      bool // I7: a reloaded replica serves before it has caught up
 }

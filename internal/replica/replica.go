@@ -45,14 +45,31 @@ type Status struct {
 	// Reloading: it waits for a peer's checkpoint, or catches up from one; it serves again by itself.
 	Reloading bool
 	// Halted: the replicas' states differ and none has a majority. A person has to look.
-	Halted     bool
+	Halted bool
+	// Class is the kind of Reason, one of the Out… constants; "" while it serves.
+	Class      string
 	Applied    uint64 // log index
 	Checkpoint uint64 // log index of the newest durable checkpoint
 	// CheckpointError is why the last checkpoint could not be written, "" if it could.
 	CheckpointError string
 	Queue           int // proposals that wait or are in flight
 	QueueBytes      int
+	// Pace is the pause between two entries with updates because publishing is behind, Refused how many updates were refused
+	// for the same reason.
+	Pace    time.Duration
+	Refused uint64
 }
+
+// Why a replica does not serve, for metrics.
+const (
+	OutNoMajority = "no_majority" // Halted: digests differ and none has a majority. A person has to look
+	OutMinority   = "minority"    // its digest is not the majority's; it reloads
+	OutBehind     = "behind"      // it is behind the log's beginning; it reloads
+	OutCatchingUp = "catching_up" // it has reloaded and follows the log
+	OutOwner      = "owner"       // its owner does not want it to serve: start, stop, a wrong clock
+)
+
+var outClasses = []string{OutNoMajority, OutMinority, OutBehind, OutCatchingUp, OutOwner}
 
 // Open loads the newest checkpoint, if there is one. A damaged one is an error: see ErrCorruptCheckpoint.
 func Open(cfg Config) (*Replica, error) {
@@ -196,6 +213,11 @@ func (r *Replica) Serve(ctx context.Context, ok bool, reason error) error {
 	return r.call(ctx, func() { r.core.serve(ok, reason) })
 }
 
+// Throttle slows updates down or refuses them, until it is called again: see LagWatch. What was taken before goes on.
+func (r *Replica) Throttle(ctx context.Context, t Throttle) error {
+	return r.call(ctx, func() { r.core.slow(r.cfg.Now(), t) })
+}
+
 // Drain waits until no proposal waits for its answer. Call Serve(false) first, or new ones keep it waiting.
 func (r *Replica) Drain(ctx context.Context) error {
 	drained := make(chan struct{})
@@ -314,9 +336,10 @@ func (r *Replica) show() {
 	s := Status{
 		Reloading: c.reload != nil || c.catchUp != nil, Halted: c.halt != nil,
 		Applied: c.lastIndex, Checkpoint: c.upkeep.checkpoint, Queue: c.queueCount, QueueBytes: c.queueBytes,
+		Pace: c.throttle.Pace, Refused: c.refused,
 	}
 	if err := c.outOfService(); err != nil {
-		s.Reason = err.Error()
+		s.Reason, s.Class = err.Error(), c.class()
 	} else {
 		s.Serving = true
 	}

@@ -28,6 +28,7 @@ type scenario struct {
 	skew    bool // a clock goes wrong
 	full    bool // the log runs out of space
 	burst   bool // more requests than queues hold
+	slow    bool // the replicas' named get stuck
 	jumps   bool // time passes in leaps, so that deadlines run out
 	// corrupt is how many replicas silently come to another state, each to its own.
 	corrupt int
@@ -60,6 +61,8 @@ type sim struct {
 	head      uint64
 	digests   map[uint64]fsm.Digest // of checkpoints, by index
 	published map[uint64]string     // publish steps, by index
+
+	named simNamed
 
 	trace   []string
 	failure error
@@ -101,6 +104,7 @@ type simCheckpoint struct {
 type life struct {
 	node     *simNode
 	core     *core
+	watch    *LagWatch
 	log      *log.MemLog
 	todo     []action // asked for by the core, not begun
 	outcomes []func() error
@@ -119,7 +123,7 @@ var simStart = time.UnixMilli(1_700_000_000_000)
 func newSim(seed uint64, sc scenario) *sim {
 	s := &sim{
 		scenario: sc, seed: seed, rng: rand.New(rand.NewPCG(seed, 0x5eed)), now: simStart,
-		digests: make(map[uint64]fsm.Digest), published: make(map[uint64]string),
+		digests: make(map[uint64]fsm.Digest), published: make(map[uint64]string), named: newSimNamed(),
 	}
 	s.mem = log.NewMemCluster(log.MemConfig{
 		Fault: func(log.MemAppend) log.Fault { return s.fault },
@@ -194,7 +198,7 @@ func (s *sim) boot(n *simNode) {
 		}
 		poisoned = n.store[k-1].poisoned
 	}
-	l := &life{node: n, core: newCore(s.coreConfig(n.name), m), log: s.openLog(n.name), poisoned: poisoned, follows: true}
+	l := &life{node: n, core: newCore(s.coreConfig(n.name), m), watch: NewLagWatch(simLagLimits), log: s.openLog(n.name), poisoned: poisoned, follows: true}
 	if k := len(n.store); k > 0 {
 		l.core.upkeep.checkpoint = n.store[k-1].index
 	}
@@ -296,6 +300,8 @@ func (s *sim) disorder() {
 		n.diskNo = s.chance(300)
 	case x < 180 && s.corrupt > 0:
 		s.corruptSome()
+	case x < 190 && s.slow:
+		s.stick()
 	case x < 380:
 		s.clients.act()
 		if s.burst && s.chance(100) {
@@ -309,7 +315,12 @@ func (s *sim) disorder() {
 }
 
 // pass lets time pass.
-func (s *sim) pass(d time.Duration) { s.now = s.now.Add(d) }
+func (s *sim) pass(d time.Duration) {
+	s.now = s.now.Add(d)
+	if s.slow {
+		s.lookAtLag()
+	}
+}
 
 func (s *sim) crashOrBoot() {
 	n := s.nodes[s.rng.IntN(len(s.nodes))]

@@ -32,6 +32,7 @@ func (s *sim) settleDown() {
 	s.leaderless = false
 	s.mem.Leaderless(false)
 	s.mem.Fill(false)
+	clear(s.named.stuck)
 	for _, n := range s.nodes {
 		n.diskNo, n.skew = false, 0
 		s.setCut(n, false)

@@ -136,6 +136,7 @@ func (c *simClients) send(l *life, r *simRequest) {
 	s.tracef("client sends request %d to %s as proposal %d", r.id, l.node.name, p.id)
 	l.core.propose(s.clock(l.node), prop)
 	s.absorb(l)
+	s.checkTaken(p)
 }
 
 func proposalAddr(id uint64) netip.Addr {

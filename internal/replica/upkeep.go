@@ -82,6 +82,8 @@ func (c *core) nextTick() (time.Time, bool) {
 		case c.busy:
 		case c.held():
 			at.note(c.gatherEnd)
+		case c.paced():
+			at.note(c.paceEnd)
 		default:
 			at.note(c.retryAt)
 		}
