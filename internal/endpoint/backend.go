@@ -2,14 +2,14 @@ package endpoint
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/netip"
 	"sync"
 	"time"
+
+	"github.com/zonekeeper/zonekeeper/internal/xfr"
 )
 
 // backend asks the local named. Messages pass with the client's ID: a socket
@@ -134,10 +134,10 @@ func askTCP(ctx context.Context, conn *net.TCPConn, query []byte) ([]byte, error
 	if err := conn.SetDeadline(deadline); err != nil {
 		return nil, err
 	}
-	if err := writeFrame(conn, query); err != nil {
+	if err := xfr.WriteFrame(conn, query); err != nil {
 		return nil, err
 	}
-	reply, err := readFrame(conn)
+	reply, err := xfr.ReadFrame(conn, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -202,6 +202,7 @@ type transfer struct {
 	conn    *net.TCPConn
 	timeout time.Duration
 	stop    func() bool
+	buf     []byte // of the message before
 }
 
 // transfer asks for a transfer. ctx ends it early.
@@ -215,51 +216,27 @@ func (b *backend) transfer(ctx context.Context, query []byte) (*transfer, error)
 		t.close()
 		return nil, fmt.Errorf("%w: %w", errBackend, err)
 	}
-	if err := writeFrame(conn, query); err != nil {
+	if err := xfr.WriteFrame(conn, query); err != nil {
 		t.close()
 		return nil, fmt.Errorf("%w: %v over TCP: %w", errBackend, b.named, err)
 	}
 	return t, nil
 }
 
-// next returns the next message, in a buffer with room for a TSIG RR.
+// next returns the next message, in a buffer that the call after it uses again.
 func (t *transfer) next() ([]byte, error) {
 	if err := t.conn.SetDeadline(time.Now().Add(t.timeout)); err != nil {
 		return nil, fmt.Errorf("%w: %w", errBackend, err)
 	}
-	msg, err := readFrame(t.conn)
+	var err error
+	t.buf, err = xfr.ReadFrame(t.conn, t.buf)
 	if err != nil {
 		return nil, fmt.Errorf("%w: zone transfer: %w", errBackend, err)
 	}
-	return msg, nil
+	return t.buf, nil
 }
 
 func (t *transfer) close() {
 	t.stop()
 	t.conn.Close()
 }
-
-// writeFrame writes a message with its length (RFC 1035 section 4.2.2) at once.
-func writeFrame(w io.Writer, msg []byte) error {
-	b := make([]byte, 2, 2+len(msg))
-	binary.BigEndian.PutUint16(b, uint16(len(msg)))
-	_, err := w.Write(append(b, msg...))
-	return err
-}
-
-// readFrame reads a message with its length.
-func readFrame(r io.Reader) ([]byte, error) {
-	var size [2]byte
-	if _, err := io.ReadFull(r, size[:]); err != nil {
-		return nil, err
-	}
-	n := int(binary.BigEndian.Uint16(size[:]))
-	msg := make([]byte, n, n+roomForTSIG)
-	if _, err := io.ReadFull(r, msg); err != nil {
-		return nil, err
-	}
-	return msg, nil
-}
-
-// roomForTSIG fits most TSIG RRs; a longer one is copied.
-const roomForTSIG = 192

@@ -10,6 +10,7 @@ import (
 
 	"github.com/zonekeeper/zonekeeper/internal/fsm"
 	"github.com/zonekeeper/zonekeeper/internal/tsig"
+	"github.com/zonekeeper/zonekeeper/internal/xfr"
 )
 
 // discard is a replier without a socket: it renders and signs.
@@ -107,7 +108,7 @@ func BenchmarkUpdateTCP(b *testing.B) {
 						b.Error(err)
 					}
 				}
-				if _, err := readFrame(c); err != nil {
+				if _, err := xfr.ReadFrame(c, nil); err != nil {
 					b.Error(err)
 				}
 			}

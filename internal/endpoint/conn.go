@@ -15,6 +15,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/zonekeeper/zonekeeper/internal/xfr"
 	"github.com/zonekeeper/zonekeeper/internal/zone"
 )
 
@@ -342,7 +343,7 @@ func (k *conn) part(_ *request, msg []byte) error {
 	if err := k.net.SetWriteDeadline(time.Now().Add(k.srv.cfg.WriteTimeout)); err != nil {
 		return err
 	}
-	return writeFrame(k.net, msg)
+	return xfr.WriteFrame(k.net, msg)
 }
 
 // abort implements replier.

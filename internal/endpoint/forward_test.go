@@ -19,6 +19,7 @@ import (
 	"github.com/zonekeeper/zonekeeper/internal/fsm"
 	"github.com/zonekeeper/zonekeeper/internal/named/namedtest"
 	"github.com/zonekeeper/zonekeeper/internal/tsig"
+	"github.com/zonekeeper/zonekeeper/internal/xfr"
 )
 
 // manyRecords are enough for a zone transfer of several messages.
@@ -53,12 +54,12 @@ func transferAll(t testing.TB, to netip.AddrPort, query []byte, k *tsig.Key) ([]
 	}
 	tcpSend(t, c, query)
 	var out []*dns.Msg
-	end, err := newTransferEnd(query, testName(t, "example.test."))
+	end, err := xfr.NewEnd(query)
 	if err != nil {
 		return nil, err
 	}
 	for {
-		msg, err := readFrame(c)
+		msg, err := xfr.ReadFrame(c, nil)
 		if err != nil {
 			return out, err
 		}
@@ -68,7 +69,7 @@ func transferAll(t testing.TB, to netip.AddrPort, query []byte, k *tsig.Key) ([]
 			}
 		}
 		out = append(out, unpack(t, msg))
-		last, err := end.next(msg)
+		last, err := end.Next(msg)
 		if err != nil {
 			return out, err
 		}

@@ -20,6 +20,7 @@ import (
 	"github.com/zonekeeper/zonekeeper/internal/named/namedtest"
 	"github.com/zonekeeper/zonekeeper/internal/policy"
 	"github.com/zonekeeper/zonekeeper/internal/tsig"
+	"github.com/zonekeeper/zonekeeper/internal/xfr"
 	"github.com/zonekeeper/zonekeeper/internal/zone"
 )
 
@@ -238,6 +239,12 @@ func updateMsg(t testing.TB, zoneName, owner string, edit ...func(*dns.Msg)) []b
 		t.Fatal(err)
 	}
 	m.Insert([]dns.RR{rr})
+	return packed(t, m, edit)
+}
+
+// packed is a message after its edits.
+func packed(t testing.TB, m *dns.Msg, edit []func(*dns.Msg)) []byte {
+	t.Helper()
 	for _, e := range edit {
 		e(m)
 	}
@@ -255,14 +262,7 @@ func queryMsg(t testing.TB, name string, qtype uint16, edit ...func(*dns.Msg)) [
 	m := new(dns.Msg)
 	m.SetQuestion(name, qtype)
 	m.RecursionDesired = false
-	for _, e := range edit {
-		e(m)
-	}
-	wire, err := m.Pack()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return wire
+	return packed(t, m, edit)
 }
 
 const testTimeout = 10 * time.Second
@@ -309,14 +309,14 @@ func tcpDial(t testing.TB, to netip.AddrPort) net.Conn {
 
 func tcpSend(t testing.TB, c io.Writer, msg []byte) {
 	t.Helper()
-	if err := writeFrame(c, msg); err != nil {
+	if err := xfr.WriteFrame(c, msg); err != nil {
 		t.Fatal(err)
 	}
 }
 
 func tcpRead(t testing.TB, c io.Reader) []byte {
 	t.Helper()
-	msg, err := readFrame(c)
+	msg, err := xfr.ReadFrame(c, nil)
 	if err != nil {
 		t.Fatalf("no answer over TCP: %v", err)
 	}

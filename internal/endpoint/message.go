@@ -169,19 +169,11 @@ const typeTSIG = 250
 
 // skipName returns the offset after the name at off; it follows no pointer.
 func skipName(b []byte, off int) (int, error) {
-	for off < len(b) {
-		switch c := b[off]; {
-		case c == 0:
-			return off + 1, nil
-		case c < 64:
-			off += 1 + int(c)
-		case c >= 192:
-			return off + 2, nil // the caller checks the bound
-		default:
-			return 0, malformed("bad label type 0x%02x at octet %d", c, off)
-		}
+	next, err := zone.SkipName(b, off)
+	if err != nil {
+		return 0, malformed("%v", err)
 	}
-	return 0, malformed("cut off in a name")
+	return next, nil
 }
 
 // answer is what a reply says when the endpoint makes it itself.

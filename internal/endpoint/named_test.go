@@ -18,6 +18,7 @@ import (
 
 	"github.com/zonekeeper/zonekeeper/internal/named/namedtest"
 	"github.com/zonekeeper/zonekeeper/internal/tsig"
+	"github.com/zonekeeper/zonekeeper/internal/xfr"
 )
 
 // spec is a named for tests. query, transfer and update are the insides of
@@ -281,7 +282,7 @@ func tcpMaybe(t testing.TB, to netip.AddrPort, c answerCase) []byte {
 		t.Fatal(err)
 	}
 	tcpSend(t, conn, c.msg)
-	b, err := readFrame(conn)
+	b, err := xfr.ReadFrame(conn, nil)
 	if err != nil {
 		return nil
 	}

@@ -24,6 +24,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/zonekeeper/zonekeeper/internal/tsig"
+	"github.com/zonekeeper/zonekeeper/internal/xfr"
 )
 
 var (
@@ -191,8 +192,8 @@ func TestProxySpoofing(t *testing.T) {
 			if _, err := c.Write(tcp); err != nil {
 				t.Fatal(err)
 			}
-			_ = writeFrame(c, plain) // may meet a closed connection
-			reply, err := readFrame(c)
+			_ = xfr.WriteFrame(c, plain) // may meet a closed connection
+			reply, err := xfr.ReadFrame(c, nil)
 			if tc.want < 0 {
 				if err == nil {
 					t.Errorf("TCP: answered with RCODE %d", rcodeOf(reply))
@@ -284,10 +285,10 @@ func tlsAsk(t testing.TB, c net.Conn, config *tls.Config, msg []byte) ([]byte, *
 	if err := tc.Handshake(); err != nil {
 		return nil, nil, err
 	}
-	if err := writeFrame(tc, msg); err != nil {
+	if err := xfr.WriteFrame(tc, msg); err != nil {
 		return nil, nil, err
 	}
-	reply, err := readFrame(tc)
+	reply, err := xfr.ReadFrame(tc, nil)
 	return reply, tc, err
 }
 
@@ -323,7 +324,7 @@ func TestTLS(t *testing.T) {
 	// Cleartext on the TLS port is closed, not answered.
 	c := tcpDial(t, s.TLSAddrs()[0])
 	tcpSend(t, c, signed)
-	if b, err := readFrame(c); err == nil {
+	if b, err := xfr.ReadFrame(c, nil); err == nil {
 		t.Errorf("cleartext answered: % x", b)
 	}
 }

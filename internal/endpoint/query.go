@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/zonekeeper/zonekeeper/internal/xfr"
 	"github.com/zonekeeper/zonekeeper/internal/zone"
 )
 
@@ -203,7 +204,7 @@ func (r *request) forwardTransfer(query []byte, permit Permit) error {
 		return err
 	}
 	defer t.close()
-	end, err := newTransferEnd(query, r.message.name)
+	end, err := xfr.NewEnd(query)
 	if err != nil {
 		return err
 	}
@@ -219,7 +220,7 @@ func (r *request) forwardTransfer(query []byte, permit Permit) error {
 			err = errReplaced
 		}
 		if err == nil {
-			last, err = end.next(msg)
+			last, err = end.Next(msg)
 		}
 		if err == nil && r.signed && len(msg)+r.sig.Overhead() > maxMessage {
 			err = fmt.Errorf("a message of %d octets leaves no room for its signature: lower named's transfer-message-size", len(msg))

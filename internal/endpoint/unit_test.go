@@ -13,70 +13,6 @@ import (
 	"github.com/zonekeeper/zonekeeper/internal/zone"
 )
 
-func TestTransferEnd(t *testing.T) {
-	name := testName(t, "example.test.")
-	rrs := func(words string) []dns.RR { // "7" is an SOA with that serial, "a" another RR
-		var out []dns.RR
-		for _, word := range strings.Fields(words) {
-			if word == "a" {
-				rr, err := dns.NewRR("h.example.test. 60 IN A 192.0.2.1")
-				if err != nil {
-					t.Fatal(err)
-				}
-				out = append(out, rr)
-				continue
-			}
-			serial := 0
-			for _, d := range word {
-				serial = serial*10 + int(d-'0')
-			}
-			out = append(out, soa(t, "example.test.", serial))
-		}
-		return out
-	}
-	for _, tc := range []struct {
-		name  string
-		ixfr  int // the serial in the request, 0: AXFR
-		parts []string
-		rcode int
-	}{
-		{name: "AXFR", parts: []string{"7 a a 7"}},
-		{name: "AXFR in parts", parts: []string{"7", "a a", "a", "7"}},
-		{name: "AXFR of an empty zone", parts: []string{"7 7"}},
-		{name: "AXFR refused", parts: []string{""}, rcode: 5},
-		{name: "IXFR, current", ixfr: 7, parts: []string{"7"}},
-		{name: "IXFR, client ahead", ixfr: 9, parts: []string{"7"}},
-		{name: "IXFR, one difference", ixfr: 6, parts: []string{"7 6 a 7 a 7"}},
-		{name: "IXFR, several in parts", ixfr: 5, parts: []string{"7", "5 a", "6 a 6", "a 7", "a a", "7"}},
-		{name: "IXFR, deletions only", ixfr: 6, parts: []string{"7 6 a 7 7"}},
-		{name: "IXFR, as a full transfer", ixfr: 5, parts: []string{"7 a", "a 7"}},
-		{name: "IXFR, as an empty full transfer", ixfr: 5, parts: []string{"7 7"}},
-	} {
-		t.Run(tc.name, func(t *testing.T) {
-			q := queryMsg(t, "example.test.", dns.TypeAXFR)
-			if tc.ixfr > 0 {
-				q = queryMsg(t, "example.test.", dns.TypeIXFR, func(m *dns.Msg) { m.Ns = []dns.RR{soa(t, "example.test.", tc.ixfr)} })
-			}
-			end, err := newTransferEnd(q, name)
-			if err != nil {
-				t.Fatal(err)
-			}
-			for i, part := range tc.parts {
-				m := &dns.Msg{MsgHdr: dns.MsgHdr{Response: true, Rcode: tc.rcode}, Answer: rrs(part)}
-				m.Compress = true
-				wire, err := m.Pack()
-				if err != nil {
-					t.Fatal(err)
-				}
-				last, err := end.next(wire)
-				if err != nil || last != (i == len(tc.parts)-1) {
-					t.Fatalf("part %d %q: last %v, %v", i, part, last, err)
-				}
-			}
-		})
-	}
-}
-
 // TestAdmissionOrder: within a lane first come, first served; lanes take turns;
 // nothing is lost; never more than the window is proposed.
 func TestAdmissionOrder(t *testing.T) {
@@ -266,9 +202,6 @@ func FuzzHandle(f *testing.F) {
 	done := make(chan []byte, 1)
 	f.Fuzz(func(t *testing.T, msg []byte) {
 		_, _ = parseProxyV2(msg, nil, proxyKey, now)
-		if end, err := newTransferEnd(append(msg, make([]byte, headerLen)...), zone.Root); err == nil {
-			_, _ = end.next(msg)
-		}
 		if len(msg) > maxMessage {
 			return
 		}

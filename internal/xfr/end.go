@@ -71,7 +71,7 @@ func (e *End) walk(msg []byte, visit func(msg []byte, off int, before state) err
 	if len(msg) < headerLen {
 		return false, malformed("%d octets are no message of a zone transfer", len(msg))
 	}
-	if RCode(msg) != 0 || binary.BigEndian.Uint16(msg[answers:]) == 0 {
+	if RCode(msg) != 0 || e.state == first && binary.BigEndian.Uint16(msg[answers:]) == 0 {
 		return true, nil // an error, or nothing: there is no more
 	}
 	off, err := afterQuestions(msg)

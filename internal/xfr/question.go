@@ -14,9 +14,9 @@ const (
 )
 
 // ParseQuestion reads a query's only question: its name in lower case, its type,
-// and, of an IXFR request, the serial that the client has (RFC 1995 section 3),
-// else 0. What is no query with one question of class IN is an error that wraps
-// zone.ErrFormat.
+// and the serial that an IXFR request says the client has (RFC 1995 section 3), 0
+// when it does not say: the primary answers that with FORMERR. What is no query
+// with one question of class IN is an error that wraps zone.ErrFormat.
 func ParseQuestion(msg []byte) (name zone.Name, qtype zone.Type, have uint32, err error) {
 	if len(msg) < headerLen {
 		return "", 0, 0, malformed("%d octets are no message", len(msg))
@@ -39,18 +39,11 @@ func ParseQuestion(msg []byte) (name zone.Name, qtype zone.Type, have uint32, er
 		return "", 0, 0, malformed("question of class %v instead of IN", class)
 	}
 	name = name.Canonical()
-	if qtype != zone.TypeIXFR {
+	if qtype != zone.TypeIXFR || binary.BigEndian.Uint16(msg[answers:]) != 0 || binary.BigEndian.Uint16(msg[authorities:]) == 0 {
 		return name, qtype, 0, nil
 	}
-	if binary.BigEndian.Uint16(msg[answers:]) != 0 || binary.BigEndian.Uint16(msg[authorities:]) == 0 {
-		return "", 0, 0, malformed("IXFR of %v does not say which serial the client has", name)
-	}
-	typ, have, _, err := recordAt(msg, off+4)
-	if err != nil {
-		return "", 0, 0, fmt.Errorf("IXFR of %v: %w", name, err)
-	}
-	if typ != zone.TypeSOA {
-		return "", 0, 0, malformed("IXFR of %v has a %v in place of the client's SOA", name, typ)
+	if typ, serial, _, err := recordAt(msg, off+4); err == nil && typ == zone.TypeSOA {
+		have = serial
 	}
 	return name, qtype, have, nil
 }
