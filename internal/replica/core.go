@@ -40,6 +40,7 @@ type batch struct {
 	props      []*proposal // nil once answered
 	data       []byte      // the entry
 	applied    bool        // its record was applied here before the log confirmed it
+	began      time.Time   // when it was appended
 }
 
 // action is something the driver does outside the core, in the order in which the core asks for it. The driver reports the
@@ -71,7 +72,7 @@ type coreConfig struct {
 	maxBatchCount   int           // commands an entry
 	maxQueueBytes   int           // clients' proposals waiting or in flight, octets
 	maxQueueCount   int           // clients' proposals waiting or in flight
-	gatherFor       time.Duration // how long a batch waits for the clients that were just answered
+	gatherFor       time.Duration // how long a batch waits at the most for the clients that are just being answered
 	cutAfter        time.Duration // a replica cuts what it changed itself after this much quiet
 	cutOrphansAfter time.Duration // ... and what others changed after this much: the proposer died
 	checkpointBytes int           // log tail that makes a checkpoint due
@@ -104,8 +105,9 @@ type core struct {
 	paceEnd  time.Time
 	refused  uint64
 	// expected is how many proposals the next batch waits for, at the longest until gatherEnd; see held.
-	expected  int
-	gatherEnd time.Time
+	expected   int
+	gatherEnd  time.Time
+	lastAppend time.Duration // how long the newest append took
 
 	queue      []*proposal
 	spare      []*proposal // memory of an answered batch, for the next queue
@@ -278,7 +280,7 @@ func (c *core) flush(now time.Time) {
 	if len(props) == 0 {
 		return
 	}
-	b := &batch{epoch: c.epoch, seq: c.seq, props: props}
+	b := &batch{epoch: c.epoch, seq: c.seq, props: props, began: now}
 	for _, p := range b.props {
 		c.cmds = append(c.cmds, p.cmd)
 	}
@@ -295,10 +297,21 @@ func (c *core) flush(now time.Time) {
 
 // held says that the next batch should wait a little. The clients of a batch are answered all at once, and those who wait for
 // an answer before they ask again come back within a moment. Without the wait the first of them would go into the log
-// alone, and the others a whole append later: half of all entries would carry one update. A lone client is never held up,
-// because it is the only one expected.
+// alone, and the others a whole append later; or the clients would fall into two groups that take turns, with twice the
+// entries that the same updates need. A lone client is never held up, because it is the only one expected.
 func (c *core) held() bool {
 	return len(c.queue) < min(c.expected, c.cfg.maxBatchCount) && c.now.Before(c.gatherEnd)
+}
+
+// expect has the next batch wait for the clients of b, which is being answered: no longer than half of what the append took,
+// so that the wait costs less than an append of their own would.
+func (c *core) expect(b *batch) {
+	c.expected, c.gatherEnd = len(c.queue), c.now.Add(min(c.cfg.gatherFor, c.lastAppend/2))
+	for _, p := range b.props {
+		if !p.internal {
+			c.expected++
+		}
+	}
 }
 
 // entryTime is the time that an entry brings into the log (C7). A replica that is out of service does not read its clock,
@@ -403,6 +416,7 @@ func (c *core) appended(now time.Time, b *batch, err error) error {
 	c.now = now
 	c.busy = false
 	c.inflight = nil
+	c.lastAppend = now.Sub(b.began)
 	switch {
 	case b.applied && err == nil:
 		c.seq = b.seq + 1
@@ -410,6 +424,7 @@ func (c *core) appended(now time.Time, b *batch, err error) error {
 		c.settle() // the record is in the log; only the log itself has lost count
 	case err == nil:
 		c.commit(b)
+		c.expect(b)
 	case errors.Is(err, log.ErrNoSpace):
 		c.retryAt = now.Add(unavailablePause)
 		c.fail(b, fmt.Errorf("%w: %w", ErrNoSpace, err))
@@ -543,14 +558,12 @@ func (c *core) answer(rec log.Record, eff fsm.Effects) {
 	case c.inflight != nil && c.inflight.is(rec):
 		b = c.inflight
 		b.applied = true
+		c.lastAppend = c.now.Sub(b.began) // as good as over
 	default:
 		return // of a former life of this replica, or given up in a reload
 	}
-	c.expected, c.gatherEnd = len(c.queue), c.now.Add(c.cfg.gatherFor)
+	c.expect(b)
 	for i, p := range b.props {
-		if !p.internal {
-			c.expected++
-		}
 		c.finish(p, eff.Results[i], nil)
 	}
 	c.release(b)
