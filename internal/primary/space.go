@@ -109,7 +109,7 @@ func isLogFull(was bool, used, quota int64) bool {
 
 var (
 	errDiskFull   = errors.New("the disk of this primary is full: make room on it, or lower min_free_bytes")
-	errLogFull    = errors.New("the log is near its quota, because a majority of the primaries wrote no checkpoint: `zonekeeper status` says why; mend that, or raise etcd.quota_bytes")
+	errLogFull    = errors.New("the log is near its quota: mend what `zonekeeper status` names, or raise etcd.quota_bytes")
 	errQuorumFull = errors.New("the disks of a majority of the primaries are full: make room on them")
 )
 

@@ -178,6 +178,57 @@ func (l *twistedLog) Follow(ctx context.Context, from uint64, fn func([]log.Reco
 	})
 }
 
+// fullLog has no space for the fence of a settle while it is full.
+type fullLog struct {
+	log.Log
+	full    atomic.Bool
+	refused chan struct{} // has room for one
+}
+
+func (l *fullLog) Settle(ctx context.Context) (log.Settled, error) {
+	if l.full.Load() {
+		select {
+		case l.refused <- struct{}{}:
+		default:
+		}
+		return log.Settled{}, log.ErrNoSpace
+	}
+	return l.Log.Settle(ctx)
+}
+
+// TestStartWithoutSpace: a replica that starts while the log has no space follows it and serves readers, and takes commands
+// as soon as somebody has made room.
+func TestStartWithoutSpace(t *testing.T) {
+	c := newCluster(t, 2)
+	a := c.open("a")
+	a.serve(t)
+	for _, cmd := range setup() {
+		a.must(t, cmd)
+	}
+	lcfg := log.DefaultConfig()
+	lcfg.Replica = "b"
+	inner, err := c.mem.Open(lcfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := &fullLog{Log: inner, refused: make(chan struct{}, 1)}
+	l.full.Store(true)
+	b, err := c.run("b", l)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.serve(t)
+	<-l.refused
+	a.add(t, 1)
+	if _, err := b.Barrier(testContext(t)); err != nil {
+		t.Fatalf("a reader: %v", err)
+	}
+	same(t, a, b)
+	l.full.Store(false)
+	b.add(t, 2)
+	same(t, a, b)
+}
+
 // TestDivergedReplicaReloads (C4): the one that differs notices at the next checkpoint, keeps its own as evidence, loads the
 // majority's, and serves again. Nobody else reloads.
 func TestDivergedReplicaReloads(t *testing.T) {

@@ -120,10 +120,21 @@ func (w *worker) append(b *batch) {
 	})
 }
 
+// noSpacePause is how long a settle rests that the log has no space for.
+const noSpacePause = 500 * time.Millisecond
+
 func (w *worker) settle() {
 	w.spawn(func() func() error {
 		w.r.metrics.settles.Inc()
 		s, err := w.r.cfg.Log.Settle(w.ctx)
+		for errors.Is(err, log.ErrNoSpace) && w.ctx.Err() == nil {
+			// Somebody has to make room. Until then this replica appends nothing, and follows the log for its readers.
+			select {
+			case <-time.After(noSpacePause):
+				s, err = w.r.cfg.Log.Settle(w.ctx)
+			case <-w.ctx.Done():
+			}
+		}
 		return func() error {
 			if err != nil {
 				return fmt.Errorf("settle: %w", err) // it retries by itself: this is final
