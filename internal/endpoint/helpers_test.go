@@ -20,7 +20,6 @@ import (
 	"github.com/zonekeeper/zonekeeper/internal/named/namedtest"
 	"github.com/zonekeeper/zonekeeper/internal/policy"
 	"github.com/zonekeeper/zonekeeper/internal/tsig"
-	"github.com/zonekeeper/zonekeeper/internal/xfr"
 	"github.com/zonekeeper/zonekeeper/internal/zone"
 )
 
@@ -309,14 +308,14 @@ func tcpDial(t testing.TB, to netip.AddrPort) net.Conn {
 
 func tcpSend(t testing.TB, c io.Writer, msg []byte) {
 	t.Helper()
-	if err := xfr.WriteFrame(c, msg); err != nil {
+	if err := writeFrame(c, msg); err != nil {
 		t.Fatal(err)
 	}
 }
 
 func tcpRead(t testing.TB, c io.Reader) []byte {
 	t.Helper()
-	msg, err := xfr.ReadFrame(c, nil)
+	msg, err := readFrame(c)
 	if err != nil {
 		t.Fatalf("no answer over TCP: %v", err)
 	}

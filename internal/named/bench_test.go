@@ -3,10 +3,6 @@ package named_test
 import (
 	"context"
 	"fmt"
-	"os"
-	"path/filepath"
-	"strconv"
-	"strings"
 	"testing"
 	"time"
 
@@ -14,19 +10,6 @@ import (
 	"github.com/zonekeeper/zonekeeper/internal/named/namedtest"
 	"github.com/zonekeeper/zonekeeper/internal/zone"
 )
-
-// cpu returns the processor time that a process has used.
-func cpu(tb testing.TB, pid int) time.Duration {
-	tb.Helper()
-	b, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "stat"))
-	if err != nil {
-		tb.Fatal(err)
-	}
-	f := strings.Fields(string(b[strings.LastIndexByte(string(b), ')')+1:]))
-	user, _ := strconv.Atoi(f[11])
-	system, _ := strconv.Atoi(f[12])
-	return time.Duration(user+system) * 10 * time.Millisecond // USER_HZ is 100 on every Linux that Go runs on
-}
 
 // BenchmarkUpdate measures one stream into one zone on a tmpfs, RRs of new names, one guarded message after another.
 func BenchmarkUpdate(b *testing.B) {
@@ -40,7 +23,7 @@ func BenchmarkUpdate(b *testing.B) {
 				st := s.NewStream()
 				defer st.Close()
 				o := name("example.test")
-				before := cpu(b, state.PID)
+				before := namedtest.CPU(b, state.PID)
 				b.ResetTimer()
 				for i := range b.N {
 					serial := uint32(i + 1)
@@ -54,7 +37,7 @@ func BenchmarkUpdate(b *testing.B) {
 				}
 				b.StopTimer()
 				n := float64(b.N * rrs)
-				b.ReportMetric(float64(cpu(b, state.PID)-before)/n/1e3, "named-µs/RR")
+				b.ReportMetric(float64(namedtest.CPU(b, state.PID)-before)/n/1e3, "named-µs/RR")
 				b.ReportMetric(n/b.Elapsed().Seconds(), "RR/s")
 			})
 		}

@@ -5,8 +5,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"os"
-	"strconv"
-	"strings"
 	"testing"
 	"time"
 
@@ -14,19 +12,6 @@ import (
 	"github.com/zonekeeper/zonekeeper/internal/named/namedtest"
 	"github.com/zonekeeper/zonekeeper/internal/zone"
 )
-
-// cpu returns the processor time that a process has used.
-func cpu(tb testing.TB, pid int) time.Duration {
-	tb.Helper()
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		tb.Fatal(err)
-	}
-	f := strings.Fields(string(b[strings.LastIndexByte(string(b), ')')+1:]))
-	user, _ := strconv.Atoi(f[11])
-	system, _ := strconv.Atoi(f[12])
-	return time.Duration(user+system) * 10 * time.Millisecond // USER_HZ is 100 on every Linux that Go runs on
-}
 
 // BenchmarkPublish measures the way from log entries of 100 one-RR updates to named, over 1 and 8 zones: what a loaded
 // cluster does. The state machine's own work is in it.
@@ -42,8 +27,8 @@ func BenchmarkPublish(b *testing.B) {
 					r.expect(ids[i])
 				}
 				state, _ := r.srv.Watch()
-				before := cpu(b, state.PID)
-				own := cpu(b, os.Getpid())
+				before := namedtest.CPU(b, state.PID)
+				own := namedtest.CPU(b, os.Getpid())
 				b.ResetTimer()
 				var last uint64
 				lag := time.Duration(0)
@@ -67,8 +52,8 @@ func BenchmarkPublish(b *testing.B) {
 				}
 				b.StopTimer()
 				n := float64(b.N * 100)
-				b.ReportMetric(float64(cpu(b, state.PID)-before)/n/1e3, "named-µs/update")
-				b.ReportMetric(float64(cpu(b, os.Getpid())-own)/n/1e3, "own-µs/update")
+				b.ReportMetric(float64(namedtest.CPU(b, state.PID)-before)/n/1e3, "named-µs/update")
+				b.ReportMetric(float64(namedtest.CPU(b, os.Getpid())-own)/n/1e3, "own-µs/update")
 				b.ReportMetric(n/b.Elapsed().Seconds(), "updates/s")
 				b.ReportMetric(float64(lag.Milliseconds()), "max-lag-ms")
 			})

@@ -21,11 +21,7 @@ func TestRandomChanges(t *testing.T) {
 		r := newRig(t, rel)
 		r.pub.Start(r.m)
 		rng := seed(t)
-		var changers []*changer
-		for i := range 4 {
-			id := r.addZone(zoneName(i), fsm.ZoneSettings{})
-			changers = append(changers, &changer{rng: rng, id: id, origin: zoneName(i)})
-		}
+		changers := changers(r, rng, 4)
 		accepted := 0
 		for range 400 {
 			var batch []fsm.Command
@@ -84,11 +80,7 @@ func TestDeaths(t *testing.T) {
 		r := newRig(t, rel)
 		r.pub.Start(r.m)
 		rng := seed(t)
-		var changers []*changer
-		for i := range 3 {
-			id := r.addZone(zoneName(i), fsm.ZoneSettings{})
-			changers = append(changers, &changer{rng: rng, id: id, origin: zoneName(i)})
-		}
+		changers := changers(r, rng, 3)
 		r.expect(changers[0].id)
 		for _, sig := range []syscall.Signal{syscall.SIGKILL, syscall.SIGSTOP, syscall.SIGTERM, syscall.SIGKILL} {
 			old := r.session(0).Incarnation()

@@ -249,6 +249,15 @@ type changer struct {
 	steady bool // no leaps of the serial
 }
 
+// changers adds n zones, each with a source of changes.
+func changers(r *rig, rng *rand.Rand, n int) []*changer {
+	var l []*changer
+	for i := range n {
+		l = append(l, &changer{rng: rng, id: r.addZone(zoneName(i), fsm.ZoneSettings{}), origin: zoneName(i)})
+	}
+	return l
+}
+
 func (c *changer) owner() string {
 	labels := []string{"a", "b", "B", "c", "sub", "sub.deep", "*.wild", "x.wild", "Cap", "cap", `o\.dd`}
 	return labels[c.rng.IntN(len(labels))] + "." + c.origin
