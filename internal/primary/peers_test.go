@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -117,5 +118,38 @@ func TestClockGoesOn(t *testing.T) {
 			t.Errorf("%v is not between %v and %v", now, before, after)
 		}
 		c.follow()
+	}
+}
+
+// TestPeersProgress (C9): a peer that has nothing published yet, or does not answer any more, has no say in the quorum's lag.
+func TestPeersProgress(t *testing.T) {
+	var published atomic.Pointer[adminapi.Publishing]
+	published.Store(&adminapi.Publishing{Applied: 9, Published: 7, Bytes: 5})
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET "+adminapi.PathClock, reply(func(*http.Request) (adminapi.Clock, error) {
+		return adminapi.Clock{UnixMS: time.Now().UnixMilli(), Publishing: published.Load()}, nil
+	}))
+	s := httptest.NewServer(mux)
+	defer s.Close()
+	p, err := newPeers("self", map[string]string{"a": s.URL, "starting": peerServer(t, "", "", 0), "dead": "http://127.0.0.1:1"}, http.DefaultClient)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.askClocks(t.Context())
+	got := p.progress()
+	if len(got) != 1 || got[0].Applied != 9 || got[0].Published != 7 || got[0].Bytes != 5 || time.Since(got[0].At) > time.Minute {
+		t.Errorf("progress %+v", got)
+	}
+	published.Store(nil)
+	p.askClocks(t.Context())
+	if got := p.progress(); len(got) != 0 {
+		t.Errorf("progress %+v of peers that publish nothing", got)
+	}
+	published.Store(&adminapi.Publishing{})
+	p.askClocks(t.Context())
+	s.Close()
+	p.askClocks(t.Context())
+	if got := p.progress(); len(got) != 0 {
+		t.Errorf("progress %+v of peers that don't answer", got)
 	}
 }
