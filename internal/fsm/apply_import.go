@@ -41,6 +41,9 @@ func (m *Machine) importBegin(c *ImportBegin) error {
 	if err := m.checkImportTarget(c); err != nil {
 		return err
 	}
+	if err := m.checkReferences(conf); err != nil {
+		return err
+	}
 	if _, ok := m.st.imports.Get(c.ID); ok || c.ID == "" {
 		return fmt.Errorf("import %q: the identifier is empty or in use; choose another", c.ID)
 	}
@@ -55,10 +58,12 @@ func (m *Machine) importBegin(c *ImportBegin) error {
 // checkImportTarget says why a zone can't be imported now.
 func (m *Machine) checkImportTarget(c *ImportBegin) error {
 	s := m.slots[c.Zone]
-	if s == nil {
+	switch {
+	case s == nil:
 		return nil
-	}
-	if !c.Replace {
+	case s.cur.conf.catalog:
+		return errCatalog(c.Zone)
+	case !c.Replace:
 		return fmt.Errorf("zone %s exists; import with replacement, or delete it first", c.Zone)
 	}
 	return checkActor("zone "+c.Zone.String(), s.cur.conf.ManagedBy, c.Actor)

@@ -60,7 +60,7 @@ func (m *Machine) putKey(c *PutKey) error {
 		if err := checkActor(what, old.ManagedBy, c.Actor); err != nil {
 			return err
 		}
-		rec.id, rec.floor = old.id, old.floor
+		rec.id, rec.floor, rec.Guarantee = old.id, old.floor, old.Guarantee
 		for _, s := range old.Secrets {
 			switch {
 			case s.SecretID == c.SecretID && c.SecretID != [16]byte{} && s.State != KeyRevoked:
@@ -95,6 +95,9 @@ func (m *Machine) deleteKey(c *DeleteKey) error {
 		return err
 	}
 	if c.Version == 0 {
+		if err := m.checkKeyUnused(name); err != nil {
+			return err
+		}
 		for i := range old.Secrets {
 			m.forget(&old.Secrets[i])
 		}

@@ -16,6 +16,12 @@ func (m *Machine) putZone(c *PutZone) error {
 		return err
 	}
 	s := m.slots[c.Zone]
+	if s != nil && s.cur.conf.catalog {
+		return errCatalog(c.Zone)
+	}
+	if err := m.checkReferences(conf); err != nil {
+		return err
+	}
 	if !c.Create {
 		if s == nil {
 			return noSuchZone(c.Zone)
@@ -23,15 +29,7 @@ func (m *Machine) putZone(c *PutZone) error {
 		if len(c.RRs) > 0 {
 			return fmt.Errorf("zone %s exists: its settings can be changed here, its content by updates or an import", c.Zone)
 		}
-		old := s.cur.conf
-		if err := checkActor("zone "+c.Zone.String(), old.ManagedBy, c.Actor); err != nil {
-			return err
-		}
-		conf.Incarnation, conf.ManagedBy = old.Incarnation, c.By
-		m.writable(s).conf = conf
-		m.configs.Set(s.key, conf)
-		m.zoneEvent(conf, ZoneChanged)
-		return nil
+		return m.reconfigure(s, conf, c.Actor)
 	}
 	if s != nil {
 		return fmt.Errorf("zone %s exists; change its settings, or import with replacement", c.Zone)
@@ -45,6 +43,19 @@ func (m *Machine) putZone(c *PutZone) error {
 	}
 	conf.ManagedBy = c.By
 	m.installZone(conf, z, ZoneCreated)
+	return nil
+}
+
+// reconfigure replaces a zone's settings.
+func (m *Machine) reconfigure(s *slot, conf *ZoneConfig, by Actor) error {
+	old := s.cur.conf
+	if err := checkActor("zone "+s.id.String(), old.ManagedBy, by); err != nil {
+		return err
+	}
+	conf.Incarnation, conf.ManagedBy = old.Incarnation, by.By
+	m.writable(s).conf = conf
+	m.configs.Set(s.key, conf)
+	m.zoneEvent(conf, ZoneChanged)
 	return nil
 }
 
@@ -66,6 +77,7 @@ func (m *Machine) installZone(conf *ZoneConfig, z *zone.Zone, kind ZoneEventKind
 func (m *Machine) zoneEvent(conf *ZoneConfig, kind ZoneEventKind) {
 	m.settingsChanged = true
 	m.eff.Zones = append(m.eff.Zones, ZoneEvent{Zone: conf.ID, Incarnation: conf.Incarnation, Kind: kind})
+	m.catalogChanged(conf.ID)
 }
 
 func (m *Machine) deleteZone(c *DeleteZone) error {
@@ -77,6 +89,9 @@ func (m *Machine) deleteZone(c *DeleteZone) error {
 		return fmt.Errorf("deleting zone %s needs a confirmation that repeats its name, got %q", c.Zone, c.Confirm)
 	}
 	conf := s.cur.conf
+	if conf.catalog {
+		return errCatalog(c.Zone)
+	}
 	if err := checkActor("zone "+c.Zone.String(), conf.ManagedBy, c.Actor); err != nil {
 		return err
 	}
@@ -100,6 +115,9 @@ func (m *Machine) bumpSerial(c *BumpSerial) error {
 	setSerial(z.zone, zone.NextSerial(past))
 	m.change(s, tx.Commit())
 	s.cut = true
+	if z.conf.catalog {
+		m.catalogChanged(c.Zone)
+	}
 	return nil
 }
 

@@ -25,15 +25,17 @@ const (
 	itemMarks     itemKind = 3
 	itemKey       itemKind = 4
 	itemForgotten itemKind = 5
-	itemGrave     itemKind = 6
-	itemZone      itemKind = 7
-	itemRRset     itemKind = 8
-	itemPending   itemKind = 9
-	itemBoundary  itemKind = 10
-	itemImport    itemKind = 11
-	itemChunk     itemKind = 12
-	itemDedupe    itemKind = 13
-	itemEnd       itemKind = 14
+	itemSecondary itemKind = 6
+	itemGrave     itemKind = 7
+	itemCatalog   itemKind = 8
+	itemZone      itemKind = 9
+	itemRRset     itemKind = 10
+	itemPending   itemKind = 11
+	itemBoundary  itemKind = 12
+	itemImport    itemKind = 13
+	itemChunk     itemKind = 14
+	itemDedupe    itemKind = 15
+	itemEnd       itemKind = 16
 )
 
 // maxItemBytes bounds what a reader allocates for one item: the largest is an RRset, and 65,535 RRs of one type would be

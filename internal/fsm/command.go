@@ -29,6 +29,12 @@ const (
 	KindActivate     Kind = 15
 	KindFloor        Kind = 16
 	KindPutLimits    Kind = 17
+
+	KindPutSecondary    Kind = 18
+	KindDeleteSecondary Kind = 19
+	KindPutKeyGuarantee Kind = 20
+	KindPutCatalog      Kind = 21
+	KindConfirmCatalog  Kind = 22
 )
 
 // String gives the command's name as logs show it.
@@ -68,6 +74,16 @@ func (k Kind) String() string {
 		return "floor"
 	case KindPutLimits:
 		return "put-limits"
+	case KindPutSecondary:
+		return "put-secondary"
+	case KindDeleteSecondary:
+		return "delete-secondary"
+	case KindPutKeyGuarantee:
+		return "put-key-guarantee"
+	case KindPutCatalog:
+		return "put-catalog"
+	case KindConfirmCatalog:
+		return "confirm-catalog"
 	}
 	return fmt.Sprintf("kind-%d", uint8(k))
 }
@@ -109,6 +125,16 @@ func newCommand(k Kind) Command {
 		return &Floor{}
 	case KindPutLimits:
 		return &PutLimits{}
+	case KindPutSecondary:
+		return &PutSecondary{}
+	case KindDeleteSecondary:
+		return &DeleteSecondary{}
+	case KindPutKeyGuarantee:
+		return &PutKeyGuarantee{}
+	case KindPutCatalog:
+		return &PutCatalog{}
+	case KindConfirmCatalog:
+		return &ConfirmCatalog{}
 	}
 	return nil
 }
@@ -207,9 +233,10 @@ type ZoneSettings struct {
 	AllowQuery   string // "" is "any;", as in BIND
 	// AllowTransfer "" is "none;": BIND's old default, any, would show a tenant's zone to everyone.
 	AllowTransfer string
-	AlsoNotify    []string // address:port
+	AlsoNotify    []string // as ParseNotifyTarget reads them
 	MaxTTL        uint32   // seconds; greater TTLs are lowered (BIND's max-zone-ttl). 0: no limit
 	LocalReads    bool     // queries skip the read barrier
+	Guarantee     Guarantee
 }
 
 // PutZone creates a zone or changes its settings.
@@ -307,6 +334,41 @@ type PutLimits struct {
 	Limits Limits
 }
 
+// PutSecondary registers a secondary or replaces its registration. The key must exist and be no other secondary's.
+type PutSecondary struct {
+	Name    string // lower-case letters, digits, hyphens and dots; at most 63
+	Key     zone.Name
+	Notify  []string // address:port
+	Foreign bool
+	Actor
+}
+
+// DeleteSecondary ends a registration.
+type DeleteSecondary struct {
+	Name string
+	Actor
+}
+
+// PutKeyGuarantee replaces what updates signed with a key wait for.
+type PutKeyGuarantee struct {
+	Key       zone.Name
+	Guarantee Guarantee
+	Actor
+}
+
+// PutCatalog makes the cluster's catalog zone (RFC 9432), or changes its settings. There is one; its name does not change.
+type PutCatalog struct {
+	Name     zone.Name
+	Settings ZoneSettings // nothing that is about updates
+	Actor
+}
+
+// ConfirmCatalog lets secondaries obey the removals of all versions of the catalog up to a serial, however many they are.
+type ConfirmCatalog struct {
+	Serial uint32
+	Actor
+}
+
 func (*Update) Kind() Kind       { return KindUpdate }
 func (*PutKey) Kind() Kind       { return KindPutKey }
 func (*DeleteKey) Kind() Kind    { return KindDeleteKey }
@@ -324,3 +386,9 @@ func (*Support) Kind() Kind      { return KindSupport }
 func (*Activate) Kind() Kind     { return KindActivate }
 func (*Floor) Kind() Kind        { return KindFloor }
 func (*PutLimits) Kind() Kind    { return KindPutLimits }
+
+func (*PutSecondary) Kind() Kind    { return KindPutSecondary }
+func (*DeleteSecondary) Kind() Kind { return KindDeleteSecondary }
+func (*PutKeyGuarantee) Kind() Kind { return KindPutKeyGuarantee }
+func (*PutCatalog) Kind() Kind      { return KindPutCatalog }
+func (*ConfirmCatalog) Kind() Kind  { return KindConfirmCatalog }

@@ -122,12 +122,10 @@ func (s *ZoneSettings) append(b []byte) []byte {
 	b = appendString(b, s.AllowUpdate)
 	b = appendString(b, s.AllowQuery)
 	b = appendString(b, s.AllowTransfer)
-	b = appendUvarint(b, uint64(len(s.AlsoNotify)))
-	for _, a := range s.AlsoNotify {
-		b = appendString(b, a)
-	}
+	b = appendStrings(b, s.AlsoNotify)
 	b = appendUvarint(b, uint64(s.MaxTTL))
-	return appendBool(b, s.LocalReads)
+	b = appendBool(b, s.LocalReads)
+	return s.Guarantee.append(b)
 }
 
 func (s *ZoneSettings) read(r *reader) {
@@ -135,14 +133,10 @@ func (s *ZoneSettings) read(r *reader) {
 	s.AllowUpdate = r.string()
 	s.AllowQuery = r.string()
 	s.AllowTransfer = r.string()
-	if n := r.count("also-notify addresses"); n > 0 {
-		s.AlsoNotify = make([]string, n)
-		for i := range s.AlsoNotify {
-			s.AlsoNotify[i] = r.string()
-		}
-	}
+	s.AlsoNotify = r.strings("also-notify addresses")
 	s.MaxTTL = r.uint32("maximum TTL")
 	s.LocalReads = r.bool()
+	s.Guarantee.read(r)
 }
 
 func (c *PutZone) appendFields(b []byte) []byte {
@@ -282,22 +276,12 @@ func (c *Support) appendFields(b []byte) []byte { return append(b, c.Version) }
 func (c *Support) readFields(r *reader)         { c.Version = r.byte() }
 
 func (c *Activate) appendFields(b []byte) []byte {
-	b = append(b, c.Version)
-	b = appendUvarint(b, uint64(len(c.Members)))
-	for _, m := range c.Members {
-		b = appendString(b, m)
-	}
-	return b
+	return appendStrings(append(b, c.Version), c.Members)
 }
 
 func (c *Activate) readFields(r *reader) {
 	c.Version = r.byte()
-	if n := r.count("members"); n > 0 {
-		c.Members = make([]string, n)
-		for i := range c.Members {
-			c.Members[i] = r.string()
-		}
-	}
+	c.Members = r.strings("members")
 }
 
 func (c *Floor) appendFields(b []byte) []byte {
@@ -312,3 +296,57 @@ func (c *Floor) readFields(r *reader) {
 
 func (c *PutLimits) appendFields(b []byte) []byte { return c.Limits.append(b) }
 func (c *PutLimits) readFields(r *reader)         { c.Limits.read(r) }
+
+func (c *PutSecondary) appendFields(b []byte) []byte {
+	b = appendString(b, c.Name)
+	b = appendString(b, c.Key)
+	b = appendStrings(b, c.Notify)
+	b = appendBool(b, c.Foreign)
+	return c.Actor.append(b)
+}
+
+func (c *PutSecondary) readFields(r *reader) {
+	c.Name = r.string()
+	c.Key = r.name()
+	c.Notify = r.strings("addresses to notify")
+	c.Foreign = r.bool()
+	c.Actor.read(r)
+}
+
+func (c *DeleteSecondary) appendFields(b []byte) []byte {
+	return c.Actor.append(appendString(b, c.Name))
+}
+
+func (c *DeleteSecondary) readFields(r *reader) {
+	c.Name = r.string()
+	c.Actor.read(r)
+}
+
+func (c *PutKeyGuarantee) appendFields(b []byte) []byte {
+	return c.Actor.append(c.Guarantee.append(appendString(b, c.Key)))
+}
+
+func (c *PutKeyGuarantee) readFields(r *reader) {
+	c.Key = r.name()
+	c.Guarantee.read(r)
+	c.Actor.read(r)
+}
+
+func (c *PutCatalog) appendFields(b []byte) []byte {
+	return c.Actor.append(c.Settings.append(appendString(b, c.Name)))
+}
+
+func (c *PutCatalog) readFields(r *reader) {
+	c.Name = r.name()
+	c.Settings.read(r)
+	c.Actor.read(r)
+}
+
+func (c *ConfirmCatalog) appendFields(b []byte) []byte {
+	return c.Actor.append(appendUvarint(b, uint64(c.Serial)))
+}
+
+func (c *ConfirmCatalog) readFields(r *reader) {
+	c.Serial = r.uint32("serial")
+	c.Actor.read(r)
+}

@@ -15,8 +15,8 @@ func everyCommand() []Command {
 	id := ZoneOf(mustName("example.test."))
 	actor := Actor{By: "cli", TakeOver: true}
 	settings := ZoneSettings{
-		AllowUpdate: "key k;", AllowQuery: "any;", AllowTransfer: "key t;", AlsoNotify: []string{"192.0.2.1:53", "[2001:db8::1]:53"},
-		MaxTTL: 86400, LocalReads: true,
+		AllowUpdate: "key k;", AllowQuery: "any;", AllowTransfer: "key t;", AlsoNotify: []string{"192.0.2.1:53", "[2001:db8::1]:53 key k."},
+		MaxTTL: 86400, LocalReads: true, Guarantee: Guarantee{Secondaries: 2, LimitMS: 1500},
 	}
 	rrs := NewZoneRRs(id.Name, mustName("ns.example.test."), mustName("h.example.test."), []netip.Addr{netip.MustParseAddr("2001:db8::1")})
 	return []Command{
@@ -42,6 +42,11 @@ func everyCommand() []Command {
 		&Activate{Version: 2, Members: []string{"a", "b"}},
 		&Floor{Key: mustName("k."), TimeSigned: startMS / 1000},
 		&PutLimits{Limits: DefaultLimits()},
+		&PutSecondary{Name: "secondary-0", Key: mustName("k."), Notify: []string{"192.0.2.1:53"}, Foreign: true, Actor: actor},
+		&DeleteSecondary{Name: "secondary-0", Actor: actor},
+		&PutKeyGuarantee{Key: mustName("k."), Guarantee: Guarantee{Secondaries: 1}, Actor: actor},
+		&PutCatalog{Name: mustName("catalog.invalid."), Settings: ZoneSettings{AllowQuery: "none;"}, Actor: actor},
+		&ConfirmCatalog{Serial: 1<<32 - 1, Actor: actor},
 	}
 }
 
@@ -134,13 +139,16 @@ func FuzzDecodeEntry(f *testing.F) {
 	})
 }
 
-// seedMachine gives a machine a zone, a key and an import under way.
+// seedMachine gives a machine a zone, a key, a secondary, a catalog and an import under way.
 func seedMachine(t testing.TB, m *Machine) {
 	c := newCluster(t, 0)
 	c.machines = []*Machine{m}
 	c.addZone("example.test.")
 	v := c.addKey("k.")
 	c.apply(c.signed("k.", v, updateWire(t, "example.test", "add a.example.test. 60 A 192.0.2.9")))
+	c.addKey("s.")
+	c.must(&PutSecondary{Name: "secondary-1", Key: mustName("s.")})
+	c.must(&PutCatalog{Name: mustName("catalog.invalid.")})
 	c.must(&ImportBegin{ID: "i", Zone: ZoneOf(mustName("other.test."))})
 }
 

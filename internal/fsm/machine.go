@@ -29,9 +29,10 @@ type Machine struct {
 	// slots finds zones by ID. dirty lists those with pending changes. Both are derived from st.zones.
 	slots map[ZoneID]*slot
 	dirty []*slot
-	// configs is what Settings shows of st.zones.
-	configs *btree.Map[string, *ZoneConfig]
-	history historyQueue
+	// configs is what Settings shows of st.zones, secondaryKeys of st.secondaries: whose key it is. A change replaces the latter.
+	configs       *btree.Map[string, *ZoneConfig]
+	secondaryKeys map[zone.Name]string
+	history       historyQueue
 
 	dec decoder
 	eff Effects // of the entry under way
@@ -40,6 +41,8 @@ type Machine struct {
 	auth policy.Request
 	// settingsChanged: the entry under way changed a key, zone or setting.
 	settingsChanged bool
+	// catalogDue are the zones that the entry under way created, deleted or changed the settings of; see updateCatalog.
+	catalogDue []ZoneID
 }
 
 // slot is a zone's fixed place while its state is copied for snapshots.
@@ -164,6 +167,7 @@ func (m *Machine) Apply(index uint64, entry []byte) (Effects, error) {
 	for i, c := range e.Commands {
 		m.eff.Results[i] = m.command(c, &e)
 	}
+	m.updateCatalog()
 	m.cutDue()
 	if m.settingsChanged {
 		m.settingsChanged = false
@@ -241,6 +245,16 @@ func (m *Machine) command(c Command, e *Entry) Result {
 		return refused(m.raiseFloor(c))
 	case *PutLimits:
 		return refused(m.putLimits(c))
+	case *PutSecondary:
+		return refused(m.putSecondary(c))
+	case *DeleteSecondary:
+		return refused(m.deleteSecondary(c))
+	case *PutKeyGuarantee:
+		return refused(m.putKeyGuarantee(c))
+	case *PutCatalog:
+		return m.zoneResult(ZoneOf(c.Name), m.putCatalog(c))
+	case *ConfirmCatalog:
+		return m.zoneResult(m.st.catalog.id, m.confirmCatalog(c))
 	}
 	// The decoder made c; a kind without a case here is a mistake of this program.
 	panic(fmt.Sprintf("fsm: command %s is decoded but not applied", c.Kind()))
@@ -279,6 +293,9 @@ func (m *Machine) publishSettings() {
 		NextKeyVersion: m.st.keyVersion + 1,
 		keys:           m.st.keys.Copy(),
 		zones:          m.configs.Copy(),
+		secondaries:    m.st.secondaries.Copy(),
+		secondaryKeys:  m.secondaryKeys,
+		catalog:        m.st.catalog,
 	})
 }
 

@@ -18,6 +18,7 @@ type logMaker struct {
 	sent []*Update
 	next uint64 // import number
 	open []*openImport
+	last []Command // of the last entry
 }
 
 type openImport struct {
@@ -29,6 +30,8 @@ type openImport struct {
 
 var makerZones = []string{"example.test.", "sub.example.test.", "other.test."}
 
+var makerCatalog = mustName("catalog.test.")
+
 func newLogMaker(t testing.TB, seed uint64, machines int) *logMaker {
 	g := &logMaker{t: t, rng: rand.New(rand.NewPCG(seed, 1)), c: newCluster(t, machines)}
 	limits := DefaultLimits()
@@ -38,6 +41,9 @@ func newLogMaker(t testing.TB, seed uint64, machines int) *logMaker {
 	g.c.addKey("k.")
 	g.c.addKey("l.")
 	g.c.addZone(makerZones[0])
+	if seed%2 == 0 {
+		g.c.must(&PutCatalog{Name: makerCatalog})
+	}
 	return g
 }
 
@@ -53,6 +59,7 @@ func (g *logMaker) step() Effects {
 	for range g.rng.IntN(5) {
 		cmds = append(cmds, g.command())
 	}
+	g.last = cmds
 	return g.c.applyAs(g.pick("a", "b", "c"), cmds...)
 }
 
@@ -62,6 +69,12 @@ func (g *logMaker) command() Command {
 	key := mustName(g.pick("k.", "l."))
 	actor := Actor{By: g.pick("", "", "", "operator"), TakeOver: g.rng.IntN(8) == 0}
 	m := g.c.machines[0]
+	if g.rng.IntN(25) == 0 {
+		id = ZoneOf(makerCatalog)
+	}
+	if g.rng.IntN(15) == 0 {
+		return g.secondaryCommand(key, actor)
+	}
 	switch {
 	case r < 60:
 		return g.update(id)
@@ -78,7 +91,8 @@ func (g *logMaker) command() Command {
 		}
 		return &DeleteKey{Name: key, Version: version, Actor: actor}
 	case r < 76:
-		c := &PutZone{Zone: id, Create: g.rng.IntN(2) == 0, Settings: ZoneSettings{UpdatePolicy: "grant k. zonesub ANY; grant l. zonesub A TXT;"}, Actor: actor}
+		c := &PutZone{Zone: id, Create: g.rng.IntN(2) == 0, Settings: ZoneSettings{UpdatePolicy: "grant k. zonesub ANY; grant l. zonesub A TXT;",
+			AllowQuery: g.pick("", "", "any;", "key k.;", "none;")}, Actor: actor}
 		if c.Create {
 			c.RRs = NewZoneRRs(id.Name, mustName("ns.elsewhere.test."), mustName("h."), nil)
 		}
@@ -107,6 +121,25 @@ func (g *logMaker) command() Command {
 		return &Activate{Version: 1, Members: []string{"a"}}
 	}
 	return &Checkpoint{}
+}
+
+// secondaryCommand is about secondaries, the catalog and guarantees.
+func (g *logMaker) secondaryCommand(key zone.Name, actor Actor) Command {
+	name := g.pick("s0", "s1", "-bad")
+	switch g.rng.IntN(6) {
+	case 0:
+		return &PutSecondary{Name: name, Key: key, Notify: []string{g.pick("192.0.2.1:53", "[2001:db8::1]:5353", "nowhere")},
+			Foreign: g.rng.IntN(2) == 0, Actor: actor}
+	case 1:
+		return &DeleteSecondary{Name: name, Actor: actor}
+	case 2:
+		return &PutKeyGuarantee{Key: key, Guarantee: Guarantee{Secondaries: uint8(g.rng.IntN(3)), LimitMS: uint32(g.rng.IntN(3) * 6000)}, Actor: actor}
+	case 3:
+		return &ConfirmCatalog{Serial: uint32(g.rng.IntN(20)), Actor: actor}
+	case 4:
+		return &BumpSerial{Zone: ZoneOf(makerCatalog), Past: g.rng.Uint32(), HasPast: g.rng.IntN(2) == 0}
+	}
+	return &PutCatalog{Name: makerCatalog, Settings: ZoneSettings{AllowQuery: g.pick("", "none;", "any;")}, Actor: actor}
 }
 
 func (g *logMaker) update(id ZoneID) *Update {
@@ -270,6 +303,7 @@ func checkZones(t *testing.T, m *Machine, seed uint64, step int) {
 		ids = append(ids, z.ID)
 		return true
 	})
+	checkCatalog(t, m)
 	for _, id := range ids {
 		v, ok := m.Zone(id)
 		if !ok {

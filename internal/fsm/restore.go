@@ -189,7 +189,9 @@ func (c *checkpointReader) items() error {
 		{itemMarks, "marks", c.marks},
 		{itemKey, "key", c.key},
 		{itemForgotten, "forgotten secret", c.forgotten},
+		{itemSecondary, "secondary", c.secondary},
 		{itemGrave, "deleted zone", c.grave},
+		{itemCatalog, "catalog", c.catalogItem},
 		{itemZone, "zone", c.zone},
 		{itemImport, "import", c.importUnderWay},
 		{itemDedupe, "dedupe table", c.dedupe},
@@ -200,6 +202,11 @@ func (c *checkpointReader) items() error {
 	}
 	if c.kind != itemEnd {
 		return fmt.Errorf("%w: item of kind %d out of order", ErrFormat, c.kind)
+	}
+	if id := c.st.catalog.id; c.st.catalog.exists() {
+		if _, ok := c.st.zones.Get(id.key()); !ok {
+			return fmt.Errorf("%w: the catalog %s is missing", ErrFormat, id)
+		}
 	}
 	return c.body.done("end")
 }
@@ -236,6 +243,7 @@ func (c *checkpointReader) marks(r *reader) error {
 func (c *checkpointReader) key(r *reader) error {
 	k := &keyRecord{Key: &Key{Name: r.name()}, id: r.uint32("key number"), floor: r.uvarint()}
 	k.ManagedBy = r.string()
+	k.Guarantee.read(r)
 	k.Secrets = make([]KeySecret, r.count("secrets"))
 	for i := range k.Secrets {
 		k.Secrets[i] = r.secret()
@@ -280,7 +288,7 @@ func (c *checkpointReader) zone(r *reader) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrFormat, err)
 	}
-	conf.Incarnation, conf.ManagedBy = incarnation, managedBy
+	conf.Incarnation, conf.ManagedBy, conf.catalog = incarnation, managedBy, id == c.st.catalog.id
 	z.conf = conf
 	z.zone = zone.New(id.Name)
 	if err := c.many(sets, itemRRset, "RRset", func(r *reader) {
@@ -370,5 +378,6 @@ func (m *Machine) rebuild() {
 	// Zones come in the order of their keys, which is the order of boundaries within an entry.
 	slices.SortStableFunc(refs, func(a, b historyRef) int { return cmp.Compare(a.index, b.index) })
 	m.history.refs, m.history.live = refs, len(refs)
+	m.secondaryKeys = keysOf(m.st.secondaries)
 	m.publishSettings()
 }

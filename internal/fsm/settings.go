@@ -2,7 +2,6 @@ package fsm
 
 import (
 	"fmt"
-	"net/netip"
 
 	"github.com/tidwall/btree"
 
@@ -38,6 +37,7 @@ type Key struct {
 	Name      zone.Name // canonical
 	ManagedBy string
 	Secrets   []KeySecret
+	Guarantee Guarantee // for all updates signed with it
 }
 
 // KeySecret is one secret of a key.
@@ -85,7 +85,12 @@ type ZoneConfig struct {
 	AllowUpdate   *policy.ACL
 	AllowQuery    *policy.ACL
 	AllowTransfer *policy.ACL
+
+	catalog bool
 }
+
+// IsCatalog says that the zone is the catalog zone: nobody updates it, and it is no member of itself.
+func (c *ZoneConfig) IsCatalog() bool { return c.catalog }
 
 // Settings is everything that is configured, as of one entry. Immutable, so that one request sees one state throughout.
 type Settings struct {
@@ -96,8 +101,11 @@ type Settings struct {
 	// NextKeyVersion is the least version that PutKey accepts.
 	NextKeyVersion uint64
 
-	keys  *btree.Map[zone.Name, *keyRecord]
-	zones *btree.Map[string, *ZoneConfig]
+	keys          *btree.Map[zone.Name, *keyRecord]
+	zones         *btree.Map[string, *ZoneConfig]
+	secondaries   *btree.Map[string, *Secondary]
+	secondaryKeys map[zone.Name]string
+	catalog       catalog
 }
 
 // Key finds a key by its name in any case; nil when there is none.
@@ -142,6 +150,38 @@ func (s *Settings) Zones(fn func(*ZoneConfig) bool) {
 
 // NumZones is the number of zones.
 func (s *Settings) NumZones() int { return s.zones.Len() }
+
+// Secondaries calls fn for each registered secondary, in the order of their names, until it returns false.
+func (s *Settings) Secondaries(fn func(*Secondary) bool) {
+	s.secondaries.Scan(func(_ string, x *Secondary) bool { return fn(x) })
+}
+
+// Secondary finds a registered secondary; nil when there is none of that name.
+func (s *Settings) Secondary(name string) *Secondary {
+	x, _ := s.secondaries.Get(name)
+	return x
+}
+
+// SecondaryKey says whether a key, whose name is canonical, is that of a registered secondary.
+func (s *Settings) SecondaryKey(key zone.Name) bool { return s.secondaryKeys[key] != "" }
+
+// Catalog gives the catalog zone and the serial up to which its removals are confirmed (0: none); false while there is none.
+func (s *Settings) Catalog() (id ZoneID, confirmed uint32, ok bool) {
+	return s.catalog.id, s.catalog.confirmed, s.catalog.exists()
+}
+
+// Guarantee is what an update of a zone waits for when it is signed with a key ("": with none): what meets both the zone's
+// guarantee and the key's.
+func (s *Settings) Guarantee(id ZoneID, key zone.Name) Guarantee {
+	var g Guarantee
+	if z := s.Zone(id); z != nil {
+		g = z.Settings.Guarantee
+	}
+	if k := s.Key(key); k != nil {
+		g = g.stricter(k.Guarantee)
+	}
+	return g
+}
 
 // key is the zone's place in ordered maps.
 func (id ZoneID) key() string {
@@ -200,9 +240,12 @@ func parseZoneConfig(id ZoneID, s ZoneSettings) (*ZoneConfig, error) {
 		return nil, err
 	}
 	for _, a := range s.AlsoNotify {
-		if _, err := netip.ParseAddrPort(a); err != nil {
-			return nil, fmt.Errorf("zone %s: also-notify %q: %w; write address:port", id, a, err)
+		if _, _, err := ParseNotifyTarget(a); err != nil {
+			return nil, fmt.Errorf("zone %s: also-notify %w", id, err)
 		}
+	}
+	if err := s.Guarantee.Check(); err != nil {
+		return nil, fmt.Errorf("zone %s: %w", id, err)
 	}
 	return c, nil
 }

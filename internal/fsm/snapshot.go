@@ -135,6 +135,7 @@ func (s *Snapshot) writeKeys(c *checkpointWriter) {
 		c.body = appendUvarint(c.body, uint64(k.id))
 		c.body = appendUvarint(c.body, k.floor)
 		c.body = appendString(c.body, k.ManagedBy)
+		c.body = k.Guarantee.append(c.body)
 		c.body = appendUvarint(c.body, uint64(len(k.Secrets)))
 		for i := range k.Secrets {
 			c.body = appendSecret(c.body, &k.Secrets[i])
@@ -148,6 +149,11 @@ func (s *Snapshot) writeKeys(c *checkpointWriter) {
 		c.item(itemForgotten)
 		return true
 	})
+	s.st.secondaries.Scan(func(_ string, x *Secondary) bool {
+		c.body = x.append(c.body)
+		c.item(itemSecondary)
+		return true
+	})
 	s.st.graves.Scan(func(_ string, g grave) bool {
 		c.body = g.id.append(c.body)
 		c.body = appendUvarint(c.body, uint64(g.serial))
@@ -155,6 +161,10 @@ func (s *Snapshot) writeKeys(c *checkpointWriter) {
 		c.item(itemGrave)
 		return true
 	})
+	if s.st.catalog.exists() {
+		c.body = s.st.catalog.append(c.body)
+		c.item(itemCatalog)
+	}
 }
 
 func (s *Snapshot) writeZone(c *checkpointWriter, z *zoneState) {

@@ -29,10 +29,13 @@ type state struct {
 	forgotten *btree.Map[string, int64]      // deleted secrets (SecretID) and the log time at which they may return
 	zones     *btree.Map[string, *zoneState] // by ZoneID.key
 	graves    *btree.Map[string, grave]      // by ZoneID.key: zones deleted
+	catalog   catalog
 	imports   *btree.Map[string, *importState]
-	replicas  *btree.Map[string, replicaState]
-	marks     *btree.Map[uint64, []mark] // by index
-	dedupe    dedupe
+	// secondaries are the registered ones, by name.
+	secondaries *btree.Map[string, *Secondary]
+	replicas    *btree.Map[string, replicaState]
+	marks       *btree.Map[uint64, []mark] // by index
+	dedupe      dedupe
 }
 
 // replicaState is what is known of a proposer.
@@ -61,6 +64,8 @@ func newState() state {
 		replicas:  new(btree.Map[string, replicaState]),
 		marks:     new(btree.Map[uint64, []mark]),
 		dedupe:    newDedupe(),
+
+		secondaries: new(btree.Map[string, *Secondary]),
 	}
 }
 
@@ -73,6 +78,7 @@ func (s *state) copy() state {
 	c.zones = s.zones.Copy()
 	c.graves = s.graves.Copy()
 	c.imports = s.imports.Copy()
+	c.secondaries = s.secondaries.Copy()
 	c.replicas = s.replicas.Copy()
 	c.marks = s.marks.Copy()
 	c.dedupe = dedupe{table: s.dedupe.table.Copy()}

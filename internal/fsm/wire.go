@@ -17,6 +17,14 @@ func appendString[T ~string | ~[]byte](b []byte, s T) []byte {
 	return append(b, s...)
 }
 
+func appendStrings(b []byte, list []string) []byte {
+	b = appendUvarint(b, uint64(len(list)))
+	for _, s := range list {
+		b = appendString(b, s)
+	}
+	return b
+}
+
 func appendBool(b []byte, v bool) []byte {
 	if v {
 		return append(b, 1)
@@ -112,6 +120,19 @@ func (r *reader) take(n uint64) []byte {
 func (r *reader) octets() []byte { return r.take(r.uvarint()) }
 
 func (r *reader) string() string { return string(r.octets()) }
+
+// strings gives nil for none.
+func (r *reader) strings(what string) []string {
+	n := r.count(what)
+	if n == 0 {
+		return nil
+	}
+	list := make([]string, n)
+	for i := range list {
+		list[i] = r.string()
+	}
+	return list
+}
 
 func (r *reader) fixed(dst []byte) { copy(dst, r.take(uint64(len(dst)))) }
 
