@@ -27,35 +27,27 @@ type metrics struct {
 
 func newMetrics(reg prometheus.Registerer, r *Replica) (*metrics, error) {
 	seconds := prometheus.ExponentialBuckets(100e-6, 2, 17) // 100 µs to 6.6 s
+	counter := func(name, help string) prometheus.Counter {
+		return prometheus.NewCounter(prometheus.CounterOpts{Name: name, Help: help})
+	}
+	histogram := func(name, help string, buckets []float64) prometheus.Histogram {
+		return prometheus.NewHistogram(prometheus.HistogramOpts{Name: name, Help: help, Buckets: buckets})
+	}
 	m := &metrics{
-		batchCommands: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "zonekeeper_log_batch_size",
-			Help: "Commands in each log entry that this replica appended.", Buckets: prometheus.ExponentialBuckets(1, 2, 12)}),
-		batchBytes: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "zonekeeper_log_batch_bytes",
-			Help: "Octets of each log entry that this replica appended.", Buckets: prometheus.ExponentialBuckets(128, 4, 8)}),
-		appendSeconds: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "zonekeeper_log_append_duration_seconds",
-			Help: "Time of each append to the log, until it is durable on a quorum or has failed.", Buckets: seconds}),
-		appendFailures: prometheus.NewCounter(prometheus.CounterOpts{Name: "zonekeeper_log_append_failures_total",
-			Help: "Appends that the log did not acknowledge: refused, out of space, or in doubt."}),
-		settles: prometheus.NewCounter(prometheus.CounterOpts{Name: "zonekeeper_log_settles_total",
-			Help: "Fences of this replica's epoch: one at each start, one after each append in doubt."}),
-		entries: prometheus.NewCounter(prometheus.CounterOpts{Name: "zonekeeper_apply_entries_total",
-			Help: "Log entries applied."}),
-		commands: prometheus.NewCounter(prometheus.CounterOpts{Name: "zonekeeper_apply_commands_total",
-			Help: "Commands of log entries applied: updates, administration and the replicas' own."}),
-		bytes: prometheus.NewCounter(prometheus.CounterOpts{Name: "zonekeeper_apply_bytes_total",
-			Help: "Octets of log entries applied."}),
-		panics: prometheus.NewCounter(prometheus.CounterOpts{Name: "zonekeeper_apply_panics_total",
-			Help: "Updates whose evaluation hit a mistake of this program and that were answered SERVFAIL. Report each."}),
-		applySeconds: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "zonekeeper_apply_duration_seconds",
-			Help: "Time to apply a run of log entries that arrived together.", Buckets: prometheus.ExponentialBuckets(10e-6, 2, 17)}),
-		checkpointSeconds: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "zonekeeper_checkpoint_duration_seconds",
-			Help: "Time to write a checkpoint durably.", Buckets: prometheus.ExponentialBuckets(1e-3, 2, 17)}),
-		checkpointFailures: prometheus.NewCounter(prometheus.CounterOpts{Name: "zonekeeper_checkpoint_failures_total",
-			Help: "Checkpoints that could not be written. Until one succeeds the log keeps its tail."}),
-		mismatches: prometheus.NewCounter(prometheus.CounterOpts{Name: "zonekeeper_replica_digest_mismatches_total",
-			Help: "Comparisons of the replicas' digests of one log index in which not all were equal."}),
-		reloads: prometheus.NewCounter(prometheus.CounterOpts{Name: "zonekeeper_replica_reloads_total",
-			Help: "Times that this replica replaced its state by a peer's checkpoint."}),
+		batchCommands:      histogram("zonekeeper_log_batch_size", "Commands in each log entry that this replica appended.", prometheus.ExponentialBuckets(1, 2, 12)),
+		batchBytes:         histogram("zonekeeper_log_batch_bytes", "Octets of each log entry that this replica appended.", prometheus.ExponentialBuckets(128, 4, 8)),
+		appendSeconds:      histogram("zonekeeper_log_append_duration_seconds", "Time of each append to the log, until it is durable on a quorum or has failed.", seconds),
+		appendFailures:     counter("zonekeeper_log_append_failures_total", "Appends that the log did not acknowledge: refused, out of space, or in doubt."),
+		settles:            counter("zonekeeper_log_settles_total", "Fences of this replica's epoch: one at each start, one after each append in doubt."),
+		entries:            counter("zonekeeper_apply_entries_total", "Log entries applied."),
+		commands:           counter("zonekeeper_apply_commands_total", "Commands of log entries applied: updates, administration and the replicas' own."),
+		bytes:              counter("zonekeeper_apply_bytes_total", "Octets of log entries applied."),
+		panics:             counter("zonekeeper_apply_panics_total", "Updates whose evaluation hit a mistake of this program and that were answered SERVFAIL. Report each."),
+		applySeconds:       histogram("zonekeeper_apply_duration_seconds", "Time to apply a run of log entries that arrived together.", prometheus.ExponentialBuckets(10e-6, 2, 17)),
+		checkpointSeconds:  histogram("zonekeeper_checkpoint_duration_seconds", "Time to write a checkpoint durably.", prometheus.ExponentialBuckets(1e-3, 2, 17)),
+		checkpointFailures: counter("zonekeeper_checkpoint_failures_total", "Checkpoints that could not be written. Until one succeeds the log keeps its tail."),
+		mismatches:         counter("zonekeeper_replica_digest_mismatches_total", "Comparisons of the replicas' digests of one log index in which not all were equal."),
+		reloads:            counter("zonekeeper_replica_reloads_total", "Times that this replica replaced its state by a peer's checkpoint."),
 	}
 	if reg == nil {
 		return m, nil
