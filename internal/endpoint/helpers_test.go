@@ -20,6 +20,7 @@ import (
 	"github.com/zonekeeper/zonekeeper/internal/named/namedtest"
 	"github.com/zonekeeper/zonekeeper/internal/policy"
 	"github.com/zonekeeper/zonekeeper/internal/tsig"
+	"github.com/zonekeeper/zonekeeper/internal/xfr"
 	"github.com/zonekeeper/zonekeeper/internal/zone"
 )
 
@@ -308,14 +309,14 @@ func tcpDial(t testing.TB, to netip.AddrPort) net.Conn {
 
 func tcpSend(t testing.TB, c io.Writer, msg []byte) {
 	t.Helper()
-	if err := writeFrame(c, msg); err != nil {
+	if err := xfr.WriteFrame(c, msg); err != nil {
 		t.Fatal(err)
 	}
 }
 
 func tcpRead(t testing.TB, c io.Reader) []byte {
 	t.Helper()
-	msg, err := readFrame(c)
+	msg, err := xfr.ReadFrame(c, nil)
 	if err != nil {
 		t.Fatalf("no answer over TCP: %v", err)
 	}
