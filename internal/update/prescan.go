@@ -31,6 +31,9 @@ func (v view) prescan(updates []zone.RR, auth Authorizer, opt Options) (limits [
 		if rr.Class == zone.ClassIN && rr.TTL > maxTTL && (opt.MaxTTL == 0 || opt.MaxTTL > maxTTL) {
 			return nil, refuse(EDENotSupported, "%s %s: TTL %d is greater than %d (RFC 2181 8)", rr.Name, rr.Type, rr.TTL, maxTTL)
 		}
+		if rr.Class == zone.ClassIN && len(rr.Data) > zone.MaxDataLen {
+			return nil, refuse(EDENotSupported, "%s %s: RDATA of %d octets; a signed zone transfer carries %d", rr.Name, rr.Type, len(rr.Data), zone.MaxDataLen)
+		}
 		if limit != 0 && limits == nil {
 			limits = make([]int, len(updates))
 		}

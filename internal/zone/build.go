@@ -55,7 +55,7 @@ func (e *errorLimit) err() error {
 // duplicates do no harm). It refuses what named would not load or this package can't hold: owners outside the zone, other
 // classes than IN, meta-types, no SOA or several, no NS at the apex or one without an address, CNAME beside other data,
 // several RRs of a singleton type, and data of a signed zone (see StripSigning). RRs of one RRset that differ in TTL get
-// the TTL of the first, as in named; TTLs above MaxTTL are refused. The error is a Problems whose elements wrap ErrZone or ErrFormat.
+// the TTL of the first, as in named; TTLs above MaxTTL and RDATA above MaxDataLen are refused. The error is a Problems whose elements wrap ErrZone or ErrFormat.
 func FromRRs(origin Name, rrs []RR) (*Zone, error) {
 	at := func(int) string { return "" }
 	return build(origin, rrs, at, DefaultMaxErrors)
@@ -193,6 +193,8 @@ func checkMember(origin Name, rr RR) error {
 		return fmt.Errorf("%w: %s %s is outside the zone %s; remove it, or check the origin and missing trailing dots", ErrZone, rr.Name, rr.Type, origin)
 	case rr.TTL > MaxTTL:
 		return fmt.Errorf("%w: %s %s has the TTL %d; at most %d is allowed (RFC 2181 8): lower it", ErrZone, rr.Name, rr.Type, rr.TTL, MaxTTL)
+	case len(rr.Data) > MaxDataLen:
+		return fmt.Errorf("%w: %s %s has RDATA of %d octets; a signed zone transfer carries %d: shorten it", ErrZone, rr.Name, rr.Type, len(rr.Data), MaxDataLen)
 	case IsMeta(rr.Type):
 		return fmt.Errorf("%w: %s %s: a meta-type can't be in a zone; remove it", ErrZone, rr.Name, rr.Type)
 	case IsSigning(rr.Type):

@@ -68,6 +68,7 @@ func TestFromRRs(t *testing.T) {
 		"out of zone":   {Name: Root, Type: TypeA, Class: ClassIN, Data: "1234"},
 		"no name":       {Name: "\x07example", Type: TypeA, Class: ClassIN, Data: "1234"},
 		"bad RDATA":     {Name: testOrigin, Type: TypeA, Class: ClassIN, Data: "123"},
+		"endless data":  {Name: testOrigin, Type: 65280, Class: ClassIN, TTL: 60, Data: strings.Repeat("x", MaxDataLen+1)},
 		"endless TTL":   {Name: testOrigin, Type: TypeA, Class: ClassIN, TTL: MaxTTL + 1, Data: "1234"},
 		"meta-type":     {Name: testOrigin, Type: TypeANY, Class: ClassIN},
 		"signature":     {Name: testOrigin, Type: TypeRRSIG, Class: ClassIN, Data: signingExamples[TypeRRSIG][0]},

@@ -9,6 +9,10 @@ import (
 // maxDataLen is the longest RDATA that can be transmitted, as named limits it (DNS_RDATA_MAXLENGTH).
 const maxDataLen = 65535
 
+// MaxDataLen is the longest RDATA that a zone may hold. A message carries 65,535 octets, and beside the RR a header, a
+// question, the longest owner, an OPT and a TSIG RR have to fit: a zone with a longer one can't be transferred signed.
+const MaxDataLen = 64000
+
 // roomForNames is by how much RDATA usually grows when its names are decompressed, in octets.
 const roomForNames = 32
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net"
 	"testing"
 	"time"
 
@@ -121,4 +122,29 @@ func failed(t *testing.T, err error) int {
 	}
 	t.Log(err)
 	return noAnswer
+}
+
+// pipelined writes messages, framed for TCP, on one connection and gives the response codes of the answers in their order.
+func pipelined(t *testing.T, addr string, frames []byte, n int) (rcodes []int) {
+	t.Helper()
+	conn, err := net.DialTimeout("tcp", addr, 5*time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if err := conn.SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := conn.Write(frames); err != nil {
+		t.Fatal(err)
+	}
+	dc := dns.Conn{Conn: conn}
+	for range n {
+		resp, err := dc.ReadMsgHeader(nil)
+		if err != nil || len(resp) < 4 {
+			t.Fatalf("answer %d of %d: %v", len(rcodes), n, err)
+		}
+		rcodes = append(rcodes, int(resp[3]&15))
+	}
+	return rcodes
 }

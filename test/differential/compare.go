@@ -298,7 +298,7 @@ func Intended(wire []byte, spec ZoneSpec) bool {
 		if rr.Class != zone.ClassIN {
 			continue
 		}
-		if rr.TTL >= 1<<31 && spec.MaxTTL == 0 {
+		if rr.TTL >= 1<<31 && spec.MaxTTL == 0 || len(rr.Data) > zone.MaxDataLen {
 			return true
 		}
 		switch rr.Type {
