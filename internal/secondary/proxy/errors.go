@@ -9,15 +9,16 @@ import (
 
 // Why a primary failed. [Config.Failed] gets errors that wrap one of these.
 var (
-	ErrUnreachable = errors.New("proxy: primary can't be reached")             // no address, no connection, connection broken
-	ErrSlow        = errors.New("proxy: primary is slow")                      // another one answered first, or nobody in time
-	ErrGone        = errors.New("proxy: primary is no longer live")            // Primary.Gone was closed
-	ErrBehind      = errors.New("proxy: primary is behind")                    // its serial is older than the one served here
-	ErrMalformed   = errors.New("proxy: primary's answer is malformed")        // or ends too early
-	ErrTooLong     = errors.New("proxy: the catalog zone is too large")        // longer than MaxCatalogBytes
-	errClient      = errors.New("proxy: the name server has gone away")        // no primary's fault
-	errStopped     = errors.New("proxy: stopping")                             // no primary's fault
-	errWhole       = errors.New("proxy: a whole zone in place of differences") // no fault
+	ErrUnreachable = errors.New("proxy: primary can't be reached")      // no address, no connection, connection broken
+	ErrSlow        = errors.New("proxy: primary is slow")               // another one answered first, or nobody in time
+	ErrGone        = errors.New("proxy: primary is no longer live")     // Primary.Gone was closed
+	ErrBehind      = errors.New("proxy: primary is behind")             // its serial is older than the one served here
+	ErrMalformed   = errors.New("proxy: primary's answer is malformed") // or ends too early
+	ErrTooLong     = errors.New("proxy: the catalog zone is too large") // longer than MaxCatalogBytes
+	errNobody      = errors.New("proxy: no primary gives a good answer")
+	errNotNeeded   = errors.New("proxy: another primary's answer is used") // no primary's fault
+	errClient      = errors.New("proxy: the name server has gone away")    // no primary's fault
+	errStopped     = errors.New("proxy: stopping")                         // no primary's fault
 )
 
 // AnswerError is a primary's answer that reports an error.
