@@ -54,6 +54,9 @@ type Settings interface {
 	Zone(name zone.Name) (Zone, bool)
 	// Enclosing returns the zone with the longest name at or above name.
 	Enclosing(name zone.Name) (Zone, bool)
+	// Secondary says whether the key, whose name is in lower case, is that of a
+	// registered secondary. It may transfer every zone, and ask for its SOA.
+	Secondary(key zone.Name) bool
 }
 
 // Zone is what the endpoint needs to know of a zone.

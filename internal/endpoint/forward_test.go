@@ -385,6 +385,66 @@ func TestCrossing(t *testing.T) {
 	}
 }
 
+// TestSecondary: the key of a registered secondary transfers every zone and asks
+// for its SOA, whatever the zones' lists say; it reads and changes nothing else,
+// and nothing at all when it is registered no more. Nobody gains by it.
+func TestSecondary(t *testing.T) {
+	w := newWorld(t)
+	zones := []string{"zone0.test", "zone1.test", "catalog.test"}
+	named := startNamed(t, namedtest.Get(t, "9.20"), spec{query: "127.0.0.53;", transfer: "127.0.0.53;", update: "none;", zones: zones})
+	own, other := testKey(t, "Secondary.", tsig.HMACSHA256), testKey(t, "other.", tsig.HMACSHA256)
+	w.set(func(s *testSettings) {
+		clear(s.zones)
+		s.Ring[own.Name.Canonical()] = []tsig.Key{own}
+		s.secondary = own.Name.Canonical()
+		for _, name := range zones {
+			z := testZone(t, name+".", "tenant")
+			z.AllowQuery, z.AllowTransfer = acl(t, "none;"), acl(t, "none;")
+			s.zones[z.ID.Name] = z
+		}
+	})
+	addr := w.start(func(c *Config) { c.Named = named }).Addrs()[0]
+	ask := func(k *tsig.Key, registered bool) {
+		t.Helper()
+		for _, name := range zones {
+			name += "."
+			ixfr := func(m *dns.Msg) { m.Ns = []dns.RR{soa(t, name, 7)} }
+			for what, c := range map[string]struct {
+				msg  []byte
+				read bool
+			}{
+				"SOA":            {queryMsg(t, name, dns.TypeSOA), true},
+				"AXFR":           {queryMsg(t, name, dns.TypeAXFR), true},
+				"IXFR":           {queryMsg(t, name, dns.TypeIXFR, ixfr), true},
+				"NS":             {queryMsg(t, name, dns.TypeNS), false},
+				"ANY":            {queryMsg(t, name, dns.TypeANY), false},
+				"SOA of a child": {queryMsg(t, "x."+name, dns.TypeSOA), false},
+				"UPDATE":         {updateMsg(t, name, "h."+name), false},
+			} {
+				msg, want := c.msg, 5
+				if k != nil {
+					msg = tsig.SignRequest(msg, *k, time.Now())
+				}
+				if registered && c.read {
+					want = 0
+				}
+				reply := tcpAsk(t, addr, msg)
+				if got := rcodeOf(reply); got != want || (len(unpack(t, reply).Answer) > 0) != (want == 0) {
+					t.Errorf("%s of %s: RCODE %d with %d answers, want RCODE %d", what, name, got, len(unpack(t, reply).Answer), want)
+				}
+			}
+		}
+	}
+	ask(&own, true)
+	ask(&other, false)
+	ask(nil, false)
+	w.set(func(s *testSettings) { s.secondary = "" })
+	ask(&own, false)
+	if n := len(w.updates()); n != 0 {
+		t.Errorf("%d updates were proposed", n)
+	}
+}
+
 // TestRotation: during a rotation both secrets of a name update, query and
 // transfer, and each gets its answer signed with itself. named knows neither.
 func TestRotation(t *testing.T) {

@@ -98,7 +98,10 @@ type testSettings struct {
 	tsig.Ring
 	generation uint64
 	zones      map[zone.Name]Zone
+	secondary  zone.Name // its key, "" for none
 }
+
+func (s *testSettings) Secondary(key zone.Name) bool { return key != "" && key == s.secondary }
 
 func (s *testSettings) Generation() uint64 { return s.generation }
 

@@ -32,12 +32,13 @@ func (r *request) handleQuery() {
 // zone.
 func (r *request) authorise(s Settings) (Zone, answer, bool) {
 	m, subject := &r.message, r.subject()
+	secondary := subject.Signer != "" && s.Secondary(subject.Signer.Canonical())
 	if m.qtype == typeAXFR || m.qtype == typeIXFR {
 		z, ok := s.Zone(m.name)
 		switch {
 		case !ok:
 			return z, answer{rcode: rcodeNotAuth, ede: edeNotAuthoritative, text: "not authoritative for this zone: give the zone's own name"}, false
-		case z.AllowTransfer == nil || !z.AllowTransfer.Match(subject):
+		case !secondary && (z.AllowTransfer == nil || !z.AllowTransfer.Match(subject)):
 			return z, answer{rcode: rcodeRefused, ede: edeProhibited, text: "allow-transfer of the zone does not admit this client"}, false
 		}
 		return z, answer{}, true
@@ -52,6 +53,8 @@ func (r *request) authorise(s Settings) (Zone, answer, bool) {
 	switch {
 	case !ok:
 		return z, answer{rcode: rcodeRefused, ede: edeNotAuthoritative, text: "no zone of this server holds the name"}, false
+	case secondary && m.qtype == typeSOA && m.name == z.ID.Name:
+		// Its refresh query (RFC 1034 section 4.3.5): it may have the whole zone.
 	case z.AllowQuery == nil || !z.AllowQuery.Match(subject):
 		return z, answer{rcode: rcodeRefused, ede: edeProhibited, text: "allow-query of the zone does not admit this client"}, false
 	}

@@ -22,6 +22,9 @@ func (v settingsView) Enclosing(name zone.Name) (endpoint.Zone, bool) {
 	return endpointZone(v.settings.Enclosing("", name))
 }
 
+// Secondary implements endpoint.Settings.
+func (v settingsView) Secondary(key zone.Name) bool { return v.settings.SecondaryKey(key) }
+
 func endpointZone(c *fsm.ZoneConfig) (endpoint.Zone, bool) {
 	if c == nil {
 		return endpoint.Zone{}, false
