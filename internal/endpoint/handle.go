@@ -30,6 +30,10 @@ func (r *request) handle() {
 		return
 	}
 	if a, ok := r.message.precheck(); !ok {
+		if err := r.brokenSignature(); err != nil {
+			r.formErr(err)
+			return
+		}
 		r.reply(a)
 		return
 	}
@@ -68,15 +72,22 @@ func (m *message) precheck() (a answer, ok bool) {
 	}
 	known := m.opcode == opQuery || m.opcode == opNotify || m.opcode == opUpdate
 	switch {
-	case !m.hasClass, m.class == classANY && !m.tkey, m.class == classNONE && m.opcode != opUpdate:
-		if !known {
-			return answer{rcode: rcodeNotImp}, false
-		}
+	case m.class == 0 && !known: // 0 as well when there is no RR to take it from
+		return answer{rcode: rcodeNotImp}, false
+	case m.class == 0, m.class == classANY && !m.tkey, m.class == classNONE && m.opcode != opUpdate:
 		return answer{rcode: rcodeFormErr}, false
 	case m.class == classIN, m.class == classCH, m.class == classHS, m.class == classNONE, m.class == classANY:
 		return answer{}, true
 	}
 	return answer{rcode: rcodeNotImp}, false
+}
+
+// brokenSignature is the error of a TSIG RR that does not parse.
+func (r *request) brokenSignature() error {
+	if signed, err := r.sig.Verify(r.msg, tsig.Ring(nil), r.srv.cfg.Now()); !signed {
+		return err
+	}
+	return nil
 }
 
 // noView answers a class that named has no view for: REFUSED, and since keys

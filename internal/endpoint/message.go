@@ -31,12 +31,17 @@ const (
 	rcodeNotAuth  = 9
 	rcodeBadVers  = 16
 
-	typeSOA  = 6
-	typeOPT  = 41
-	typeDS   = 43
-	typeTKEY = 249
-	typeIXFR = 251
-	typeAXFR = 252
+	typeSOA   = 6
+	typeSIG   = 24
+	typeKEY   = 25
+	typeOPT   = 41
+	typeDS    = 43
+	typeTKEY  = 249
+	typeANY   = 255
+	typeIXFR  = 251
+	typeAXFR  = 252
+	typeMAILB = 253
+	typeMAILA = 254
 
 	classIN   = 1
 	classCH   = 3
@@ -53,7 +58,8 @@ type message struct {
 	opcode uint8
 
 	questions   int
-	questionEnd int       // offset after the question section; 0 when it does not parse
+	questionEnd int       // offset after the questions that a reply repeats; 0 when the section does not parse
+	compressed  bool      // the first question's name is compressed, perhaps into the header, which a reply changes
 	name        zone.Name // of the first question, lower case; of an UPDATE, once package update has read it
 	qtype       uint16
 	class       uint16 // of the message, by its first RR, as BIND determines it
@@ -90,7 +96,6 @@ func (m *message) parse(b []byte) error {
 	if err != nil {
 		return err
 	}
-	m.questionEnd = off
 	for section := 6; section <= 10; section += 2 {
 		for range binary.BigEndian.Uint16(b[section:]) {
 			if off, err = m.record(b, off, section); err != nil {
@@ -101,23 +106,30 @@ func (m *message) parse(b []byte) error {
 	return nil // like BIND, we ignore what follows the last RR
 }
 
-func (m *message) question(b []byte) (int, error) {
-	off := headerLen
+func (m *message) question(b []byte) (off int, err error) {
+	off = headerLen
+	read := 0
+	defer func() {
+		// Of a zone section that ends badly named repeats what it has read (dns_message_reply).
+		if err == nil || m.opcode == opUpdate {
+			m.questions, m.questionEnd = read, off
+		}
+	}()
 	for i := range m.questions {
 		start := off
 		end, err := skipName(b, off)
 		if err != nil {
-			return 0, err
+			return off, err
 		}
 		if end+4 > len(b) {
-			return 0, malformed("cut off in the question section")
+			return off, malformed("cut off in the question section")
 		}
 		typ, class := binary.BigEndian.Uint16(b[end:]), binary.BigEndian.Uint16(b[end+2:])
 		if (m.opcode == opNotify || m.opcode == opUpdate) && (class == classNONE || class == classANY) {
-			return 0, malformed("opcode %d with class %d", m.opcode, class)
+			return off, malformed("opcode %d with class %d", m.opcode, class)
 		}
 		if m.hasClass && class != m.class {
-			return 0, malformed("questions of classes %d and %d", m.class, class)
+			return off, malformed("questions of classes %d and %d", m.class, class)
 		}
 		if i == 0 {
 			m.qtype, m.class, m.hasClass = typ, class, true
@@ -126,15 +138,29 @@ func (m *message) question(b []byte) (int, error) {
 			if m.opcode != opUpdate || b[end-1] != 0 || b[end-2] >= 0xc0 {
 				name, _, err := zone.UnpackName(b, start)
 				if err != nil {
-					return 0, malformed("question: %v", err)
+					return off, malformed("question: %v", err)
 				}
-				m.name = name.Canonical()
+				m.name, m.compressed = name.Canonical(), len(name) != end-start
 			}
+		}
+		if i > 0 && !m.sameName(b, start) {
+			return off, malformed("questions of two names")
 		}
 		m.tkey = m.tkey || typ == typeTKEY
 		off = end + 4
+		read++
 	}
 	return off, nil
+}
+
+// sameName reports whether the name at off is that of the first question.
+func (m *message) sameName(b []byte, off int) bool {
+	first, _, err := zone.UnpackName(b, headerLen)
+	if err != nil {
+		return false
+	}
+	name, _, err := zone.UnpackName(b, off)
+	return err == nil && name.Equal(first)
 }
 
 func (m *message) record(b []byte, off, section int) (int, error) {
@@ -159,8 +185,22 @@ func (m *message) record(b []byte, off, section int) (int, error) {
 		m.ednsVersion = b[fixed+5]
 		m.ednsDO = b[fixed+6]&0x80 != 0
 		m.udpSize = max(minUDPSize, int(class))
-	} else if !m.hasClass && typ != typeTSIG && typ != typeTKEY {
-		m.class, m.hasClass = class, true
+	} else if typ != typeTSIG && typ != typeTKEY {
+		if !m.hasClass {
+			m.class, m.hasClass = class, true
+		}
+		if m.opcode != opUpdate && class != m.class && m.class != classANY && typ != typeKEY && typ != typeSIG {
+			return 0, malformed("RR of class %d at octet %d in a message of class %d", class, off, m.class)
+		}
+		if m.opcode != opUpdate { // package update reads those itself
+			rr, _, err := zone.UnpackRR(b, off)
+			if err == nil {
+				err = zone.CheckData(rr.Type, rr.Class, rr.Data)
+			}
+			if err != nil {
+				return 0, malformed("RR at octet %d: %v", off, err)
+			}
+		}
 	}
 	return end, nil
 }
@@ -219,7 +259,7 @@ func (m *message) appendReply(dst, b []byte, a answer) []byte {
 	dst = append(dst, 0, 0, 0, 0, 0, 0, 0, 0)
 	if m.questionEnd > headerLen && (m.opcode == opQuery || m.opcode == opNotify || m.opcode == opUpdate) {
 		binary.BigEndian.PutUint16(dst[start+4:], uint16(m.questions))
-		dst = append(dst, b[headerLen:m.questionEnd]...)
+		dst = m.appendQuestions(dst, b)
 	}
 	if !m.edns {
 		return dst
@@ -243,6 +283,18 @@ func (m *message) appendReply(dst, b []byte, a answer) []byte {
 	dst = binary.BigEndian.AppendUint16(dst, uint16(2+len(text)))
 	dst = binary.BigEndian.AppendUint16(dst, a.ede)
 	return append(dst, text...)
+}
+
+// appendQuestions repeats the question section, the first name in full.
+func (m *message) appendQuestions(dst, b []byte) []byte {
+	section := b[headerLen:m.questionEnd]
+	if m.compressed {
+		if name, next, err := zone.UnpackName(b, headerLen); err == nil {
+			dst = append(dst, name...)
+			section = b[next:m.questionEnd]
+		}
+	}
+	return append(dst, section...)
 }
 
 // forwardable returns a copy of request b for named: without its TSIG RR, and

@@ -12,12 +12,24 @@ import (
 // handleQuery authorises a query or transfer and passes it on.
 func (r *request) handleQuery() {
 	m := &r.message
-	if m.questions != 1 {
+	switch {
+	case m.questions == 0: // and an RR that tells the class: so says named
+		r.reply(answer{rcode: rcodeServFail, ede: edeOther, text: "a query has one question"})
+		return
+	case m.questions > 1:
 		r.reply(answer{rcode: rcodeFormErr, ede: edeOther, text: "a query has one question"})
 		return
 	}
 	if m.class != classIN || m.tkey {
 		r.reply(answer{rcode: rcodeRefused, ede: edeProhibited, text: "only class IN, and no TKEY"})
+		return
+	}
+	switch {
+	case m.qtype == typeMAILA || m.qtype == typeMAILB:
+		r.reply(answer{rcode: rcodeNotImp, ede: edeNotSupported, text: "MAILA and MAILB are obsolete"})
+		return
+	case zone.IsMeta(zone.Type(m.qtype)) && m.qtype != typeANY && m.qtype != typeAXFR && m.qtype != typeIXFR:
+		r.reply(answer{rcode: rcodeFormErr, ede: edeOther, text: "nothing can be asked with this meta-type"})
 		return
 	}
 	z, a, ok := r.authorise(r.srv.cfg.Settings())

@@ -41,7 +41,7 @@ func (r *request) handleUpdate() {
 // unparsed tells what dns_message_parse finds from what BIND finds later: before
 // the signature is verified that is only the message's class, see precheck.
 func unparsed(e *update.Error) bool {
-	return !e.AfterTSIG && (e.Err != nil || e.RCode == rcodeFormErr || e.RCode == rcodeServFail)
+	return !e.AfterTSIG && !e.Parsed
 }
 
 // judgeUpdate decides by the settings in force whether the update may be

@@ -40,8 +40,10 @@ type Error struct {
 	RCode uint16
 	// AfterTSIG: named verifies the signature before it finds this out, so a bad signature is answered instead.
 	AfterTSIG bool
-	Reason    string
-	Err       error // what package zone said, or nil
+	// Parsed: the message parses, only its class is wrong. The answer then has an OPT RR if the request has one.
+	Parsed bool
+	Reason string
+	Err    error // what package zone said, or nil
 }
 
 func (e *Error) Error() string {
@@ -306,15 +308,15 @@ func (p *parser) checkSignature(s section, rr zone.RR, last bool) error {
 func (p *parser) checkClass() error {
 	switch {
 	case p.class == 0, p.class == zone.ClassANY: // 0 as well when there is no RR to take it from
-		return formErr("the class of the message cannot be determined")
+		return &Error{RCode: FormErr, Parsed: true, Reason: "the class of the message cannot be determined"}
 	case p.class == zone.ClassHS, p.class == zone.ClassNONE:
-		return &Error{RCode: Refused, Reason: "there are no zones of class " + p.class.String()}
+		return &Error{RCode: Refused, Parsed: true, Reason: "there are no zones of class " + p.class.String()}
 	case p.class == zone.ClassIN:
 		return nil
 	case p.class == zone.ClassCH: // named has a view of that class
 		return &Error{RCode: NotImp, AfterTSIG: true, Reason: "updates of class CH are not implemented"}
 	}
-	return &Error{RCode: NotImp, Reason: "updates of class " + p.class.String() + " are not implemented"}
+	return &Error{RCode: NotImp, Parsed: true, Reason: "updates of class " + p.class.String() + " are not implemented"}
 }
 
 func (p *parser) checkZone() error {
