@@ -7,7 +7,7 @@ const (
 	// PathSecondaries lists []Secondary; PathSecondary takes PUT (Secondary) and DELETE.
 	PathSecondaries = "/v1/secondaries"
 	PathSecondary   = "/v1/secondaries/{name}"
-	// PathCatalog answers Catalog; PathCatalogConfirm takes a POST of ConfirmCatalog.
+	// PathCatalog answers Catalog, and takes a PUT of one that makes it under a name; PathCatalogConfirm takes a POST of ConfirmCatalog.
 	PathCatalog        = "/v1/catalog"
 	PathCatalogConfirm = "/v1/catalog/confirm"
 	// PathKeyGuarantee takes a PUT of Guarantee.

@@ -36,6 +36,12 @@ func (c *Client) Catalog(ctx context.Context) (*Catalog, error) {
 	return call[Catalog](ctx, c, http.MethodGet, PathCatalog, nil, nil)
 }
 
+// CreateCatalog makes the catalog zone under a name of the caller's choice; conflict when there is one. Without it the first
+// secondary brings one under the default name.
+func (c *Client) CreateCatalog(ctx context.Context, name string) (*Catalog, error) {
+	return call[Catalog](ctx, c, http.MethodPut, PathCatalog, nil, Catalog{Name: name})
+}
+
 // ConfirmCatalog lets every secondary obey the removals of the catalog's versions up to serial.
 func (c *Client) ConfirmCatalog(ctx context.Context, serial uint32) error {
 	return c.send(ctx, http.MethodPost, PathCatalogConfirm, ConfirmCatalog{Serial: serial})

@@ -29,6 +29,7 @@
 //	PUT    /v1/secondaries/{name}      Secondary (its registration)
 //	DELETE /v1/secondaries/{name}
 //	GET    /v1/catalog                 Catalog
+//	PUT    /v1/catalog                 Catalog (its name) → Catalog; before the first secondary, for another name than the default
 //	POST   /v1/catalog/confirm         ConfirmCatalog
 //
 // Names in paths are absolute domain names in presentation format, percent-encoded.
@@ -228,6 +229,8 @@ type Zone struct {
 	Digest      string       `json:"digest"`
 	Incarnation uint64       `json:"incarnation"`
 	Settings    ZoneSettings `json:"settings"`
+	// Catalog: it is the catalog zone. Its content follows from the zones, and only its settings can be changed.
+	Catalog bool `json:"catalog,omitempty"`
 }
 
 // AddKey creates a TSIG key.

@@ -53,6 +53,7 @@ func (a *admin) handler(gather prometheus.Gatherer) http.Handler {
 	mux.HandleFunc("POST "+adminapi.PathKeyRotate, reply(a.rotateKey))
 	mux.HandleFunc("POST "+adminapi.PathKeyRetire, reply(a.retireKey))
 	mux.HandleFunc("DELETE "+adminapi.PathKey, reply(a.deleteKey))
+	a.handleSecondaries(mux)
 	// Profiles, for people who look into a slow primary: go tool pprof http://ADMIN/debug/pprof/profile
 	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
 	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)

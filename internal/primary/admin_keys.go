@@ -65,7 +65,7 @@ func (a *admin) findKey(name zone.Name, secret bool) (adminapi.Key, error) {
 }
 
 func (a *admin) describeKey(k *fsm.Key, secret bool) (adminapi.Key, error) {
-	out := adminapi.Key{Name: k.Name.String(), Versions: []adminapi.KeyVersion{}}
+	out := adminapi.Key{Name: k.Name.String(), Versions: []adminapi.KeyVersion{}, Guarantee: describeGuarantee(k.Guarantee)}
 	for _, s := range k.Secrets {
 		if s.State == fsm.KeyRevoked {
 			continue

@@ -69,19 +69,23 @@ func describeZone(m *fsm.Machine, id fsm.ZoneID) (adminapi.Zone, bool) {
 	s := v.Config.Settings
 	return adminapi.Zone{
 		Name: id.Name.String(), Serial: v.Zone.Serial(), Records: v.Zone.Records(), Digest: v.Zone.Digest().String(),
-		Incarnation: v.Config.Incarnation,
+		Incarnation: v.Config.Incarnation, Catalog: v.Config.IsCatalog(),
 		Settings: adminapi.ZoneSettings{
 			UpdatePolicy: s.UpdatePolicy, AllowUpdate: s.AllowUpdate, AllowQuery: s.AllowQuery, AllowTransfer: s.AllowTransfer,
-			MaxZoneTTL: s.MaxTTL, AlsoNotify: s.AlsoNotify, LocalReads: s.LocalReads,
+			MaxZoneTTL: s.MaxTTL, AlsoNotify: s.AlsoNotify, LocalReads: s.LocalReads, Guarantee: describeGuarantee(s.Guarantee),
 		},
 	}, true
 }
 
 // settingsOf translates a zone's settings, and refuses what the state machine would refuse.
 func settingsOf(name zone.Name, s adminapi.ZoneSettings) (fsm.ZoneSettings, error) {
+	g, err := guaranteeOf(s.Guarantee)
+	if err != nil {
+		return fsm.ZoneSettings{}, invalid("zone %s: %v", name, err)
+	}
 	out := fsm.ZoneSettings{
 		UpdatePolicy: s.UpdatePolicy, AllowUpdate: s.AllowUpdate, AllowQuery: s.AllowQuery, AllowTransfer: s.AllowTransfer,
-		MaxTTL: s.MaxZoneTTL, AlsoNotify: s.AlsoNotify, LocalReads: s.LocalReads,
+		MaxTTL: s.MaxZoneTTL, AlsoNotify: s.AlsoNotify, LocalReads: s.LocalReads, Guarantee: g,
 	}
 	if err := out.Check(fsm.ZoneOf(name)); err != nil {
 		return out, invalid("%v", err)
@@ -184,11 +188,16 @@ func (a *admin) setZone(r *http.Request) (adminapi.Zone, error) {
 	if err := a.fresh(r.Context()); err != nil {
 		return adminapi.Zone{}, err
 	}
-	if _, err := a.findZone(name); err != nil {
+	old, err := a.findZone(name)
+	if err != nil {
 		return adminapi.Zone{}, err
 	}
-	cmd := &fsm.PutZone{Zone: fsm.ZoneOf(name), Settings: settings, Actor: fsm.Actor{By: managedByCLI}}
-	if _, err := a.propose(r.Context(), cmd); err != nil {
+	if old.Catalog {
+		err = a.putCatalog(r.Context(), name, settings)
+	} else {
+		_, err = a.propose(r.Context(), &fsm.PutZone{Zone: fsm.ZoneOf(name), Settings: settings, Actor: fsm.Actor{By: managedByCLI}})
+	}
+	if err != nil {
 		return adminapi.Zone{}, err
 	}
 	return a.findZone(name)
