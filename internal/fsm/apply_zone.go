@@ -92,6 +92,9 @@ func (m *Machine) deleteZone(c *DeleteZone) error {
 	if conf.catalog {
 		return errCatalog(c.Zone)
 	}
+	if c.Incarnation != 0 && c.Incarnation != conf.Incarnation {
+		return fmt.Errorf("zone %s was deleted and added again, or replaced, since its deletion was asked for; ask again if this one is meant", c.Zone)
+	}
 	if err := checkActor("zone "+c.Zone.String(), conf.ManagedBy, c.Actor); err != nil {
 		return err
 	}

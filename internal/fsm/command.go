@@ -250,11 +250,13 @@ type PutZone struct {
 	Actor
 }
 
-// DeleteZone deletes a zone. Confirm repeats its name.
+// DeleteZone deletes a zone. Confirm repeats its name. Incarnation, if not 0, is that of the zone that is meant: a command
+// whose proposer was in doubt about it may enter the log late, and must not delete a zone that came in the place of that one.
 type DeleteZone struct {
 	Zone    ZoneID
 	Confirm zone.Name
 	Actor
+	Incarnation uint64
 }
 
 // ImportBegin opens the import of a zone that may be too large for one entry. Nothing is visible before ImportCommit.

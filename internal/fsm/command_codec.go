@@ -188,13 +188,22 @@ func (r *reader) rrs() []zone.RR {
 func (c *DeleteZone) appendFields(b []byte) []byte {
 	b = c.Zone.append(b)
 	b = appendString(b, c.Confirm)
-	return c.Actor.append(b)
+	b = c.Actor.append(b)
+	if c.Incarnation != 0 { // absent in entries of programs that did not know it
+		b = appendUvarint(b, c.Incarnation)
+	}
+	return b
 }
 
 func (c *DeleteZone) readFields(r *reader) {
 	c.Zone.read(r)
 	c.Confirm = r.name()
 	c.Actor.read(r)
+	if r.err == nil && len(r.b) > 0 {
+		if c.Incarnation = r.uvarint(); c.Incarnation == 0 {
+			r.fail("incarnation 0 is written as nothing")
+		}
+	}
 }
 
 func (c *ImportBegin) appendFields(b []byte) []byte {

@@ -29,6 +29,7 @@ func everyCommand() []Command {
 		&DeleteKey{Name: mustName("k."), Version: 2, Actor: actor},
 		&PutZone{Zone: id, Create: true, Settings: settings, RRs: rrs, Actor: actor},
 		&DeleteZone{Zone: id, Confirm: id.Name, Actor: actor},
+		&DeleteZone{Zone: id, Confirm: id.Name, Actor: actor, Incarnation: 77},
 		&ImportBegin{ID: "i", Zone: id, Settings: ZoneSettings{UpdatePolicy: "grant k zonesub ANY;"}, Replace: true, MoveSerial: true, Actor: actor},
 		&ImportChunk{ID: "i", Seq: 1, RRs: rrs},
 		&ImportCommit{ID: "i", Records: 3, Digest: zone.DigestRRs(rrs)},

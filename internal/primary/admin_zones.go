@@ -214,10 +214,11 @@ func (a *admin) deleteZone(r *http.Request) (struct{}, error) {
 	if err := a.fresh(r.Context()); err != nil {
 		return struct{}{}, err
 	}
-	if _, err := a.findZone(name); err != nil {
+	z, err := a.findZone(name)
+	if err != nil {
 		return struct{}{}, err
 	}
-	_, err = a.propose(r.Context(), &fsm.DeleteZone{Zone: fsm.ZoneOf(name), Confirm: name, Actor: fsm.Actor{By: managedByCLI}})
+	_, err = a.propose(r.Context(), &fsm.DeleteZone{Zone: fsm.ZoneOf(name), Confirm: name, Actor: fsm.Actor{By: managedByCLI}, Incarnation: z.Incarnation})
 	return struct{}{}, err
 }
 
