@@ -1,19 +1,14 @@
 package primary
 
 import (
-	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"net"
 	"net/netip"
-	"net/url"
-	"os"
 	"path/filepath"
 	"strings"
 	"time"
 
+	"github.com/zonekeeper/zonekeeper/internal/conf"
 	"github.com/zonekeeper/zonekeeper/internal/replica"
 )
 
@@ -45,8 +40,8 @@ type Config struct {
 	// PublishLagLimit is how old the oldest change that a quorum's nameds lack may be, and PublishQueueLimit how many octets
 	// of changes may wait for them: from a quarter of either on updates are delayed, at the limit they are refused with SERVFAIL
 	// until publishing has caught up. A single primary beyond them, when another one is not, is not ready. 0: no limit.
-	PublishLagLimit   Duration `json:"publish_lag_limit"`
-	PublishQueueLimit int64    `json:"publish_queue_limit"`
+	PublishLagLimit   conf.Duration `json:"publish_lag_limit"`
+	PublishQueueLimit int64         `json:"publish_queue_limit"`
 
 	// LogLevel is debug, info, warn or error.
 	LogLevel string `json:"log_level"`
@@ -55,10 +50,10 @@ type Config struct {
 
 	// StopGrace bounds an orderly stop: draining requests, moving the log's
 	// leadership away, stopping named.
-	StopGrace Duration `json:"stop_grace"`
+	StopGrace conf.Duration `json:"stop_grace"`
 	// StopDelay is how long a primary that is asked to stop still takes requests, so that fronts and load balancers
 	// notice that it is not ready before its port closes. A little more than their health check's interval.
-	StopDelay Duration `json:"stop_delay"`
+	StopDelay conf.Duration `json:"stop_delay"`
 }
 
 // DNSConfig says where clients reach the endpoint.
@@ -164,22 +159,6 @@ type EtcdConfig struct {
 // External says that the log is somebody else's etcd.
 func (e EtcdConfig) External() bool { return len(e.Endpoints) > 0 }
 
-// Duration is a time.Duration that JSON spells as "1.5s".
-type Duration time.Duration
-
-// MarshalText implements encoding.TextMarshaler.
-func (d Duration) MarshalText() ([]byte, error) { return []byte(time.Duration(d).String()), nil }
-
-// UnmarshalText implements encoding.TextUnmarshaler.
-func (d *Duration) UnmarshalText(b []byte) error {
-	v, err := time.ParseDuration(string(b))
-	if err != nil {
-		return fmt.Errorf("duration %q: %w (write it as \"500ms\" or \"10s\")", b, err)
-	}
-	*d = Duration(v)
-	return nil
-}
-
 // DefaultConfig has every value that has a sensible default. Name, Dir,
 // ClusterKeyFile, the sockets and the log's addresses have none.
 func DefaultConfig() Config {
@@ -190,72 +169,23 @@ func DefaultConfig() Config {
 		// The next file of the write-ahead log takes 64 MB at once, a growing store 16 MB.
 		MinFreeBytes: 128 << 20,
 		// See replica.DefaultLagLimits.
-		PublishLagLimit:   Duration(replica.DefaultLagLimits().Age),
+		PublishLagLimit:   conf.Duration(replica.DefaultLagLimits().Age),
 		PublishQueueLimit: int64(replica.DefaultLagLimits().Bytes),
 
 		LogLevel:  "info",
 		LogFormat: "text",
-		StopGrace: Duration(10 * time.Second),
-		StopDelay: Duration(500 * time.Millisecond),
+		StopGrace: conf.Duration(10 * time.Second),
+		StopDelay: conf.Duration(500 * time.Millisecond),
 	}
 }
 
-// LoadConfig reads a JSON file over DefaultConfig. Unknown fields are errors,
-// because a misspelt one would silently mean its default. Errors name file, line
-// and remedy.
+// LoadConfig reads a JSON file over DefaultConfig. Errors name file, line and remedy.
 func LoadConfig(path string) (Config, error) {
-	b, err := os.ReadFile(path)
-	if err != nil {
-		return Config{}, fmt.Errorf("configuration: %w; name the file with --config", err)
-	}
 	c := DefaultConfig()
-	dec := json.NewDecoder(bytes.NewReader(b))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(&c); err != nil {
-		return Config{}, fmt.Errorf("configuration %s:%d: %w; %s", path, lineOf(b, dec, err), err, remedyFor(err))
-	}
-	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-		return Config{}, fmt.Errorf("configuration %s:%d: text after the end of the object; remove it", path, lineOf(b, dec, nil))
-	}
-	if err := c.Validate(); err != nil {
-		return Config{}, fmt.Errorf("configuration %s: %w", path, err)
+	if err := conf.Load(path, &c); err != nil {
+		return Config{}, err
 	}
 	return c.withDerived(), nil
-}
-
-// remedyFor says what to do about an error of the JSON decoder.
-func remedyFor(err error) string {
-	var typ *json.UnmarshalTypeError
-	switch {
-	case errors.As(err, &typ):
-		return fmt.Sprintf("write the value of %s as docs/operations.md shows it", typ.Field)
-	case strings.Contains(err.Error(), "unknown field"):
-		return "remove the field or mend its spelling: docs/operations.md lists all"
-	}
-	return "mend the JSON there, or in the line before"
-}
-
-// lineOf finds the line of a JSON error; the decoder's own position when the
-// error has none.
-func lineOf(b []byte, dec *json.Decoder, err error) int {
-	off := dec.InputOffset()
-	var syn *json.SyntaxError
-	var typ *json.UnmarshalTypeError
-	switch {
-	case errors.As(err, &syn):
-		off = syn.Offset
-	case errors.As(err, &typ):
-		off = typ.Offset
-	case err != nil:
-		// The decoder reports an unknown field after the whole object, by name only.
-		if _, field, ok := strings.Cut(err.Error(), "unknown field "); ok {
-			if i := bytes.Index(b, []byte(field)); i >= 0 {
-				off = int64(i)
-			}
-		}
-	}
-	off = min(off, int64(len(b)))
-	return 1 + bytes.Count(b[:off], []byte("\n"))
 }
 
 // withDerived fills the values that follow from others.
@@ -280,7 +210,7 @@ func (c Config) Validate() error {
 	bad := func(field, format string, args ...any) {
 		errs = append(errs, fmt.Errorf("%s: %s", field, fmt.Sprintf(format, args...)))
 	}
-	if !validName(c.Name) {
+	if !conf.ValidName(c.Name) {
 		bad("name", "%q is not a replica name; use letters, digits, '-' and '_', at most 63", c.Name)
 	}
 	if c.Dir == "" {
@@ -296,16 +226,7 @@ func (c Config) Validate() error {
 	c.validateAdmin(bad)
 	c.validateNamed(bad)
 	c.validateEtcd(bad)
-	switch c.LogLevel {
-	case "debug", "info", "warn", "error":
-	default:
-		bad("log_level", "%q; use debug, info, warn or error", c.LogLevel)
-	}
-	switch c.LogFormat {
-	case "text", "json":
-	default:
-		bad("log_format", "%q; use text or json", c.LogFormat)
-	}
+	conf.CheckLog(c.LogLevel, c.LogFormat, bad)
 	if c.MinFreeBytes < 0 {
 		bad("min_free_bytes", "%d; use 0 or more octets", c.MinFreeBytes)
 	}
@@ -321,7 +242,7 @@ func (c Config) Validate() error {
 	return errors.Join(errs...)
 }
 
-func (d DNSConfig) validate(bad func(string, string, ...any)) {
+func (d DNSConfig) validate(bad conf.Bad) {
 	seen := map[netip.AddrPort]string{}
 	for _, l := range []struct {
 		field string
@@ -342,7 +263,7 @@ func (d DNSConfig) validate(bad func(string, string, ...any)) {
 	if len(d.ListenTLS) > 0 && (d.TLSCert == "" || d.TLSKey == "") {
 		bad("dns.listen_tls", "needs dns.tls_cert and dns.tls_key")
 	}
-	switch n := countSet(d.FrontTLSCert, d.FrontTLSKey, d.FrontTLSClientCA); {
+	switch n := conf.CountSet(d.FrontTLSCert, d.FrontTLSKey, d.FrontTLSClientCA); {
 	case len(d.ListenFront) > 0 && n != 3:
 		bad("dns.listen_front", "needs all of dns.front_tls_cert, dns.front_tls_key and dns.front_tls_client_ca: fronts and primary show certificates to each other")
 	case len(d.ListenFront) == 0 && n != 0:
@@ -356,21 +277,11 @@ func (d DNSConfig) validate(bad func(string, string, ...any)) {
 	}
 }
 
-func (c Config) validateAdmin(bad func(string, string, ...any)) {
-	tls := c.Admin.TLSCert != "" || c.Admin.TLSKey != "" || c.Admin.TLSClientCA != ""
-	if tls && (c.Admin.TLSCert == "" || c.Admin.TLSKey == "" || c.Admin.TLSClientCA == "") {
-		bad("admin", "mutual TLS needs all of tls_cert, tls_key and tls_client_ca")
-	}
-	ap, err := netip.ParseAddrPort(c.Admin.Listen)
-	switch {
-	case err != nil:
-		bad("admin.listen", "%q is not address:port (%v)", c.Admin.Listen, err)
-	case !tls && !ap.Addr().IsLoopback():
-		bad("admin.listen", "%q is reachable from outside and has no authentication; use a loopback address or set the tls_ fields", c.Admin.Listen)
-	}
+func (c Config) validateAdmin(bad conf.Bad) {
+	conf.CheckAdmin(c.Admin.Listen, c.Admin.TLSCert, c.Admin.TLSKey, c.Admin.TLSClientCA, bad)
 }
 
-func (c Config) validateNamed(bad func(string, string, ...any)) {
+func (c Config) validateNamed(bad conf.Bad) {
 	if c.Named.Path == "" {
 		bad("named.path", "empty; give the path of BIND's named, or \"named\"")
 	}
@@ -389,17 +300,17 @@ func (c Config) validateNamed(bad func(string, string, ...any)) {
 // minQuota leaves room beside the tail of the log: etcd counts the file, which grows by 16 MB at a time.
 const minQuota = 64 << 20
 
-func (c Config) validateEtcd(bad func(string, string, ...any)) {
+func (c Config) validateEtcd(bad conf.Bad) {
 	e := c.Etcd
 	if !strings.HasPrefix(e.Prefix, "/") {
 		bad("etcd.prefix", "%q must begin with '/'", e.Prefix)
 	}
-	if n := countSet(e.CA, e.Cert, e.Key); n != 0 && n != 3 {
+	if n := conf.CountSet(e.CA, e.Cert, e.Key); n != 0 && n != 3 {
 		bad("etcd", "TLS needs all of ca, cert and key")
 	}
 	if e.External() {
 		for _, u := range e.Endpoints {
-			checkURL("etcd.endpoints", u, bad)
+			conf.CheckURL("etcd.endpoints", u, bad)
 		}
 		if e.PeerURL != "" || e.ClientURL != "" || len(e.InitialCluster) > 0 || e.Bootstrap {
 			bad("etcd", "endpoints (an external etcd) excludes peer_url, client_url, initial_cluster and bootstrap")
@@ -409,13 +320,13 @@ func (c Config) validateEtcd(bad func(string, string, ...any)) {
 	if e.QuotaBytes < minQuota {
 		bad("etcd.quota_bytes", "%d; use at least %d (64 MiB)", e.QuotaBytes, minQuota)
 	}
-	checkURL("etcd.peer_url", e.PeerURL, bad)
-	checkURL("etcd.client_url", e.ClientURL, bad)
+	conf.CheckURL("etcd.peer_url", e.PeerURL, bad)
+	conf.CheckURL("etcd.client_url", e.ClientURL, bad)
 	if e.ListenPeerURL != "" {
-		checkURL("etcd.listen_peer_url", e.ListenPeerURL, bad)
+		conf.CheckURL("etcd.listen_peer_url", e.ListenPeerURL, bad)
 	}
 	if e.ListenClientURL != "" {
-		checkURL("etcd.listen_client_url", e.ListenClientURL, bad)
+		conf.CheckURL("etcd.listen_client_url", e.ListenClientURL, bad)
 	}
 	name := e.Name
 	if name == "" {
@@ -430,41 +341,9 @@ func (c Config) validateEtcd(bad func(string, string, ...any)) {
 		bad("etcd.initial_cluster", "has %d members; use 1, 3 or 5: an even one survives no more failures than the odd number below it", n)
 	}
 	for _, u := range e.InitialCluster {
-		checkURL("etcd.initial_cluster", u, bad)
+		conf.CheckURL("etcd.initial_cluster", u, bad)
 	}
 	if e.Token == "" {
 		bad("etcd.token", "empty; mint one random string per cluster")
 	}
-}
-
-func checkURL(field, s string, bad func(string, string, ...any)) {
-	u, err := url.Parse(s)
-	if err != nil || (u.Scheme != "http" && u.Scheme != "https") {
-		bad(field, "%q is not an http:// or https:// URL", s)
-		return
-	}
-	if _, _, err := net.SplitHostPort(u.Host); err != nil {
-		bad(field, "%q has no port", s)
-	}
-}
-
-func countSet(s ...string) (n int) {
-	for _, v := range s {
-		if v != "" {
-			n++
-		}
-	}
-	return n
-}
-
-func validName(s string) bool {
-	if s == "" || len(s) > 63 {
-		return false
-	}
-	for _, r := range s {
-		if (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && r != '-' && r != '_' {
-			return false
-		}
-	}
-	return true
 }

@@ -81,12 +81,12 @@ func (p *Primary) endpointConfig() (endpoint.Config, error) {
 	}
 	if cert := p.files.tls; cert != nil {
 		c.TLS = func() *tls.Config {
-			return &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{*cert.get()}}
+			return &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{*cert.Get()}}
 		}
 	}
 	if cert := p.files.front; cert != nil {
 		c.FrontTLS = func() *tls.Config {
-			return &tls.Config{MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{*cert.get()}, ClientCAs: cert.pool()}
+			return &tls.Config{MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{*cert.Get()}, ClientCAs: cert.Pool()}
 		}
 	}
 	c.ProxyFrom, c.ProxyKey = d.ProxyFrom, p.files.proxyKey

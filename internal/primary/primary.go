@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/zonekeeper/zonekeeper/internal/conf"
 	"github.com/zonekeeper/zonekeeper/internal/endpoint"
 	"github.com/zonekeeper/zonekeeper/internal/fsm"
 	"github.com/zonekeeper/zonekeeper/internal/fsm/seal"
@@ -96,7 +97,7 @@ func (p *Primary) setReady(why string) {
 func Run(ctx context.Context, cfg Config, version string, logger *slog.Logger) error {
 	p := &Primary{cfg: cfg, version: version, log: logger, started: time.Now(), clock: newClock(), metrics: newRegistry(version), opened: make(chan struct{})}
 	p.setReady("starting")
-	lock, err := lockDir(cfg.Dir)
+	lock, err := conf.LockDir(cfg.Dir)
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrConfig, err)
 	}

@@ -130,54 +130,6 @@ func TestAdminNeedsCertificate(t *testing.T) {
 	}
 }
 
-// TestCertificateIsReplaced: a new file is used without a restart, half a replacement is not.
-func TestCertificateIsReplaced(t *testing.T) {
-	a := newAuthority(t, "ca")
-	certFile, keyFile := a.issue("x", 10)
-	c, err := loadCertificate(certFile, keyFile, "")
-	if err != nil {
-		t.Fatal(err)
-	}
-	serial := func() int64 {
-		c.mu.Lock()
-		c.checked = time.Time{} // as if a second had passed
-		c.mu.Unlock()
-		leaf, err := x509.ParseCertificate(c.get().Certificate[0])
-		if err != nil {
-			t.Fatal(err)
-		}
-		return leaf.SerialNumber.Int64()
-	}
-	if n := serial(); n != 10 {
-		t.Fatalf("serial %d", n)
-	}
-	old, err := os.ReadFile(certFile)
-	if err != nil {
-		t.Fatal(err)
-	}
-	a.issue("x", 11)
-	later := time.Now().Add(time.Hour)
-	next, err := os.ReadFile(certFile)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(certFile, old, 0o600); err != nil { // the new key is there, the new certificate not yet
-		t.Fatal(err)
-	}
-	if n := serial(); n != 10 {
-		t.Errorf("half a replacement gave serial %d", n)
-	}
-	if err := os.WriteFile(certFile, next, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Chtimes(certFile, later, later); err != nil {
-		t.Fatal(err)
-	}
-	if n := serial(); n != 11 {
-		t.Errorf("after the replacement the serial is %d", n)
-	}
-}
-
 // TestFilesOfTheEndpoint: each mistake is one error that names the field, the file and the remedy.
 func TestFilesOfTheEndpoint(t *testing.T) {
 	ours, other := newAuthority(t, "ours"), newAuthority(t, "other")
@@ -222,31 +174,5 @@ func TestFilesOfTheEndpoint(t *testing.T) {
 				}
 			}
 		})
-	}
-}
-
-// TestCAIsReplaced: from the next handshake on the new CA decides.
-func TestCAIsReplaced(t *testing.T) {
-	before, after := newAuthority(t, "before"), newAuthority(t, "after")
-	certFile, keyFile := before.issue("x", 2)
-	c, err := loadCertificate(certFile, keyFile, before.pool())
-	if err != nil {
-		t.Fatal(err)
-	}
-	old := c.pool()
-	b, err := os.ReadFile(after.pool())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(before.pool(), b, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	later := time.Now().Add(time.Hour)
-	if err := os.Chtimes(before.pool(), later, later); err != nil {
-		t.Fatal(err)
-	}
-	c.checked = time.Time{} // as if a second had passed
-	if c.pool().Equal(old) {
-		t.Error("the old CA is still in use")
 	}
 }
