@@ -6,8 +6,6 @@ import (
 	"net/netip"
 	"path/filepath"
 	"time"
-
-	"github.com/zonekeeper/zonekeeper/internal/zone"
 )
 
 // Config describes one named process. It does not change while a Server runs; zones and keys do (Content).
@@ -35,8 +33,6 @@ type Config struct {
 	// Forwarders are source addresses whose queries and transfers are admitted to every zone: the endpoint has already
 	// authorised them. They must be loopback addresses.
 	Forwarders []netip.Addr
-	// AlsoNotify receive a NOTIFY for every zone.
-	AlsoNotify []NotifyTarget
 
 	// TCPClients and TCPIdleTimeout are named's limits on TCP connections. The endpoint forwards each zone transfer over a
 	// connection of its own.
@@ -52,12 +48,6 @@ type Config struct {
 	ProbeFailures int           // consecutive unanswered queries after which the child is killed
 	RestartMin    time.Duration // first pause before a restart; doubles
 	RestartMax    time.Duration // longest pause before a restart
-}
-
-// NotifyTarget is a secondary that is told about changes.
-type NotifyTarget struct {
-	Addr netip.AddrPort
-	Key  zone.Name // signs the NOTIFY; "" sends it unsigned
 }
 
 // DefaultConfig returns everything but Dir, Listen and Control.

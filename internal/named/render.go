@@ -20,7 +20,6 @@ type ZoneConf struct {
 	Name          zone.Name
 	AllowQuery    string // "" admits nobody else
 	AllowTransfer string // "" admits nobody else
-	AlsoNotify    []NotifyTarget
 }
 
 // PublishKeyName names the key that signs this process's own UPDATEs, queries and transfers. The secret is new with each
@@ -90,11 +89,8 @@ func renderConf(c Config, b Build) []byte {
 	}
 	line("\tzone-statistics none;")
 	renderZoneDefaults(line, c, b)
-	renderNotify(line, c.AlsoNotify, "\t")
-	line("\tnotify explicit;")
-	line("\tnotify-delay 0;")
-	line("\tnotify-rate 1000;")
-	line("\tstartup-notify-rate 1000;")
+	// Secondaries are told by this process, once for the cluster and not by each of its named.
+	line("\tnotify no;")
 	line("\ttcp-clients %d;", c.TCPClients)
 	line("\ttcp-listen-queue 128;")
 	// In units of 100 ms.
@@ -194,25 +190,6 @@ func renderListen(line func(string, ...any), c Config, b Build) {
 	line("\tinterface-interval 0;")
 }
 
-func renderNotify(line func(string, ...any), targets []NotifyTarget, indent string) {
-	if len(targets) == 0 {
-		return
-	}
-	line("%salso-notify { %s };", indent, notifyList(targets))
-}
-
-func notifyList(targets []NotifyTarget) string {
-	var out []string
-	for _, t := range targets {
-		s := fmt.Sprintf("%s port %d", t.Addr.Addr(), t.Addr.Port())
-		if t.Key != "" {
-			s += " key " + quoteName(t.Key)
-		}
-		out = append(out, s+";")
-	}
-	return strings.Join(out, " ")
-}
-
 // renderKeys returns the key file. A key under rotation has two secrets and named can hold one: the first listed wins,
 // which is the newest. The caller adds a placeholder for each key that an ACL names but nobody defines.
 func renderKeys(keys []tsig.Key) []byte {
@@ -240,7 +217,7 @@ func renderKeys(keys []tsig.Key) []byte {
 
 var keyReference = regexp.MustCompile(`\bkey\s+(?:"([^"]+)"|([^\s;{}"]+))`)
 
-// referencedKeys lists the keys that the zones' ACLs and NOTIFY targets name.
+// referencedKeys lists the keys that the zones' ACLs name.
 func referencedKeys(zones []ZoneConf) []zone.Name {
 	seen := map[zone.Name]bool{}
 	var out []zone.Name
@@ -256,11 +233,6 @@ func referencedKeys(zones []ZoneConf) []zone.Name {
 				if n, err := zone.ParseName(m[1] + m[2]); err == nil {
 					add(n)
 				}
-			}
-		}
-		for _, t := range z.AlsoNotify {
-			if t.Key != "" {
-				add(t.Key)
 			}
 		}
 	}
@@ -281,12 +253,8 @@ func renderZone(c Config, z ZoneConf, file string) string {
 		}
 		return strings.TrimSpace(own + " " + text)
 	}
-	notify := ""
-	if len(z.AlsoNotify) > 0 {
-		notify = " also-notify { " + notifyList(append(slices.Clone(c.AlsoNotify), z.AlsoNotify...)) + " };"
-	}
-	return fmt.Sprintf("{ type primary; file %s; allow-query { %s }; allow-transfer { %s };%s };",
-		quote(filepath.Join(zonesDir, file)), acl(z.AllowQuery), acl(z.AllowTransfer), notify)
+	return fmt.Sprintf("{ type primary; file %s; allow-query { %s }; allow-transfer { %s }; };",
+		quote(filepath.Join(zonesDir, file)), acl(z.AllowQuery), acl(z.AllowTransfer))
 }
 
 // renderNewZones returns the file of zones that named has "added" before its start; files[i] belongs to zones[i].

@@ -38,7 +38,7 @@ func TestRenderGolden(t *testing.T) {
 	zones := []ZoneConf{
 		{Name: name("example.com")},
 		{Name: name(`o\"dd\;{.example`), AllowQuery: `any`, AllowTransfer: `key "tenant.example."; !192.0.2.1; 192.0.2.0/24`},
-		{Name: zone.Root, AlsoNotify: []NotifyTarget{{Addr: netip.MustParseAddrPort("[2001:db8::1]:53"), Key: name("tenant.example")}}},
+		{Name: zone.Root},
 	}
 	var files []string
 	for i, z := range zones {
@@ -49,7 +49,6 @@ func TestRenderGolden(t *testing.T) {
 	full.ListenProxy = []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:5354")}
 	full.ProxyFrom = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
 	full.Forwarders = append(full.Forwarders, netip.MustParseAddr("::1"))
-	full.AlsoNotify = []NotifyTarget{{Addr: netip.MustParseAddrPort("192.0.2.53:53"), Key: name("tenant.example")}, {Addr: netip.MustParseAddrPort("192.0.2.54:5300")}}
 	builds := map[string]Build{"9.20": {Major: 9, Minor: 20, LMDB: true}, "9.18": {Major: 9, Minor: 18, LMDB: true}}
 	for version, b := range builds {
 		for kind, c := range map[string]Config{"plain": goldenConfig(), "full": full} {
@@ -114,7 +113,6 @@ func golden(t *testing.T, path string, got []byte) {
 func TestReferencedKeys(t *testing.T) {
 	got := referencedKeys([]ZoneConf{
 		{AllowQuery: `key a.test; !key "B.test."; keyed.test`, AllowTransfer: "{ key\tc.test; }"},
-		{AlsoNotify: []NotifyTarget{{Key: zone.MustParseName("a.test")}}},
 	})
 	var names []string
 	for _, n := range got {

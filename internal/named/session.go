@@ -106,7 +106,7 @@ func (s *Session) ZoneFile(n zone.Name) string {
 	return ""
 }
 
-// AddZone writes the zone's file and makes named load and serve it; secondaries are notified. The zone must be new to
+// AddZone writes the zone's file and makes named load and serve it. The zone must be new to
 // named. When AddZone returns, loading has begun; SOA tells when it is done.
 func (s *Session) AddZone(ctx context.Context, conf ZoneConf, z *zone.Zone) error {
 	if err := s.admitKeys(ctx, conf); err != nil {
@@ -140,7 +140,7 @@ func (s *Session) DeleteZone(ctx context.Context, name zone.Name) error {
 	return nil
 }
 
-// ModifyZone changes the zone's ACLs and NOTIFY targets. Its content stays and it is served throughout.
+// ModifyZone changes the zone's ACLs. Its content stays and it is served throughout.
 func (s *Session) ModifyZone(ctx context.Context, conf ZoneConf) error {
 	if err := s.admitKeys(ctx, conf); err != nil {
 		return err

@@ -19,11 +19,28 @@ type Opener interface {
 // there is one.
 type Cutter func(ctx context.Context, id fsm.ZoneID) error
 
+// Observer is told what named serves. It is called with the publisher's lock held, in order for each zone; it must not block
+// or call back.
+type Observer interface {
+	// Served: named serves the zone with this serial, from this step on or because the zone begins to be served.
+	Served(id fsm.ZoneID, serial uint32)
+	// Gone: the zone is not served now. It is being loaded or replaced, or it was deleted.
+	Gone(id fsm.ZoneID)
+}
+
+// nobody is the Observer of a publisher that is not observed.
+type nobody struct{}
+
+func (nobody) Served(fsm.ZoneID, uint32) {}
+func (nobody) Gone(fsm.ZoneID)           {}
+
 // Config bounds a Publisher. Start from DefaultConfig.
 type Config struct {
 	Opener Opener
 	Cutter Cutter // nil: a reader who waits for pending changes waits for the state machine's own cut
-	Logger *slog.Logger
+	// Observer is told what named serves, and when.
+	Observer Observer
+	Logger   *slog.Logger
 
 	Pushers int // streams of UPDATEs to named, each serving one zone at a time
 	Syncers int // zones loaded, replayed or verified at a time
@@ -52,6 +69,7 @@ type Config struct {
 // DefaultConfig returns everything but Opener and Cutter.
 func DefaultConfig() Config {
 	return Config{
+		Observer:      nobody{},
 		Logger:        slog.New(slog.DiscardHandler),
 		Pushers:       4,
 		Syncers:       4,
@@ -77,6 +95,9 @@ func (c Config) Validate() error {
 	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf("publish: "+format, args...)) }
 	if c.Opener == nil {
 		bad("Opener is missing: give the cluster's sealer")
+	}
+	if c.Observer == nil {
+		bad("Observer is missing: start from DefaultConfig, whose Observer ignores everything")
 	}
 	if c.Logger == nil {
 		bad("Logger is missing: give slog.New(slog.DiscardHandler) for none")

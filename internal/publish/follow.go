@@ -2,7 +2,6 @@ package publish
 
 import (
 	"context"
-	"net/netip"
 	"sync"
 	"time"
 
@@ -84,9 +83,4 @@ func (p *Publisher) waitLocked() <-chan struct{} {
 		p.changed = make(chan struct{})
 	}
 	return p.changed
-}
-
-func parseTarget(text string) (named.NotifyTarget, error) {
-	a, err := netip.ParseAddrPort(text)
-	return named.NotifyTarget{Addr: a}, err
 }

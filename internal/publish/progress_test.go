@@ -51,7 +51,7 @@ func TestOldest(t *testing.T) {
 			t.Errorf("%s: %d, %v, want %d", what, w.since, ok, want)
 		}
 	}
-	z := &zoneState{serving: true}
+	z := &zoneState{serving: true, observer: nobody{}}
 	is("nothing waits", z, 0)
 	z.enqueue(fsm.Boundary{Index: 5}, 4, now)
 	z.enqueue(fsm.Boundary{Index: 7}, 7, now)

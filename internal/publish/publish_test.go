@@ -3,11 +3,12 @@ package publish
 import (
 	"context"
 	"errors"
-	"net"
+	"fmt"
+	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/zonekeeper/zonekeeper/internal/fsm"
 	"github.com/zonekeeper/zonekeeper/internal/named"
@@ -141,20 +142,56 @@ func TestBehindOurBack(t *testing.T) {
 	})
 }
 
-// A step of more than a message, and a serial that leaps, replace the zone; secondaries are told.
+// observed keeps what an Observer is told, in order.
+type observed struct {
+	mu  sync.Mutex
+	log map[fsm.ZoneID][]string
+}
+
+func observe(o *observed) rigOption {
+	o.log = map[fsm.ZoneID][]string{}
+	return func(c *Config, _ *named.Config) { c.Observer = o }
+}
+
+func (o *observed) note(id fsm.ZoneID, text string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.log[id] = append(o.log[id], text)
+}
+
+// Served and Gone implement Observer.
+func (o *observed) Served(id fsm.ZoneID, serial uint32) { o.note(id, fmt.Sprint(serial)) }
+func (o *observed) Gone(id fsm.ZoneID)                  { o.note(id, "gone") }
+
+// take returns what came since the last call.
+func (o *observed) take(id fsm.ZoneID) []string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	out := o.log[id]
+	o.log[id] = nil
+	return out
+}
+
+// A step of more than a message, and a serial that leaps, replace the zone. Whoever observes learns of each serial that is
+// served, and of each moment from which on the zone is not.
 func TestWholeZone(t *testing.T) {
 	namedtest.Each(t, func(t *testing.T, rel namedtest.Release) {
-		secondary, err := net.ListenPacket("udp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer secondary.Close()
-		r := newRig(t, rel)
+		var o observed
+		r := newRig(t, rel, observe(&o))
 		r.pub.Start(r.m)
-		id := r.addZone("example.test", fsm.ZoneSettings{AlsoNotify: []string{secondary.LocalAddr().String()}})
+		id := r.addZone("example.test", fsm.ZoneSettings{})
 		r.expect(id)
-		v, _ := r.m.Zone(id)
-		before := v.Zone.Serial()
+		told := func(want ...string) {
+			t.Helper()
+			if got := o.take(id); !slices.Equal(got, want) {
+				t.Errorf("the observer was told %q, want %q", got, want)
+			}
+		}
+		serial := func() string {
+			v, _ := r.m.Zone(id)
+			return fmt.Sprint(v.Zone.Serial())
+		}
+		told(serial())
 		var big []fsm.Command
 		for i := range 40 {
 			big = append(big, message(id, add(zoneName(i)+".example.test", 60, zone.TypeTXT, "\x01x"), add(zoneName(i)+".example.test", 60, zone.Type(65300), strings.Repeat("y", 2000))))
@@ -164,46 +201,16 @@ func TestWholeZone(t *testing.T) {
 		if n := r.replacements("size"); n != 1 {
 			t.Errorf("%v replacements for size, want 1", n)
 		}
-		awaitNotify(t, secondary, id.Name, before)
+		told("gone", serial())
 		r.must(message(id, add("small.example.test", 60, zone.TypeA, "\x01\x02\x03\x04")))
 		r.expect(id)
 		if n := r.replacements("size"); n != 1 {
 			t.Errorf("%v replacements for size after a small step, want still 1", n)
 		}
+		told(serial())
+		r.must(&fsm.DeleteZone{Zone: id, Confirm: id.Name})
+		told("gone")
 	})
-}
-
-// awaitNotify answers NOTIFYs until one tells of a serial after `before`.
-func awaitNotify(t *testing.T, c net.PacketConn, origin zone.Name, before uint32) {
-	t.Helper()
-	if err := c.SetReadDeadline(time.Now().Add(patience)); err != nil {
-		t.Fatal(err)
-	}
-	buf := make([]byte, 4096)
-	for {
-		n, from, err := c.ReadFrom(buf)
-		if err != nil {
-			t.Fatalf("no NOTIFY with a serial after %d: %v", before, err)
-		}
-		msg := buf[:n]
-		if n < 12 || msg[2]>>3&15 != 4 || msg[2]&0x80 != 0 {
-			continue
-		}
-		_, off, err := zone.UnpackName(msg, 12)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if rr, _, err := zone.UnpackRR(msg, off+4); err == nil && rr.Type == zone.TypeSOA && zone.SerialGT(zone.SOASerial(rr.Data), before) {
-			return
-		}
-		// Acknowledge, so that the next one comes at once.
-		reply := append([]byte(nil), msg[:off+4]...)
-		reply[2] |= 0x80
-		for i := 6; i < 12; i++ {
-			reply[i] = 0
-		}
-		_, _ = c.WriteTo(reply, from) // lost: it comes again
-	}
 }
 
 // Zones and keys come, change and go at run time.

@@ -189,7 +189,7 @@ func (p *Publisher) reconcile(id fsm.ZoneID, index uint64) {
 			return
 		}
 	case z == nil:
-		z = &zoneState{id: id, incarnation: conf.Incarnation, conf: conf, confIndex: index, excused: true}
+		z = &zoneState{id: id, incarnation: conf.Incarnation, conf: conf, confIndex: index, excused: true, observer: p.cfg.Observer}
 		p.zones[id] = z
 		p.notePending(z)
 	case z.deleted || z.incarnation != conf.Incarnation:
@@ -375,11 +375,6 @@ func zoneConf(c *fsm.ZoneConfig) named.ZoneConf {
 	}
 	if c.AllowTransfer != nil {
 		conf.AllowTransfer = c.AllowTransfer.String()
-	}
-	for _, text := range c.Settings.AlsoNotify {
-		if a, err := parseTarget(text); err == nil { // the state machine has checked it
-			conf.AlsoNotify = append(conf.AlsoNotify, a)
-		}
 	}
 	return conf
 }

@@ -284,5 +284,6 @@ func (w *worker) finish(t target, v view) {
 	z.missing, z.excused = waiting{}, false
 	z.serving, z.doubt = true, false
 	z.published, z.serial = v.index, v.content.Serial()
+	p.cfg.Observer.Served(z.id, z.serial)
 	p.log.Debug("zone is served", "zone", z.id, "serial", z.serial, "index", z.published, "records", v.content.Records())
 }

@@ -49,7 +49,8 @@ type zoneState struct {
 	doubt    bool           // an UPDATE stayed without an answer and may still be carried out
 	trail    *trail         // a verification under way
 
-	changed chan struct{} // closed at the next change; nil while nobody waits
+	changed  chan struct{} // closed at the next change; nil while nobody waits
+	observer Observer
 }
 
 // waiting is what is known about a queued step.
@@ -87,6 +88,7 @@ func (z *zoneState) stopServing() {
 	if z.serving {
 		z.serving = false
 		z.epoch++
+		z.observer.Gone(z.id)
 		z.notify()
 	}
 }
@@ -117,6 +119,7 @@ func (z *zoneState) done(n int) {
 	if len(z.queue) == 0 {
 		z.clearQueue()
 	}
+	z.observer.Served(z.id, z.serial)
 	z.doubt = false // the guard of whatever is still under way can't hold any more
 	z.notify()
 }
