@@ -16,8 +16,8 @@ import (
 )
 
 func (p *Program) keyCommand() *cobra.Command {
-	return group("key", "TSIG keys: add, list, rotate, retire, delete, export",
-		p.keyAdd(), p.keyList(), p.keyRotate(), p.keyRetire(), p.keyDelete(), p.keyExport())
+	return group("key", "TSIG keys: add, list, set, rotate, retire, delete, export",
+		p.keyAdd(), p.keyList(), p.keySet(), p.keyRotate(), p.keyRetire(), p.keyDelete(), p.keyExport())
 }
 
 // secretFlags are a secret of the caller's own. It is never an argument: those are
@@ -70,6 +70,44 @@ func (p *Program) keyList() *cobra.Command {
 		return answer(cmd, conn.read, out, func(ctx context.Context, a *adminapi.Client) ([]adminapi.Key, error) {
 			return a.Keys(ctx)
 		}, func(w *tabwriter.Writer, ks []adminapi.Key) { drawKeys(w, false, ks...) })
+	}
+	return cmd
+}
+
+func (p *Program) keySet() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "set NAME", Short: "Change what updates signed with a key wait for; what is not given stays", Args: exactly("NAME"),
+		Long: `Change what updates signed with a key wait for; what is not given stays. A zone may have a
+guarantee of its own: the greater number and the shorter limit count. For ACME clients,
+whose authority asks a secondary right after the update.`,
+		Example: `  zonekeeper key set acme-key --wait-secondaries 2 --wait-limit 3s
+  zonekeeper key set acme-key --wait-secondaries 0`,
+	}
+	conn, out := p.connection(cmd, usualTimeout), p.output(cmd)
+	var wait waitFlags
+	wait.add(cmd.Flags())
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		changed := cmd.Flags().Changed
+		if !changed(flagWaitSecondaries) && !changed(flagWaitLimit) {
+			return &usageError{err: errors.New("nothing to change: give --" + flagWaitSecondaries + " or --" + flagWaitLimit), command: cmd.CommandPath()}
+		}
+		return answer(cmd, conn.change, out, func(ctx context.Context, a *adminapi.Client) (*adminapi.Key, error) {
+			old, err := a.Key(ctx, absolute(args[0]), false)
+			if err != nil {
+				return nil, err
+			}
+			g := wait.over(old.Guarantee, changed)
+			if g == nil {
+				g = &adminapi.Guarantee{}
+			}
+			if err := a.SetKeyGuarantee(ctx, old.Name, *g); err != nil {
+				return nil, err
+			}
+			return a.Key(ctx, old.Name, false)
+		}, func(w *tabwriter.Writer, k *adminapi.Key) {
+			row(w, "key", k.Name)
+			row(w, "waits for", dash(guaranteeText(k.Guarantee)))
+		})
 	}
 	return cmd
 }

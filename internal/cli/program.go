@@ -112,6 +112,8 @@ Exit codes: 0 success, 1 failure, 2 a mistake in the command or a configuration.
 		p.verifyCommand(),
 		p.zoneCommand(),
 		p.keyCommand(),
+		p.secondaryCommand(),
+		p.catalogCommand(),
 		p.memberCommand(),
 		p.benchCommand(),
 		p.versionCommand(),

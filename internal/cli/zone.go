@@ -25,6 +25,7 @@ func (p *Program) zoneCommand() *cobra.Command {
 type settings struct {
 	adminapi.ZoneSettings
 	grant string
+	wait  waitFlags
 	flags *pflag.FlagSet
 }
 
@@ -37,8 +38,9 @@ func zoneSettings(cmd *cobra.Command) *settings {
 	f.StringVar(&s.AllowQuery, "allow-query", "", "who may query: the inside of allow-query { ... }")
 	f.StringVar(&s.AllowTransfer, "allow-transfer", "", "who may transfer the zone: the inside of allow-transfer { ... }; default none")
 	f.Uint32Var(&s.MaxZoneTTL, "max-zone-ttl", 0, "seconds that greater TTLs in updates are lowered to; 0 for no limit")
-	f.StringSliceVar(&s.AlsoNotify, "also-notify", nil, "address:port that is told of every change; repeatable")
+	f.StringSliceVar(&s.AlsoNotify, "also-notify", nil, "server that is told of every change: address:port, or 'address:port key NAME' to sign; repeatable")
 	f.BoolVar(&s.LocalReads, "local-reads", false, "answer queries without asking the quorum first: faster, possibly old")
+	s.wait.add(f)
 	cmd.Flags().AddFlagSet(f)
 	return s
 }
@@ -50,6 +52,7 @@ func (s *settings) given() (given bool) {
 }
 
 func (s *settings) resolve(cmd *cobra.Command) (adminapi.ZoneSettings, error) {
+	s.Guarantee = s.wait.over(nil, cmd.Flags().Changed)
 	if s.grant == "" {
 		return s.ZoneSettings, nil
 	}
@@ -57,7 +60,7 @@ func (s *settings) resolve(cmd *cobra.Command) (adminapi.ZoneSettings, error) {
 		return adminapi.ZoneSettings{}, &usageError{err: errors.New("--grant stands for the policy flags; give it or them"), command: cmd.CommandPath()}
 	}
 	open := devcluster.OpenTo(absolute(s.grant))
-	open.MaxZoneTTL, open.AlsoNotify, open.LocalReads = s.MaxZoneTTL, s.AlsoNotify, s.LocalReads
+	open.MaxZoneTTL, open.AlsoNotify, open.LocalReads, open.Guarantee = s.MaxZoneTTL, s.AlsoNotify, s.LocalReads, s.Guarantee
 	return open, nil
 }
 
@@ -128,7 +131,9 @@ func (p *Program) zoneShow() *cobra.Command {
 func (p *Program) zoneSet() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "set NAME", Short: "Change a zone's settings; what is not given stays", Args: exactly("NAME"),
-		Example: `  zonekeeper zone set example.org --allow-transfer 'key "secondary-key";'`,
+		Example: `  zonekeeper zone set example.org --allow-transfer 'key "secondary-key";'
+  zonekeeper zone set example.org --also-notify '192.0.2.2:53 key secondary-key'
+  zonekeeper zone set example.org --wait-secondaries 2 --wait-limit 3s`,
 	}
 	conn, out, set := p.connection(cmd, usualTimeout), p.output(cmd), zoneSettings(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
@@ -144,7 +149,9 @@ func (p *Program) zoneSet() *cobra.Command {
 			if err != nil {
 				return nil, err
 			}
-			z, err := a.SetZone(ctx, old.Name, merge(old.Settings, given, cmd.Flags().Changed))
+			merged := merge(old.Settings, given, cmd.Flags().Changed)
+			merged.Guarantee = set.wait.over(old.Settings.Guarantee, cmd.Flags().Changed)
+			z, err := a.SetZone(ctx, old.Name, merged)
 			if err == nil {
 				p.advise(ctx, a, z, set.grant)
 			}
@@ -332,7 +339,7 @@ func (p *Program) deletion(what string, about cobra.Command, remove func(a *admi
 
 // advise tells people of what is permitted and hardly meant. It goes to Err, so that programs read the zone only.
 func (p *Program) advise(ctx context.Context, a *adminapi.Client, z *adminapi.Zone, grant string) {
-	if z.Settings.UpdatePolicy == "" && z.Settings.AllowUpdate == "" {
+	if !z.Catalog && z.Settings.UpdatePolicy == "" && z.Settings.AllowUpdate == "" {
 		fmt.Fprintf(p.Err, "note: nobody may update %s yet; let a key: zonekeeper zone set %s --grant KEY\n", z.Name, z.Name)
 	}
 	if grant != "" {
@@ -344,6 +351,9 @@ func (p *Program) advise(ctx context.Context, a *adminapi.Client, z *adminapi.Zo
 
 func drawZone(w *tabwriter.Writer, z *adminapi.Zone) {
 	row(w, "zone", z.Name)
+	if z.Catalog {
+		row(w, "kind", "catalog (its content follows from the zones)")
+	}
 	row(w, "serial", z.Serial)
 	row(w, "records", z.Records)
 	row(w, "digest", z.Digest)
@@ -352,7 +362,8 @@ func drawZone(w *tabwriter.Writer, z *adminapi.Zone) {
 		{"allow-update", z.Settings.AllowUpdate},
 		{"allow-query", z.Settings.AllowQuery},
 		{"allow-transfer", z.Settings.AllowTransfer},
-		{"also-notify", strings.Join(z.Settings.AlsoNotify, " ")},
+		{"also-notify", strings.Join(z.Settings.AlsoNotify, ", ")},
+		{"waits for", guaranteeText(z.Settings.Guarantee)},
 	} {
 		if s.value != "" {
 			row(w, s.name, strings.Join(strings.Fields(s.value), " "))
