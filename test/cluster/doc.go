@@ -8,6 +8,8 @@
 //	SEED=123 go test -v -run TestFaults ./test/cluster
 //	GOFLAGS=-race go test -v -run TestFaults ./test/cluster
 //
+// TestOverlappingFaults, whose faults go on at the same time, takes SEED and DURATION as well.
+//
 // A history that is not linearizable is left as a page for the browser, in ZONEKEEPER_ARTIFACTS or a new directory that the
 // test names.
 //
