@@ -1,0 +1,112 @@
+package propagation
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/zonekeeper/zonekeeper/internal/zone"
+)
+
+type metrics struct {
+	delay                  *prometheus.HistogramVec
+	served, limit, skipped prometheus.Counter
+}
+
+// maxSerialMetrics is how many zones have a metric of their serial at each secondary; with more zones than that only those
+// that are behind have one.
+const maxSerialMetrics = 1000
+
+func newMetrics(reg prometheus.Registerer, t *Tracker) (metrics, error) {
+	m := metrics{delay: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "zonekeeper_propagation_delay_seconds",
+		Help:    "From a serial's publication at this primary's named to the report that the secondary serves it, or a later one.",
+		Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60}}, []string{"secondary"})}
+	waits := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "zonekeeper_propagation_waits_total",
+		Help: "Updates with a propagation guarantee: served (kept), limit (answered after the time limit) or skipped (answered at once because too many waited)."},
+		[]string{"result"})
+	m.served, m.limit, m.skipped = waits.WithLabelValues("served"), waits.WithLabelValues("limit"), waits.WithLabelValues("skipped")
+	if reg == nil {
+		return m, nil
+	}
+	for _, c := range []prometheus.Collector{m.delay, waits, newCollector(t)} {
+		if err := reg.Register(c); err != nil {
+			return m, err
+		}
+	}
+	return m, nil
+}
+
+// forget drops the metrics of a secondary that is no longer registered.
+func (m metrics) forget(name string) { m.delay.DeleteLabelValues(name) }
+
+// collector shows the state of a tracker when it is asked.
+type collector struct {
+	t                                 *Tracker
+	lag, behind, serial, connectedNow *prometheus.GaugeVec
+}
+
+func newCollector(t *Tracker) *collector {
+	gauge := func(name, help string, labels ...string) *prometheus.GaugeVec {
+		return prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: name, Help: help}, labels)
+	}
+	return &collector{
+		t: t,
+		lag: gauge("zonekeeper_propagation_lag_seconds",
+			"How long the oldest serial that this primary has published is not served by the secondary.", "secondary"),
+		behind: gauge("zonekeeper_propagation_zones_behind",
+			"Zones of which the secondary serves an older serial than this primary has published, or nothing.", "secondary"),
+		serial: gauge("zonekeeper_propagation_serial",
+			"Serial that the secondary serves: of each zone, or, when there are more than 1000, of those that are behind.", "secondary", "zone"),
+		connectedNow: gauge("zonekeeper_propagation_connected",
+			"1 while the secondary has a stream to this primary and has reported what it serves.", "secondary"),
+	}
+}
+
+func (c *collector) vectors() []*prometheus.GaugeVec {
+	return []*prometheus.GaugeVec{c.lag, c.behind, c.serial, c.connectedNow}
+}
+
+// Describe implements prometheus.Collector.
+func (c *collector) Describe(ch chan<- *prometheus.Desc) {
+	for _, v := range c.vectors() {
+		v.Describe(ch)
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (c *collector) Collect(ch chan<- prometheus.Metric) {
+	fresh := newCollector(c.t) // of this collection alone: two may run at a time, and what is gone must not stay
+	c.t.show(fresh)
+	for _, v := range fresh.vectors() {
+		v.Collect(ch)
+	}
+}
+
+func (t *Tracker) show(c *collector) {
+	now := t.cfg.Now()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for name, s := range t.secondaries {
+		n, oldest := s.lag(t.zones, now)
+		c.behind.WithLabelValues(name).Set(float64(n))
+		c.lag.WithLabelValues(name).Set(oldest.Seconds())
+		connected := 0.0
+		if s.connected {
+			connected = 1
+		}
+		c.connectedNow.WithLabelValues(name).Set(connected)
+		if len(t.zones) <= maxSerialMetrics {
+			for z := range t.zones {
+				c.showSerial(s, z)
+			}
+			continue
+		}
+		for _, x := range s.worst(t.zones, now, maxSerialMetrics) {
+			c.showSerial(s, x.Zone)
+		}
+	}
+}
+
+func (c *collector) showSerial(s *secondary, z zone.Name) {
+	if serial, ok := s.served[z]; ok {
+		c.serial.WithLabelValues(s.name, z.String()).Set(float64(serial))
+	}
+}
