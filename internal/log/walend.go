@@ -65,14 +65,19 @@ func lastIndex(dir string) (uint64, error) {
 	}
 	// The newest file may have been begun a moment ago; then the entries are in the one before.
 	files = files[max(0, len(files)-2):]
+	var open []*os.File
+	defer func() {
+		for _, f := range open {
+			f.Close()
+		}
+	}()
 	readers := make([]fileutil.FileReader, 0, len(files))
 	for _, path := range files {
 		f, err := os.Open(path)
 		if err != nil {
 			return 0, fmt.Errorf("read the write-ahead log: %w", err)
 		}
-		defer f.Close()
-		readers = append(readers, fileutil.NewFileReader(f))
+		open, readers = append(open, f), append(readers, fileutil.NewFileReader(f))
 	}
 	var last uint64
 	d := wal.NewDecoder(readers...)
