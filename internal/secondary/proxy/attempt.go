@@ -12,8 +12,7 @@ import (
 	"github.com/zonekeeper/zonekeeper/internal/zone"
 )
 
-// answer is a good answer of a primary, of which enough is here to know its serial
-// and its form.
+// answer is a good answer of a primary: all of it, or its beginning.
 type answer struct {
 	primary string
 	conn    *upstream
@@ -41,10 +40,11 @@ func (a *answer) release(p *pool) {
 	a.cancel(nil)
 }
 
-// attempt asks one primary until its answer is known to be good or not. heard is
-// called when the first octet is here. On an error the connection is gone or idle,
-// and bad is the message that reported the error, if one did.
-func (p *Proxy) attempt(ctx context.Context, q *question, pr Primary, heard func()) (a *answer, bad []byte, err error) {
+// attempt asks one primary for an answer that is good, and complete or as long as
+// is kept back. heard is called whenever something has come: the first octet, and
+// each message. On an error the connection is gone or idle, and bad is the message
+// that reported the error, if one did.
+func (p *Proxy) attempt(ctx context.Context, q *question, pr Primary, deadline time.Time, heard func(xfr.Form)) (a *answer, bad []byte, err error) {
 	a = &answer{primary: pr.Name, ctx: ctx, cancel: func(error) {}}
 	if a.conn = p.pool.get(pr.Addr); a.conn == nil {
 		if a.conn, err = p.pool.connect(ctx, pr.Addr); err != nil {
@@ -63,29 +63,57 @@ func (p *Proxy) attempt(ctx context.Context, q *question, pr Primary, heard func
 		a.watch()
 		err = p.first(a, q)
 	}
+	for err == nil && !p.enough(a, q, deadline) {
+		heard(a.form)
+		if bad, err = a.conn.next(nil, p.cfg.IdleTimeout); err == nil {
+			err = a.add(q, bad)
+		} else {
+			bad = nil
+		}
+		if err == nil {
+			err = p.usable(a, q)
+		}
+	}
 	if err != nil {
 		a.release(p.pool)
-		return nil, nil, why(ctx, err)
+		var answered *AnswerError
+		if !errors.As(err, &answered) {
+			bad = nil
+		}
+		return nil, bad, why(ctx, err)
 	}
-	heard()
-	for {
-		msg, err := a.conn.next(nil, p.cfg.IdleTimeout)
-		if err != nil {
-			a.release(p.pool)
-			return nil, nil, why(ctx, err)
-		}
-		if err := a.add(q, msg); err != nil {
-			a.release(p.pool)
-			return nil, msg, why(ctx, err)
-		}
-		if floor, ok := p.floor(q); ok && !zone.SerialGE(a.serial, floor) {
-			a.release(p.pool)
-			return nil, nil, fmt.Errorf("%w: it has serial %d, served here is %d", ErrBehind, a.serial, floor)
-		}
-		if a.last || a.form != xfr.Unknown {
-			return a, nil, nil
-		}
+	return a, nil, nil
+}
+
+// enough reports whether no more of the answer is kept back: it is complete, or
+// long, or it is time to give something to the name server. The catalog zone's is
+// kept back whole when it is screened.
+func (p *Proxy) enough(a *answer, q *question, deadline time.Time) bool {
+	switch {
+	case a.last:
+		return true
+	case !a.begun || q.qtype == zone.TypeIXFR && a.form == xfr.Unknown:
+		return false
+	case p.screened(q):
+		return false
 	}
+	return a.size >= p.cfg.HoldBytes || !time.Now().Before(deadline)
+}
+
+func (p *Proxy) screened(q *question) bool {
+	return p.cfg.Screen != nil && q.transfer() && q.name == p.catalog
+}
+
+// usable says what is wrong with an answer below the floor, or with one of the
+// catalog zone that is too long to be kept.
+func (p *Proxy) usable(a *answer, q *question) error {
+	if floor, ok := p.floor(q); ok && !zone.SerialGE(a.serial, floor) {
+		return fmt.Errorf("%w: it has serial %d, served here is %d", ErrBehind, a.serial, floor)
+	}
+	if p.screened(q) && a.size > p.cfg.MaxCatalogBytes {
+		return fmt.Errorf("%w: more than %d octets", ErrTooLong, p.cfg.MaxCatalogBytes)
+	}
+	return nil
 }
 
 // watch closes the connection when the context ends.
@@ -94,8 +122,8 @@ func (a *answer) watch() {
 	a.stop = context.AfterFunc(a.ctx, func() { conn.Close() })
 }
 
-// first sends the question and waits for the first octet of the answer. How long
-// that may take is decided by the contest.
+// first sends the question and waits for the first octet of the answer, for as long
+// as the contest lets it.
 func (p *Proxy) first(a *answer, q *question) error {
 	if err := a.conn.send(q.msg, p.cfg.Total); err != nil {
 		return err
@@ -192,7 +220,7 @@ func why(ctx context.Context, err error) error {
 		return context.Cause(ctx)
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return fmt.Errorf("%w: %w", ErrSlow, err)
-	case errors.As(err, &answered), errors.Is(err, ErrMalformed), errors.Is(err, ErrUnreachable):
+	case errors.As(err, &answered), errors.Is(err, ErrMalformed), errors.Is(err, ErrUnreachable), errors.Is(err, ErrBehind), errors.Is(err, ErrTooLong):
 		return err
 	}
 	return fmt.Errorf("%w: %w", ErrUnreachable, err)

@@ -28,18 +28,26 @@ type Proxy struct {
 // New checks the configuration and binds the sockets. Questions wait in them until
 // [Proxy.Run].
 func New(cfg Config) (*Proxy, error) {
-	if err := cfg.Validate(); err != nil {
-		return nil, err
-	}
-	p := &Proxy{cfg: cfg, catalog: cfg.Catalog.Canonical(), pool: newPool(), giveUp: rate.Sometimes{Interval: time.Second}}
-	var err error
-	if p.metrics, err = newMetrics(cfg.Registerer); err != nil {
+	p, err := unbound(cfg)
+	if err != nil {
 		return nil, err
 	}
 	if p.tcp, p.udp, err = listen(cfg.Listen); err != nil {
 		return nil, err
 	}
 	return p, nil
+}
+
+// unbound is a proxy without sockets.
+func unbound(cfg Config) (*Proxy, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	m, err := newMetrics(cfg.Registerer)
+	if err != nil {
+		return nil, err
+	}
+	return &Proxy{cfg: cfg, catalog: cfg.Catalog.Canonical(), pool: newPool(), metrics: m, giveUp: rate.Sometimes{Interval: time.Second}}, nil
 }
 
 // Addr returns where the proxy listens, over UDP and TCP.

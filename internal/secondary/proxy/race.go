@@ -28,18 +28,18 @@ type race struct {
 
 // runner is the attempt at one primary.
 type runner struct {
-	cancel context.CancelCauseFunc // nil when none is under way
-	since  time.Time
-	answer *answer // good, and not released
+	cancel context.CancelCauseFunc // nil when there is none
+	since  time.Time               // when it was begun, or something came last
+	answer *answer                 // good, and not released
 }
 
 // event is what an attempt tells.
 type event struct {
 	i      int
-	heard  bool // the first octet is here; more events follow
-	answer *answer
-	bad    []byte
-	err    error
+	form   xfr.Form // of the answer so far
+	answer *answer  // set with the last event of a good attempt
+	bad    []byte   // the message that reported the error
+	err    error    // set with the last event of a failed attempt
 }
 
 func (p *Proxy) newRace(ctx context.Context, q *question) *race {
@@ -56,31 +56,27 @@ func (p *Proxy) newRace(ctx context.Context, q *question) *race {
 	return r
 }
 
-// close stops all attempts and waits for their end.
-func (r *race) close() { r.stopExcept(-1) }
+// close stops all attempts that are left and waits for their end.
+func (r *race) close() {
+	r.stop(func(phase) bool { return true })
+	r.wg.Wait()
+}
 
-// run finds a good answer: at first, or again after the answer of lost broke off.
-// The error says why there is none. The caller releases the answer.
-func (r *race) run(lost int) (i int, a *answer, err error) {
+// run finds a good answer. The error says why there is none. The caller closes the
+// race, at once so that nobody sends in vain, and releases the answer.
+func (r *race) run() (*answer, error) {
 	total := time.NewTimer(time.Until(r.deadline))
 	defer total.Stop()
 	hedge := time.NewTimer(r.p.cfg.HedgeAfter)
 	defer hedge.Stop()
-	var next move
-	if lost < 0 {
-		next = r.contest.begin()
-	} else {
-		next = r.contest.lose(lost)
-	}
-	for {
+	for next := r.contest.begin(); ; {
 		switch {
 		case next.take >= 0:
 			a := r.runners[next.take].answer
-			r.runners[next.take].answer = nil
-			r.stopExcept(next.take)
-			return next.take, a, nil
+			r.runners[next.take] = runner{} // the answer has its own end
+			return a, nil
 		case next.over:
-			return -1, nil, errNobody
+			return nil, errNobody
 		case next.ask >= 0:
 			r.ask(next.ask)
 			hedge.Reset(r.p.cfg.HedgeAfter)
@@ -92,13 +88,12 @@ func (r *race) run(lost int) (i int, a *answer, err error) {
 			hedge.Reset(r.p.cfg.HedgeAfter)
 			next = r.contest.late()
 		case <-total.C:
-			if spare := r.contest.spare; spare >= 0 {
-				next = take(spare)
-				continue
+			r.stop(func(ph phase) bool { return ph == asked })
+			if next = r.contest.expire(); next.over {
+				return nil, fmt.Errorf("%w within %v", errNobody, r.p.cfg.Total)
 			}
-			return -1, nil, fmt.Errorf("%w within %v", errNobody, r.p.cfg.Total)
 		case <-r.ctx.Done():
-			return -1, nil, context.Cause(r.ctx)
+			return nil, context.Cause(r.ctx)
 		}
 	}
 }
@@ -106,15 +101,13 @@ func (r *race) run(lost int) (i int, a *answer, err error) {
 // event takes what an attempt tells.
 func (r *race) event(ev event, hedge *time.Timer) move {
 	run := &r.runners[ev.i]
+	run.since = time.Now()
 	switch {
-	case ev.heard:
-		r.contest.hear(ev.i)
-		return stay
 	case r.ctx.Err() != nil:
 		if ev.answer != nil {
 			ev.answer.release(r.p.pool)
 		}
-		return stay // run ends
+		return stay() // run ends
 	case ev.err != nil:
 		run.cancel = nil
 		if ev.bad != nil && r.bad == nil {
@@ -122,15 +115,30 @@ func (r *race) event(ev event, hedge *time.Timer) move {
 		}
 		r.p.failed(r.q, r.primaries[ev.i].Name, ev.err)
 		return r.contest.fail(ev.i)
+	case ev.answer != nil:
+		run.answer = ev.answer
+		hedge.Reset(r.p.cfg.HedgeAfter) // if it is kept: how long a better one may take
+		return r.contest.good(ev.i, r.value(ev.answer.form))
 	}
-	run.answer = ev.answer
-	a := ev.answer
-	m := r.contest.good(ev.i, r.q.qtype == zone.TypeIXFR && a.form == xfr.Whole, a.form != xfr.UpToDate)
-	if m.take < 0 { // it is the spare: the others have as long as one that is asked anew
-		hedge.Reset(r.p.cfg.HedgeAfter)
-	}
-	return m
+	hedge.Reset(r.p.stall())
+	return r.contest.hear(ev.i, r.value(ev.form) == whole)
 }
+
+// value of an answer of that form to the question.
+func (r *race) value(f xfr.Form) value {
+	switch {
+	case r.q.qtype == zone.TypeIXFR && f == xfr.Whole:
+		return whole
+	case f == xfr.UpToDate:
+		return noNews
+	}
+	return best
+}
+
+// stall is how long a primary that sends may pause before the next one is asked as
+// well. It is longer than HedgeAfter: over a slow line a second transfer would only
+// slow down the first.
+func (p *Proxy) stall() time.Duration { return max(p.cfg.HedgeAfter, p.cfg.IdleTimeout/2) }
 
 // ask starts an attempt.
 func (r *race) ask(i int) {
@@ -148,7 +156,7 @@ func (r *race) ask(i int) {
 	}
 	r.wg.Go(func() {
 		ctx := alive(wanted, pr.Gone)
-		a, bad, err := r.p.attempt(ctx, r.q, pr, func() { tell(event{heard: true}) })
+		a, bad, err := r.p.attempt(ctx, r.q, pr, r.deadline, func(f xfr.Form) { tell(event{form: f}) })
 		if a != nil {
 			a.cancel = cancel
 		}
@@ -178,15 +186,16 @@ func alive(ctx context.Context, gone <-chan struct{}) context.Context {
 	return alive
 }
 
-// stopExcept ends all attempts but the one at winner, which is over, and waits for
-// them. Those that have not sent an octet for so long that they were hedged are slow.
-func (r *race) stopExcept(winner int) {
+// stop ends the attempts in certain phases. Those that were silent for so long that
+// they were hedged are slow.
+func (r *race) stop(which func(phase) bool) {
 	for i := range r.runners {
-		run := &r.runners[i]
-		if i == winner || run.cancel == nil {
+		run, ph := &r.runners[i], r.contest.phases[i]
+		if run.cancel == nil || !which(ph) {
 			continue
 		}
-		if r.contest.phases[i] == asked && time.Since(run.since) >= r.p.cfg.HedgeAfter && r.ctx.Err() == nil {
+		silent := time.Since(run.since)
+		if r.ctx.Err() == nil && (ph == asked && silent >= r.p.cfg.HedgeAfter || ph == heard && silent >= r.p.stall()) {
 			r.p.failed(r.q, r.primaries[i].Name, ErrSlow)
 		}
 		run.cancel(errNotNeeded)
@@ -195,5 +204,4 @@ func (r *race) stopExcept(winner int) {
 		}
 		*run = runner{}
 	}
-	r.wg.Wait()
 }

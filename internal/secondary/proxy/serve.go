@@ -130,11 +130,11 @@ func (p *Proxy) answerTCP(ctx context.Context, w timed, msg []byte) error {
 func (p *Proxy) answerSOA(ctx context.Context, q *question) ([]byte, error) {
 	start := time.Now()
 	r := p.newRace(ctx, q)
-	defer r.close()
-	_, a, err := r.run(-1)
+	a, err := r.run()
+	r.close()
 	switch {
 	case ctx.Err() != nil:
-		if a != nil {
+		if err == nil {
 			a.release(p.pool)
 		}
 		return nil, context.Cause(ctx)

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/zonekeeper/zonekeeper/internal/xfr"
-	"github.com/zonekeeper/zonekeeper/internal/zone"
 )
 
 // answerTransfer answers a zone transfer on w. An error means that the connection
@@ -16,14 +15,18 @@ import (
 func (p *Proxy) answerTransfer(ctx context.Context, q *question, w io.Writer) error {
 	start := time.Now()
 	r := p.newRace(ctx, q)
-	defer r.close()
-	a, err := p.beginning(r)
-	var held *heldError
+	a, err := r.run()
+	r.close()
+	if err == nil {
+		if err = p.usable(a, q); err != nil { // the name server may have got a newer version meanwhile
+			a.release(p.pool)
+		}
+	}
 	switch {
-	case errors.As(err, &held):
-		p.metrics.transfer(Kind(0), resultRefused)
-		return p.write(w, reply(q.msg, rcodeRefused))
 	case ctx.Err() != nil:
+		if err == nil {
+			a.release(p.pool)
+		}
 		p.metrics.transfer(Kind(0), resultAbandoned)
 		return context.Cause(ctx)
 	case err != nil:
@@ -32,6 +35,10 @@ func (p *Proxy) answerTransfer(ctx context.Context, q *question, w io.Writer) er
 	}
 	defer a.release(p.pool)
 	how := a.kind()
+	if p.screened(q) && how != UpToDate && p.cfg.Screen(q.msg, a.msgs) != nil {
+		p.metrics.transfer(how, resultRefused)
+		return p.write(w, reply(q.msg, rcodeRefused))
+	}
 	if err := p.pass(a, q, w); err != nil {
 		if ctx.Err() != nil || errors.Is(err, errClient) {
 			p.metrics.transfer(how, resultAbandoned)
@@ -46,65 +53,6 @@ func (p *Proxy) answerTransfer(ctx context.Context, q *question, w io.Writer) er
 	p.metrics.observe(how.String(), time.Since(start))
 	if p.cfg.Done != nil {
 		p.cfg.Done(q.name, a.serial, how)
-	}
-	return nil
-}
-
-// beginning returns the answer from which the transfer is passed on: whole or as
-// much as is kept back. Until then primaries replace each other.
-func (p *Proxy) beginning(r *race) (*answer, error) {
-	for lost := -1; ; {
-		i, a, err := r.run(lost)
-		if err != nil {
-			return nil, err
-		}
-		err = p.hold(a, r)
-		if err == nil {
-			return a, nil
-		}
-		a.release(p.pool)
-		var held *heldError
-		if errors.As(err, &held) || r.ctx.Err() != nil {
-			return nil, err
-		}
-		p.failed(r.q, a.primary, err)
-		lost = i
-	}
-}
-
-// heldError is what Config.Screen has against a transfer.
-type heldError struct{ err error }
-
-func (e *heldError) Error() string { return e.err.Error() }
-func (e *heldError) Unwrap() error { return e.err }
-
-// hold reads on until the transfer is complete or enough of it is kept back; the
-// catalog zone's is read whole and screened.
-func (p *Proxy) hold(a *answer, r *race) error {
-	screened := p.cfg.Screen != nil && r.q.name == p.catalog
-	for !a.last {
-		if screened && a.size > p.cfg.MaxCatalogBytes {
-			return fmt.Errorf("%w: more than %d octets", ErrTooLong, p.cfg.MaxCatalogBytes)
-		}
-		if !screened && (a.size >= p.cfg.HoldBytes || !time.Now().Before(r.deadline)) {
-			break
-		}
-		msg, err := a.conn.next(nil, p.cfg.IdleTimeout)
-		if err == nil {
-			err = a.add(r.q, msg)
-		}
-		if err != nil {
-			return why(a.ctx, err)
-		}
-	}
-	if screened && a.form != xfr.UpToDate {
-		if err := p.cfg.Screen(r.q.msg, a.msgs); err != nil {
-			return &heldError{err}
-		}
-	}
-	// The name server may have got a newer version meanwhile.
-	if floor, ok := p.floor(r.q); ok && !zone.SerialGE(a.serial, floor) {
-		return fmt.Errorf("%w: it has serial %d, served here is %d", ErrBehind, a.serial, floor)
 	}
 	return nil
 }
