@@ -134,6 +134,7 @@ func (b *logBridge) copy(r io.ReadCloser) {
 	defer r.Close()
 	lines := bufio.NewScanner(r)
 	lines.Buffer(make([]byte, 4096), 1<<20)
+	var transfers transferLog
 	for lines.Scan() {
 		text := lines.Text()
 		b.mu.Lock()
@@ -143,6 +144,12 @@ func (b *logBridge) copy(r io.ReadCloser) {
 		}
 		b.mu.Unlock()
 		category, level, msg := parseLogLine(text)
+		if category == categoryTransfers {
+			var dropped int
+			if level, dropped = transfers.judge(level, msg, time.Now()); dropped > 0 {
+				b.log.Warn("named had more to say about transfers", "category", category, "lines", dropped)
+			}
+		}
 		b.log.Log(context.Background(), level, msg, "category", category) //nolint:sloglint // the message is named's
 	}
 }

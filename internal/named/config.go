@@ -12,8 +12,8 @@ import (
 type Config struct {
 	// Path is the named binary, or a wrapper that execs it.
 	Path string
-	// Dir is the working directory, created when missing and owned by this package: its files are deleted at each start.
-	// It belongs on a tmpfs: what must last is in the log. An absolute path.
+	// Dir is the working directory, created when missing and owned by this package. An absolute path. The files of a hidden
+	// primary are deleted at each start: it belongs on a tmpfs, what must last is in the log. A secondary's zones are kept.
 	Dir string
 	// User, when not empty, is the account that named runs as. This process must then be root.
 	User string
@@ -33,6 +33,9 @@ type Config struct {
 	// Forwarders are source addresses whose queries and transfers are admitted to every zone: the endpoint has already
 	// authorised them. They must be loopback addresses.
 	Forwarders []netip.Addr
+
+	// Secondary makes it a public secondary; nil is a hidden primary.
+	Secondary *SecondaryConf
 
 	// TCPClients and TCPIdleTimeout are named's limits on TCP connections. The endpoint forwards each zone transfer over a
 	// connection of its own.
@@ -104,6 +107,9 @@ func (c Config) Validate() error {
 		if !a.IsLoopback() {
 			bad("named forwarder %q must be a loopback address", a)
 		}
+	}
+	if c.Secondary != nil {
+		c.Secondary.check(bad)
 	}
 	if c.TCPClients < 100 {
 		bad("named tcp-clients %d is below 100", c.TCPClients)

@@ -53,7 +53,7 @@ func ownDirectory(cfg Config) (owner, error) {
 			cfg.Dir, entries[0].Name())
 	}
 	err = errors.Join(
-		own.write(markerFile, []byte("zonekeeper empties this directory at each start of named.\n")),
+		own.mark(),
 		own.chown(cfg.Dir),
 		own.reachable(cfg.User, "named's directory", cfg.Dir),
 	)
@@ -113,6 +113,53 @@ func (o owner) clear() error {
 		return fmt.Errorf("directory for zone files: %w", err)
 	}
 	return o.chown(zones)
+}
+
+// keep makes the tree of a secondary and leaves what is in it.
+func (o owner) keep() error {
+	members := filepath.Join(o.dir, membersDir)
+	if err := os.Mkdir(members, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
+		return fmt.Errorf("directory for zones of the catalog: %w", err)
+	}
+	return o.chown(members)
+}
+
+// hasZones reports whether a secondary's directory holds a zone.
+func (o owner) hasZones() bool {
+	_, err := os.Stat(filepath.Join(o.dir, catalogFile))
+	entries, _ := os.ReadDir(filepath.Join(o.dir, membersDir)) // unreadable: nothing that named could load
+	return err == nil || len(entries) > 0
+}
+
+// setAside makes an empty directory and keeps the old one beside it, in place of what was kept before.
+func (o owner) setAside() error {
+	if err := os.RemoveAll(o.aside()); err != nil {
+		return fmt.Errorf("remove the directory of named that was set aside before: %w", err)
+	}
+	if err := os.Rename(o.dir, o.aside()); err != nil {
+		return fmt.Errorf("set the directory of named aside: %w", err)
+	}
+	if err := os.Mkdir(o.dir, 0o700); err != nil {
+		return fmt.Errorf("directory for named: %w", err)
+	}
+	return errors.Join(o.mark(), o.chown(o.dir))
+}
+
+// putBack undoes setAside.
+func (o owner) putBack() error {
+	if err := os.RemoveAll(o.dir); err != nil {
+		return fmt.Errorf("put the directory of named back: %w", err)
+	}
+	if err := os.Rename(o.aside(), o.dir); err != nil {
+		return fmt.Errorf("put the directory of named back: %w", err)
+	}
+	return nil
+}
+
+func (o owner) aside() string { return o.dir + ".damaged" }
+
+func (o owner) mark() error {
+	return o.write(markerFile, []byte("zonekeeper owns this directory: a hidden primary empties it at each start of named, a secondary writes named's configuration here.\n"))
 }
 
 // write replaces a file; readers see the old or the new one, whole.

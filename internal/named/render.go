@@ -46,6 +46,33 @@ const (
 func renderConf(c Config, b Build) []byte {
 	var w strings.Builder
 	line := func(format string, args ...any) { fmt.Fprintf(&w, format+"\n", args...) }
+	renderHead(line, c, func() {})
+	renderAuthoritative(line, c, b)
+	line("\tallow-query { none; };")
+	line("\tallow-transfer { none; };")
+	line("\tallow-update { key %q; };", PublishKeyName)
+	line("\tallow-new-zones yes;")
+	if b.LMDB {
+		line("\tlmdb-mapsize 512M;")
+	}
+	line("\tzone-statistics none;")
+	renderZoneDefaults(line, c, b)
+	// Secondaries are told by this process, once for the cluster and not by each of its named.
+	line("\tnotify no;")
+	renderTCP(line, c)
+	line("\ttransfers-out 1000;")
+	if b.is920() {
+		// Zero is "no limit". What exceeds the quota is dropped without an answer.
+		line("\tupdate-quota 0;")
+	} else {
+		line("\tupdate-quota 100000;")
+	}
+	line("};")
+	return []byte(w.String())
+}
+
+// renderHead is what precedes the options; extra adds to the logging.
+func renderHead(line func(string, ...any), c Config, extra func()) {
 	line("// Written by zonekeeper at each start; changes made here are lost.")
 	line("include %s;", quote(filepath.Join(c.Dir, keysFile)))
 	line("controls {")
@@ -62,7 +89,12 @@ func renderConf(c Config, b Build) []byte {
 	// Anyone who can send a query could fill the log with these; the endpoint reports what it refuses, at a limited rate.
 	line("\tcategory security { none; };")
 	line("\tcategory query-errors { none; };")
+	extra()
 	line("};")
+}
+
+// renderAuthoritative opens the options: an authoritative server and nothing else, which does not say what it is.
+func renderAuthoritative(line func(string, ...any), c Config, b Build) {
 	line("options {")
 	line("\tdirectory %s;", quote(c.Dir))
 	line("\tpid-file none;")
@@ -73,37 +105,19 @@ func renderConf(c Config, b Build) []byte {
 	line("\tversion none;")
 	line("\thostname none;")
 	line("\tserver-id none;")
-	// An authoritative server and nothing else.
 	line("\trecursion no;")
 	line("\tallow-recursion { none; };")
 	line("\tallow-query-cache { none; };")
 	line("\tempty-zones-enable no;")
 	line("\tdnssec-validation no;")
 	line("\tminimal-responses yes;")
-	line("\tallow-query { none; };")
-	line("\tallow-transfer { none; };")
-	line("\tallow-update { key %q; };", PublishKeyName)
-	line("\tallow-new-zones yes;")
-	if b.LMDB {
-		line("\tlmdb-mapsize 512M;")
-	}
-	line("\tzone-statistics none;")
-	renderZoneDefaults(line, c, b)
-	// Secondaries are told by this process, once for the cluster and not by each of its named.
-	line("\tnotify no;")
+}
+
+func renderTCP(line func(string, ...any), c Config) {
 	line("\ttcp-clients %d;", c.TCPClients)
 	line("\ttcp-listen-queue 128;")
 	// In units of 100 ms.
 	line("\ttcp-idle-timeout %d;", c.TCPIdleTimeout/(100*time.Millisecond))
-	line("\ttransfers-out 1000;")
-	if b.is920() {
-		// Zero is "no limit". What exceeds the quota is dropped without an answer.
-		line("\tupdate-quota 0;")
-	} else {
-		line("\tupdate-quota 100000;")
-	}
-	line("};")
-	return []byte(w.String())
 }
 
 // renderZoneDefaults makes named accept whatever the state machine accepted, in a file or in an UPDATE: a refusal here

@@ -15,10 +15,17 @@ import (
 	"github.com/zonekeeper/zonekeeper/internal/zone"
 )
 
-// Initial is what an incarnation serves from its first moment on.
+// Initial is what an incarnation serves from its first moment on. A secondary's has keys only.
 type Initial struct {
 	Keys  []tsig.Key
 	Zones iter.Seq2[ZoneConf, *zone.Zone]
+}
+
+func (i Initial) all() iter.Seq2[ZoneConf, *zone.Zone] {
+	if i.Zones == nil {
+		return func(func(ZoneConf, *zone.Zone) bool) {}
+	}
+	return i.Zones
 }
 
 // Content hands over what the next incarnation starts with. It is called before each start, from the goroutine of Run; an
@@ -137,11 +144,15 @@ func (s *Server) Run(ctx context.Context) error {
 		return err
 	}
 	pause := s.cfg.RestartMin
+	var d doubt
 	for ctx.Err() == nil {
 		began := time.Now()
-		err := s.runOnce(ctx, own)
+		answered, err := s.runOnce(ctx, own)
 		if ctx.Err() != nil {
 			break
+		}
+		if s.cfg.Secondary != nil {
+			s.exchange(own, d.after(answered, own.hasZones()))
 		}
 		// A process that served for a while and then died is not in a restart loop.
 		if time.Since(began) > 10*s.cfg.RestartMax {
@@ -157,8 +168,9 @@ func (s *Server) Run(ctx context.Context) error {
 	return nil
 }
 
-// runOnce is the life of one incarnation: files, start, first answer, watching, end.
-func (s *Server) runOnce(ctx context.Context, own owner) (err error) {
+// runOnce is the life of one incarnation: files, start, first answer, watching, end. answered says whether it came to the
+// first answer.
+func (s *Server) runOnce(ctx context.Context, own owner) (answered bool, err error) {
 	var incarnation uint64
 	s.update(func(st *State) {
 		st.Incarnation++
@@ -179,11 +191,11 @@ func (s *Server) runOnce(ctx context.Context, own owner) (err error) {
 	}()
 	sess, err := s.prepare(ctx, own, incarnation)
 	if err != nil {
-		return fmt.Errorf("prepare the start of named: %w", err)
+		return false, fmt.Errorf("prepare the start of named: %w", err)
 	}
 	c, err := startChild(s.cfg, own, s.log)
 	if err != nil {
-		return err
+		return false, err
 	}
 	s.update(func(st *State) { st.Phase, st.PID = Starting, c.pid() })
 	return s.watch(ctx, c, sess)
@@ -192,29 +204,29 @@ func (s *Server) runOnce(ctx context.Context, own owner) (err error) {
 var errHung = errors.New("it does not answer")
 
 // watch owns the child from its start to its end: this one loop decides about it.
-func (s *Server) watch(ctx context.Context, c *child, sess *Session) error {
+func (s *Server) watch(ctx context.Context, c *child, sess *Session) (running bool, err error) {
 	defer sess.close()
 	probe := newProber(s.cfg, sess.Ping)
 	defer probe.stop()
 	startBy := time.NewTimer(s.cfg.StartTimeout)
 	defer startBy.Stop()
-	running, failures := false, 0
+	failures := 0
 	for {
 		select {
 		case <-ctx.Done():
 			c.stop(s.cfg.StopTimeout)
-			return nil
+			return running, nil
 		case err := <-c.exited:
-			return c.describe(err)
+			return running, c.describe(err)
 		case <-startBy.C:
 			if !running {
 				c.kill()
-				return c.describe(fmt.Errorf("%w: not once within %s of its start", errHung, s.cfg.StartTimeout))
+				return running, c.describe(fmt.Errorf("%w: not once within %s of its start", errHung, s.cfg.StartTimeout))
 			}
 		case r := <-s.restart:
 			if r.incarnation == sess.incarnation {
 				c.kill()
-				return c.describe(fmt.Errorf("killed: %s", r.reason))
+				return running, c.describe(fmt.Errorf("killed: %s", r.reason))
 			}
 		case err := <-probe.results:
 			switch {
@@ -229,7 +241,7 @@ func (s *Server) watch(ctx context.Context, c *child, sess *Session) error {
 				// Some commands stop named's network threads for as long as they last; they have time limits of their own.
 				if failures++; failures >= s.cfg.ProbeFailures {
 					c.kill()
-					return c.describe(fmt.Errorf("%w: %d queries in a row, the last: %w", errHung, failures, err))
+					return running, c.describe(fmt.Errorf("%w: %d queries in a row, the last: %w", errHung, failures, err))
 				}
 			}
 		}
@@ -249,14 +261,18 @@ func (s *Server) endSession() {
 	s.session = nil
 }
 
-// prepare empties the directory and writes what the next incarnation reads. Secrets are new each time: whatever still
+// prepare empties a hidden primary's directory and writes what the next incarnation reads. Secrets are new each time: whatever still
 // speaks to the last incarnation can't be mistaken for this one's publisher.
 func (s *Server) prepare(ctx context.Context, own owner, incarnation uint64) (*Session, error) {
 	init, err := s.content(ctx, incarnation)
 	if err != nil {
 		return nil, err
 	}
-	err = own.clear()
+	if s.cfg.Secondary != nil {
+		err = own.keep()
+	} else {
+		err = own.clear()
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -266,7 +282,7 @@ func (s *Server) prepare(ctx context.Context, own owner, incarnation uint64) (*S
 	}
 	var zones []ZoneConf
 	var zoneFiles []string
-	for conf, z := range init.Zones {
+	for conf, z := range init.all() {
 		file := sess.newFile(conf.Name)
 		if err := own.writeZone(file, z); err != nil {
 			return nil, err
@@ -277,11 +293,15 @@ func (s *Server) prepare(ctx context.Context, own owner, incarnation uint64) (*S
 			return nil, ctx.Err()
 		}
 	}
+	conf := renderConf(s.cfg, s.build)
+	if s.cfg.Secondary != nil {
+		conf = renderSecondary(s.cfg, s.build)
+	}
 	files := []struct {
 		name string
 		text []byte
 	}{
-		{confFile, renderConf(s.cfg, s.build)},
+		{confFile, conf},
 		{keysFile, sess.renderKeys(init.Keys, zones)},
 		{newZonesFile, renderNewZones(s.cfg, zones, zoneFiles)},
 	}
