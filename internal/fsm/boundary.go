@@ -305,6 +305,18 @@ func (v *ZoneView) Oldest() *zone.Zone {
 	return z
 }
 
+// At gives the zone as it was published with a serial; false when History does not reach there.
+func (v *ZoneView) At(serial uint32) (*zone.Zone, bool) {
+	z := v.Published()
+	for _, b := range slices.Backward(v.History) {
+		if z.Serial() == serial {
+			break
+		}
+		z.Apply(reverse(b.Diff))
+	}
+	return z, z.Serial() == serial
+}
+
 func reverse(d zone.Diff) zone.Diff { return zone.Diff{Del: d.Add, Add: d.Del} }
 
 func noSuchZone(id ZoneID) error { return fmt.Errorf("zone %s does not exist", id) }

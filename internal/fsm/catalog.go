@@ -72,8 +72,9 @@ func memberOwner(catalog, member zone.Name) zone.Name {
 	return zone.Name(memberLength+label+catalogZones) + catalog
 }
 
-// catalogMember says whether secondaries serve the zone: they answer everyone, so one that the primaries hide is none.
-func catalogMember(c *ZoneConfig) bool {
+// IsMember says that the zone is a member of the catalog, so that secondaries serve it: they answer everyone, so a zone that
+// the primaries hide is none.
+func (c *ZoneConfig) IsMember() bool {
 	return !c.catalog && c.ID.View == "" && strings.HasPrefix(c.AllowQuery.String(), "any;")
 }
 
@@ -145,7 +146,7 @@ func (m *Machine) putCatalog(c *PutCatalog) error {
 func (m *Machine) members() []zone.Name {
 	var names []zone.Name
 	m.configs.Scan(func(_ string, c *ZoneConfig) bool {
-		if catalogMember(c) {
+		if c.IsMember() {
 			names = append(names, c.ID.Name)
 		}
 		return true
@@ -191,7 +192,7 @@ func (m *Machine) updateCatalog() {
 	var tx *zone.Tx
 	for _, id := range slices.Compact(due) {
 		target := m.slots[id]
-		want := target != nil && catalogMember(target.cur.conf)
+		want := target != nil && target.cur.conf.IsMember()
 		owner := memberOwner(origin, id.Name)
 		if has := s.cur.zone.Get(owner, zone.TypePTR) != nil; has == want {
 			continue

@@ -54,6 +54,7 @@ func (a *admin) handler(gather prometheus.Gatherer) http.Handler {
 	mux.HandleFunc("POST "+adminapi.PathKeyRetire, reply(a.retireKey))
 	mux.HandleFunc("DELETE "+adminapi.PathKey, reply(a.deleteKey))
 	a.handleSecondaries(mux)
+	a.handleChanges(mux)
 	// Profiles, for people who look into a slow primary: go tool pprof http://ADMIN/debug/pprof/profile
 	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
 	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
@@ -63,7 +64,7 @@ func (a *admin) handler(gather prometheus.Gatherer) http.Handler {
 	mux.HandleFunc("GET "+adminapi.PathCopy, reply(a.copyOf))
 	mux.HandleFunc("GET "+adminapi.PathClock, reply(a.clock))
 	mux.HandleFunc("GET "+adminapi.PathCheckpoint, a.checkpoint)
-	return a.opened(mux)
+	return a.opened(secondaryOnly(mux, patternChanges, patternReport, patternDigest))
 }
 
 // opened answers "not ready" before there is a replica to ask.

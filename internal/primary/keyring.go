@@ -111,3 +111,11 @@ func (r ring) Lookup(name zone.Name) []tsig.Key {
 	}
 	return r.k.of(key)
 }
+
+// replicatedKeys is the keyring as of now.
+type replicatedKeys struct{ p *Primary }
+
+// Lookup implements tsig.Keyring.
+func (r replicatedKeys) Lookup(name zone.Name) []tsig.Key {
+	return ring{r.p.keys, r.p.replica.Settings()}.Lookup(name)
+}

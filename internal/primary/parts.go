@@ -13,8 +13,11 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"github.com/zonekeeper/zonekeeper/internal/endpoint"
+	"github.com/zonekeeper/zonekeeper/internal/fsm"
 	"github.com/zonekeeper/zonekeeper/internal/fsm/seal"
 	"github.com/zonekeeper/zonekeeper/internal/named"
+	"github.com/zonekeeper/zonekeeper/internal/notify"
+	"github.com/zonekeeper/zonekeeper/internal/propagation"
 	"github.com/zonekeeper/zonekeeper/internal/publish"
 	"github.com/zonekeeper/zonekeeper/internal/replica"
 )
@@ -55,7 +58,7 @@ func (p *Primary) namedConfig() (named.Config, error) {
 func (p *Primary) newPublisher(ctx context.Context, ncfg named.Config, sealer *seal.Sealer) error {
 	c := publish.DefaultConfig()
 	c.Opener, c.Logger = sealer, p.log
-	c.Cutter = p.flush
+	c.Cutter, c.Observer = p.flush, p.hub
 	var err error
 	if p.publisher, err = publish.New(c, p.metrics); err != nil {
 		return err
@@ -64,6 +67,23 @@ func (p *Primary) newPublisher(ctx context.Context, ncfg named.Config, sealer *s
 		return fmt.Errorf("named: %w", err)
 	}
 	return p.named.Register(p.metrics)
+}
+
+// newHub makes what secondaries learn of changes from.
+func (p *Primary) newHub() error {
+	tcfg := propagation.DefaultConfig()
+	tcfg.Registerer = p.metrics
+	var err error
+	if p.tracker, err = propagation.New(tcfg); err != nil {
+		return err
+	}
+	ncfg := notify.DefaultConfig()
+	ncfg.Keys, ncfg.Logger, ncfg.Registerer, ncfg.Now = replicatedKeys{p}, p.log, p.metrics, p.clock.Now
+	if p.notifier, err = notify.New(ncfg); err != nil {
+		return err
+	}
+	p.hub = newHub(func() *fsm.Machine { return p.replica.Machine() }, p.tracker, p.notifier, p.log)
+	return nil
 }
 
 func (p *Primary) endpointConfig() (endpoint.Config, error) {

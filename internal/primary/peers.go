@@ -180,6 +180,18 @@ func (p *peers) progress() []replica.Progress {
 	return out
 }
 
+// first says whether a name comes before those of all peers that answered last time.
+func (p *peers) first(name string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for peer := range p.behind {
+		if peer < name {
+			return false
+		}
+	}
+	return true
+}
+
 // full counts the peers that have said, when they last answered, that their disk is full.
 func (p *peers) full() (n int) {
 	p.mu.Lock()

@@ -20,6 +20,8 @@ import (
 	"github.com/zonekeeper/zonekeeper/internal/fsm/seal"
 	"github.com/zonekeeper/zonekeeper/internal/log"
 	"github.com/zonekeeper/zonekeeper/internal/named"
+	"github.com/zonekeeper/zonekeeper/internal/notify"
+	"github.com/zonekeeper/zonekeeper/internal/propagation"
 	"github.com/zonekeeper/zonekeeper/internal/publish"
 	"github.com/zonekeeper/zonekeeper/internal/replica"
 )
@@ -43,6 +45,9 @@ type Primary struct {
 	replica   *replica.Replica
 	named     *named.Server
 	publisher *publish.Publisher
+	hub       *hub
+	tracker   *propagation.Tracker
+	notifier  *notify.Sender
 	endpoint  *endpoint.Server
 	admin     *admin
 
@@ -143,6 +148,9 @@ func (p *Primary) assemble(ctx context.Context, sealer *seal.Sealer) error {
 		return err
 	}
 	p.admin = &admin{p: p, sealer: sealer, log: p.log}
+	if err := p.newHub(); err != nil {
+		return err
+	}
 
 	ncfg, err := p.namedConfig()
 	if err != nil {
@@ -250,6 +258,7 @@ func (p *Primary) run(ctx context.Context) error {
 	p.setReady("loading the zones into named")
 	namedCtx, stopNamed := context.WithCancel(gctx)
 	defer stopNamed()
+	p.startHub(namedCtx, g)
 	p.publisher.Start(p.replica.Machine())
 	g.Go(func() error { return p.publisher.Run(namedCtx, p.named) })
 	g.Go(func() error { return p.named.Run(namedCtx) })

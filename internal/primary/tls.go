@@ -7,9 +7,11 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
+	"github.com/zonekeeper/zonekeeper/internal/adminapi"
 	"github.com/zonekeeper/zonekeeper/internal/conf"
 )
 
@@ -82,4 +84,32 @@ func adminClient(c AdminConfig) (*http.Client, error) {
 		t.TLSClientConfig = cert.Client()
 	}
 	return &http.Client{Transport: t}, nil
+}
+
+// secondaryUnit is the organizational unit in the subject of a secondary's certificate. Secondaries are public, so they are the
+// likeliest to be broken into: with such a certificate the admin API can be asked what a secondary must know, and nothing else.
+const secondaryUnit = "zonekeeper-secondary"
+
+// secondaryOf gives the name of the secondary whose certificate a request came with; false when it is not a secondary's.
+func secondaryOf(r *http.Request) (name string, ok bool) {
+	if r.TLS == nil || len(r.TLS.PeerCertificates) == 0 {
+		return "", false
+	}
+	subject := r.TLS.PeerCertificates[0].Subject
+	return subject.CommonName, slices.Contains(subject.OrganizationalUnit, secondaryUnit)
+}
+
+// secondaryOnly lets the certificates of secondaries ask for what matches one of the patterns of mux, and for nothing else.
+func secondaryOnly(mux *http.ServeMux, patterns ...string) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if name, ok := secondaryOf(r); ok {
+			if _, pattern := mux.Handler(r); !slices.Contains(patterns, pattern) {
+				writeError(w, &adminapi.Error{Code: adminapi.CodeForbidden,
+					Message: fmt.Sprintf("%s %s: the certificate is that of secondary %q, which may not ask this", r.Method, r.URL.Path, name),
+					Remedy:  "use an administrator's certificate, whose subject has no organizational unit " + secondaryUnit})
+				return
+			}
+		}
+		mux.ServeHTTP(w, r)
+	})
 }
