@@ -66,7 +66,7 @@ type Guard struct {
 }
 
 // New returns a guard for a name server that has the catalog's version serial with
-// these members (serial 0 and none: it has no catalog). window is what
+// these members; serial 0 is no catalog, and the first one passes. window is what
 // [Guard.Window] returned; removals that this version does not have yet are left
 // out, because they will be judged again.
 func New(cfg Config, serial uint32, members []zone.Name, window []Removal) *Guard {
@@ -75,7 +75,7 @@ func New(cfg Config, serial uint32, members []zone.Name, window []Removal) *Guar
 		g.members[m.Canonical()] = struct{}{}
 	}
 	for _, r := range window {
-		if !zone.SerialGT(r.To, serial) {
+		if serial == 0 || !zone.SerialGT(r.To, serial) {
 			g.window = append(g.window, r)
 		}
 	}

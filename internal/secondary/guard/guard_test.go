@@ -136,6 +136,19 @@ func TestOutOfStep(t *testing.T) {
 	}
 }
 
+// TestWindowSurvives: what was saved comes back through a guard that does not know
+// the catalog yet.
+func TestWindowSurvives(t *testing.T) {
+	saved := []Removal{{At: start, To: 7, N: 3, Base: 10}, {At: start, To: 8, N: 2, Base: 7}}
+	g := New(DefaultConfig(), 0, nil, saved)
+	if !slices.Equal(g.Window(), saved) {
+		t.Errorf("without a catalog: %v", g.Window())
+	}
+	if g = New(DefaultConfig(), 7, names(7, 0), g.Window()); !slices.Equal(g.Window(), saved[:1]) {
+		t.Errorf("with the catalog before the last removal: %v", g.Window())
+	}
+}
+
 func TestValidate(t *testing.T) {
 	c := DefaultConfig()
 	if err := c.Validate(); err != nil {

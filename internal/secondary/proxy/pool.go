@@ -14,7 +14,7 @@ import (
 
 const (
 	// maxIdle is how many idle connections to a primary are kept.
-	maxIdle = 8
+	maxIdle = 64
 	// idleFor is how long: less than the 30 s after which an endpoint closes them.
 	idleFor = 10 * time.Second
 	// readBuffer fits an answer to a question for the SOA.
