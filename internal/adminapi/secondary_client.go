@@ -92,7 +92,7 @@ func (c *Client) Changes(ctx context.Context, name string, fn func(Changes) erro
 		return fn(ch)
 	}})
 	switch {
-	case context.Cause(ctx) == errSilent:
+	case errors.Is(context.Cause(ctx), errSilent):
 		return fmt.Errorf("changes from %s: %w", c.base, errSilent)
 	case err == nil:
 		return fmt.Errorf("changes from %s: the primary ended the stream", c.base)
@@ -100,7 +100,7 @@ func (c *Client) Changes(ctx context.Context, name string, fn func(Changes) erro
 	return err
 }
 
-// lines calls each with every complete line written to it, without its end.
+// lines calls each with every complete line written to it, without its end. The line is each's until it returns.
 type lines struct {
 	each func([]byte) error
 	buf  []byte // a line's beginning
@@ -114,19 +114,14 @@ func (l *lines) Write(p []byte) (int, error) {
 		if len(l.buf)+len(line) > maxLine {
 			return 0, fmt.Errorf("a line is longer than %d octets", maxLine)
 		}
+		l.buf = append(l.buf, line...)
 		if !found {
-			l.buf = append(l.buf, line...)
 			return n, nil
 		}
-		whole := line
-		if len(l.buf) > 0 {
-			whole = append(l.buf, line...)
-		}
-		l.buf = l.buf[:0]
-		if err := l.each(whole); err != nil {
+		if err := l.each(l.buf); err != nil {
 			return 0, err
 		}
-		p = rest
+		l.buf, p = l.buf[:0], rest
 	}
 }
 

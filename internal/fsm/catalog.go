@@ -85,7 +85,7 @@ func parseCatalogConfig(id ZoneID, s ZoneSettings) (*ZoneConfig, error) {
 	}
 	switch {
 	case id.Name == zone.Root:
-		return nil, errors.New("the root zone can't be the catalog; use a name of its own, such as catalog.zonekeeper.invalid.")
+		return nil, errors.New("the root zone can't be the catalog; use a name of its own, such as catalog.zonekeeper.invalid")
 	case len(id.Name) > maxCatalogName:
 		return nil, fmt.Errorf("catalog %s: the name takes %d octets; use at most %d, so that members fit below it", id, len(id.Name), maxCatalogName)
 	case s.UpdatePolicy != "" || s.AllowUpdate != "" || s.Guarantee != (Guarantee{}):
