@@ -28,6 +28,9 @@ func (e *RCodeError) Error() string {
 	return fmt.Sprintf("named answered %s to %s", name, e.What)
 }
 
+// ErrNoSOA is an answer of NOERROR to a SOA query that has no authoritative SOA.
+var ErrNoSOA = fmt.Errorf("%w: no authoritative SOA", errMessage)
+
 // Response codes that callers tell apart.
 const (
 	RCodeServFail = 2
@@ -149,7 +152,7 @@ func (st *Stream) SOA(ctx context.Context, origin zone.Name) (zone.RR, error) {
 	case a.rcode != 0:
 		return zone.RR{}, &RCodeError{RCode: a.rcode, What: "a SOA query for " + origin.String()}
 	case !a.aa || soa.Type != zone.TypeSOA:
-		return zone.RR{}, fmt.Errorf("SOA query for %s: %w: no authoritative SOA", origin, errMessage)
+		return zone.RR{}, fmt.Errorf("SOA query for %s: %w", origin, ErrNoSOA)
 	}
 	return soa, nil
 }

@@ -105,6 +105,9 @@ func renderSecondary(c Config, b Build) []byte {
 	return []byte(w.String())
 }
 
+// KeyACL is the element of an address match list that admits a key.
+func KeyACL(n zone.Name) string { return "key " + quoteName(n) + "; " }
+
 // CatalogFile is where a secondary keeps its catalog zone.
 func (c Config) CatalogFile() string { return filepath.Join(c.Dir, catalogFile) }
 
