@@ -11,10 +11,6 @@ import (
 	"github.com/zonekeeper/zonekeeper/internal/adminapi"
 )
 
-func (p *Program) secondaryCommand() *cobra.Command {
-	return group("secondary", "Secondaries: add, list, remove", p.secondaryRegistry()...)
-}
-
 // secondaryRegistry are the commands about which secondaries the cluster has.
 func (p *Program) secondaryRegistry() []*cobra.Command {
 	return []*cobra.Command{p.secondaryAdd(), p.secondaryList(), p.secondaryRemove()}
@@ -61,13 +57,28 @@ func (p *Program) secondaryList() *cobra.Command {
 		return answer(cmd, conn.read, out, func(ctx context.Context, a *adminapi.Client) ([]adminapi.Secondary, error) {
 			return a.Secondaries(ctx)
 		}, func(w *tabwriter.Writer, l []adminapi.Secondary) {
-			row(w, "SECONDARY", "KEY", "FOREIGN", "NOTIFY")
+			row(w, "SECONDARY", "KEY", "STATE", "NOTIFY")
 			for _, s := range l {
-				row(w, s.Name, s.Key, yesNo(s.Foreign), dash(strings.Join(s.Notify, " ")))
+				row(w, s.Name, s.Key, secondaryState(s), dash(strings.Join(s.Notify, " ")))
 			}
 		})
 	}
 	return cmd
+}
+
+// secondaryState is what the primary that was asked knows of a secondary, in a word or sentence.
+func secondaryState(s adminapi.Secondary) string {
+	switch {
+	case s.Foreign:
+		return "foreign"
+	case !s.Connected:
+		return "not connected"
+	case s.Status == nil:
+		return "connected"
+	case s.Status.Ready:
+		return "ready"
+	}
+	return "not ready: " + s.Status.Reason
 }
 
 func (p *Program) secondaryRemove() *cobra.Command {

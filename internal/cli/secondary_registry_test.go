@@ -26,6 +26,9 @@ func TestSecondaryRegistry(t *testing.T) {
 	record("DELETE " + adminapi.PathSecondary)
 	a.answer("GET "+adminapi.PathSecondaries, []adminapi.Secondary{
 		{Name: "ns2", Key: "k.", Notify: []string{"192.0.2.2:53", "[2001:db8::1]:53"}, Foreign: true}, {Name: "secondary-0", Key: "secondary-0."},
+		{Name: "secondary-1", Key: "secondary-1.", Connected: true},
+		{Name: "secondary-2", Key: "secondary-2.", Connected: true, Status: &adminapi.SecondaryStatus{Ready: true}},
+		{Name: "secondary-3", Key: "secondary-3.", Connected: true, Status: &adminapi.SecondaryStatus{Reason: "2 zones are not served"}},
 	})
 	for _, tc := range []struct {
 		args []string
@@ -34,9 +37,12 @@ func TestSecondaryRegistry(t *testing.T) {
 		{[]string{"add", "secondary-0"}, "secondary secondary-0 is registered with key secondary-0.\n"},
 		{[]string{"add", "ns2", "--key", "k", "--foreign", "--notify", "192.0.2.2:53,[2001:db8::1]:53"}, "secondary ns2 is registered with key k.\n"},
 		{[]string{"remove", "ns2"}, "secondary ns2 is not registered any more\n"},
-		{[]string{"list"}, `SECONDARY    KEY           FOREIGN  NOTIFY
-ns2          k.            yes      192.0.2.2:53 [2001:db8::1]:53
-secondary-0  secondary-0.  no       -
+		{[]string{"list"}, `SECONDARY    KEY           STATE                              NOTIFY
+ns2          k.            foreign                            192.0.2.2:53 [2001:db8::1]:53
+secondary-0  secondary-0.  not connected                      -
+secondary-1  secondary-1.  connected                          -
+secondary-2  secondary-2.  ready                              -
+secondary-3  secondary-3.  not ready: 2 zones are not served  -
 `},
 	} {
 		r := run(t, nil, "", append(append([]string{"secondary"}, tc.args...), "--admin", a.url)...)
