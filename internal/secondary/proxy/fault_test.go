@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -306,6 +307,25 @@ func TestClient(t *testing.T) {
 			t.Fatal(err)
 		}
 		time.Sleep(clientWrite + time.Second)
+		synctest.Wait()
+		if w.open.Load() != 0 || len(w.failed) != 0 {
+			t.Errorf("%d connections are left; %v", w.open.Load(), w.failed)
+		}
+	})
+	bubble(t, "does not read while the proxy stops", 1, nil, func(t *testing.T, w *world) {
+		w.primaries[0].size = 5000
+		ctx, stop := context.WithCancel(t.Context())
+		k := w.client(ctx)
+		defer k.close()
+		if err := xfr.WriteFrame(k.c, query(zone.TypeAXFR, 0)); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		start := time.Now()
+		stop()
+		if _, err := io.Copy(io.Discard, k.c); err != nil || time.Since(start) != 0 {
+			t.Errorf("the connection ends after %v, %v", time.Since(start), err)
+		}
 		synctest.Wait()
 		if w.open.Load() != 0 || len(w.failed) != 0 {
 			t.Errorf("%d connections are left; %v", w.open.Load(), w.failed)

@@ -28,13 +28,19 @@ type metrics struct {
 }
 
 func newMetrics(reg prometheus.Registerer) (*metrics, error) {
-	counters := func(name, help string, labels ...string) *prometheus.CounterVec {
-		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: "zonekeeper_proxy_" + name, Help: help}, labels)
-	}
 	m := &metrics{
-		transfers: counters("transfers_total", `Zone transfers that named asked for, by how they were answered (incremental, full, up_to_date, "none" when not at all) and result.`, "kind", "result"),
-		failovers: counters("failovers_total", "Answers of a primary that could not be used, so that another was asked.", "primary"),
-		tsig:      counters("tsig_errors_total", "Answers of primaries that refuse the secondary's signature, by TSIG error.", "error"),
+		transfers: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "zonekeeper_proxy_transfers_total",
+			Help: `Zone transfers that named asked for, by how they were answered (incremental, full, up_to_date, "none" when not at all) and result.`,
+		}, []string{"kind", "result"}),
+		failovers: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "zonekeeper_proxy_failovers_total",
+			Help: "Answers of a primary that could not be used, so that another was asked.",
+		}, []string{"primary"}),
+		tsig: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "zonekeeper_proxy_tsig_errors_total",
+			Help: "Answers of primaries that refuse the secondary's signature, by TSIG error.",
+		}, []string{"error"}),
 		older: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "zonekeeper_proxy_older_total",
 			Help: "Answers of primaries that were older than what named serves, and were not passed on.",

@@ -63,6 +63,7 @@ func pause(ctx context.Context, d time.Duration) {
 // name server closes it, what is being asked for it is given up.
 func (p *Proxy) serveTCP(ctx context.Context, c net.Conn) {
 	ctx, cancel := context.WithCancelCause(ctx)
+	context.AfterFunc(ctx, func() { c.Close() }) // ends the reader, and a write to a client that does not read
 	msgs := make(chan []byte)
 	var reader sync.WaitGroup
 	reader.Go(func() {
@@ -80,7 +81,6 @@ func (p *Proxy) serveTCP(ctx context.Context, c net.Conn) {
 		}
 	})
 	defer reader.Wait()
-	defer context.AfterFunc(ctx, func() { c.Close() }) // also what ends the reader
 	defer cancel(errStopped)
 	idle := time.NewTimer(clientIdle)
 	defer idle.Stop()

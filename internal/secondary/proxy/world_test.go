@@ -355,7 +355,7 @@ func (k *client) close() { k.c.Close() }
 // one transfer are an error.
 func (k *client) ask(q []byte) (result, error) {
 	start := time.Now()
-	if err := xfr.WriteFrame(k.c, q); err != nil {
+	if errors.Is(xfr.WriteFrame(k.c, q), io.ErrClosedPipe) {
 		return result{broken: true}, nil
 	}
 	_, qtype, _, err := xfr.ParseQuestion(q)
@@ -372,8 +372,7 @@ func (k *client) ask(q []byte) (result, error) {
 	var msgs [][]byte
 	for last := false; !last; {
 		msg, err := xfr.ReadFrame(k.c, nil)
-		if err != nil {
-			r.broken = true
+		if r.broken = err != nil; r.broken {
 			return r, nil
 		}
 		if len(msgs) == 0 {
