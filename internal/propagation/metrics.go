@@ -39,29 +39,26 @@ func (m metrics) forget(name string) { m.delay.DeleteLabelValues(name) }
 
 // collector shows the state of a tracker when it is asked.
 type collector struct {
-	t                                 *Tracker
-	lag, behind, serial, connectedNow *prometheus.GaugeVec
+	t                              *Tracker
+	lag, behind, serial, connected *prometheus.GaugeVec
 }
 
 func newCollector(t *Tracker) *collector {
-	gauge := func(name, help string, labels ...string) *prometheus.GaugeVec {
-		return prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: name, Help: help}, labels)
-	}
 	return &collector{
 		t: t,
-		lag: gauge("zonekeeper_propagation_lag_seconds",
-			"How long the oldest serial that this primary has published is not served by the secondary.", "secondary"),
-		behind: gauge("zonekeeper_propagation_zones_behind",
-			"Zones of which the secondary serves an older serial than this primary has published, or nothing.", "secondary"),
-		serial: gauge("zonekeeper_propagation_serial",
-			"Serial that the secondary serves: of each zone, or, when there are more than 1000, of those that are behind.", "secondary", "zone"),
-		connectedNow: gauge("zonekeeper_propagation_connected",
-			"1 while the secondary has a stream to this primary and has reported what it serves.", "secondary"),
+		lag: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "zonekeeper_propagation_lag_seconds",
+			Help: "How long the oldest serial that this primary has published is not served by the secondary."}, []string{"secondary"}),
+		behind: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "zonekeeper_propagation_zones_behind",
+			Help: "Zones of which the secondary serves an older serial than this primary has published, or nothing."}, []string{"secondary"}),
+		serial: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "zonekeeper_propagation_serial",
+			Help: "Serial that the secondary serves: of each zone, or, when there are more than 1000, of those that are behind."}, []string{"secondary", "zone"}),
+		connected: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "zonekeeper_propagation_connected",
+			Help: "1 while the secondary has a stream to this primary and has reported what it serves."}, []string{"secondary"}),
 	}
 }
 
 func (c *collector) vectors() []*prometheus.GaugeVec {
-	return []*prometheus.GaugeVec{c.lag, c.behind, c.serial, c.connectedNow}
+	return []*prometheus.GaugeVec{c.lag, c.behind, c.serial, c.connected}
 }
 
 // Describe implements prometheus.Collector.
@@ -92,7 +89,7 @@ func (t *Tracker) show(c *collector) {
 		if s.connected {
 			connected = 1
 		}
-		c.connectedNow.WithLabelValues(name).Set(connected)
+		c.connected.WithLabelValues(name).Set(connected)
 		if len(t.zones) <= maxSerialMetrics {
 			for z := range t.zones {
 				c.showSerial(s, z)
