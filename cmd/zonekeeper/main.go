@@ -10,6 +10,7 @@ import (
 
 	"github.com/zonekeeper/zonekeeper/internal/cli"
 	"github.com/zonekeeper/zonekeeper/internal/primary"
+	"github.com/zonekeeper/zonekeeper/internal/secondary"
 )
 
 // version is set by the linker (see the Makefile).
@@ -25,13 +26,14 @@ func run() int {
 	defer stop()
 	context.AfterFunc(ctx, stop)
 	p := cli.Program{
-		Version:    version,
-		RunPrimary: primary.Run,
-		Getenv:     os.Getenv,
-		In:         os.Stdin,
-		Out:        os.Stdout,
-		Err:        os.Stderr,
-		Terminal:   isTerminal(os.Stderr),
+		Version:      version,
+		RunPrimary:   primary.Run,
+		RunSecondary: secondary.Run,
+		Getenv:       os.Getenv,
+		In:           os.Stdin,
+		Out:          os.Stdout,
+		Err:          os.Stderr,
+		Terminal:     isTerminal(os.Stderr),
 	}
 	return p.Run(ctx, os.Args[1:])
 }

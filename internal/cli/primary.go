@@ -28,11 +28,11 @@ it in order: requests in flight are answered and the log's leadership moves away
 		if err != nil {
 			return &usageError{err: err}
 		}
-		log, err := p.logger(cfg)
+		log, err := p.logger(cfg.LogLevel, cfg.LogFormat)
 		if err != nil {
 			return &usageError{err: err}
 		}
-		if err := p.RunPrimary(cmd.Context(), cfg, p.Version, log); err != nil {
+		if err := p.RunPrimary(cmd.Context(), cfg, p.Version, log.With("replica", cfg.Name)); err != nil {
 			err = fmt.Errorf("%s: %w", cfg.Name, err)
 			if errors.Is(err, primary.ErrConfig) {
 				return &usageError{err: err}
@@ -44,15 +44,15 @@ it in order: requests in flight are answered and the log's leadership moves away
 	return cmd
 }
 
-func (p *Program) logger(cfg primary.Config) (*slog.Logger, error) {
+func (p *Program) logger(logLevel, logFormat string) (*slog.Logger, error) {
 	var level slog.Level
-	if err := level.UnmarshalText([]byte(cfg.LogLevel)); err != nil {
+	if err := level.UnmarshalText([]byte(logLevel)); err != nil {
 		return nil, fmt.Errorf("log_level: %w", err)
 	}
 	opts := &slog.HandlerOptions{Level: level}
 	var h slog.Handler = slog.NewTextHandler(p.Err, opts)
-	if cfg.LogFormat == "json" {
+	if logFormat == "json" {
 		h = slog.NewJSONHandler(p.Err, opts)
 	}
-	return slog.New(h).With("replica", cfg.Name), nil
+	return slog.New(h), nil
 }

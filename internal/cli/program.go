@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/zonekeeper/zonekeeper/internal/primary"
+	"github.com/zonekeeper/zonekeeper/internal/secondary"
 )
 
 // Exit codes.
@@ -26,6 +27,8 @@ type Program struct {
 	Version string
 	// RunPrimary runs one primary until ctx ends.
 	RunPrimary func(ctx context.Context, cfg primary.Config, version string, log *slog.Logger) error
+	// RunSecondary runs one secondary until ctx ends.
+	RunSecondary func(ctx context.Context, cfg secondary.Config, version string, log *slog.Logger) error
 	// Getenv reads the environment.
 	Getenv func(string) string
 	In     io.Reader
