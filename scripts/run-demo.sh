@@ -36,13 +36,13 @@ dev=$!
 trap 'kill -TERM $dev 2>/dev/null || true; wait $dev 2>/dev/null || true' EXIT
 trap 'exit 130' INT TERM
 
-say "starting three primaries, each with its own BIND, in $dir"
+say "starting primaries and secondaries, each with its own BIND, in $dir"
 for _ in $(seq 900); do
     [ -s "$dir/dev.json" ] && break
     kill -0 "$dev" 2>/dev/null || { trap - EXIT; wait "$dev" || exit $?; exit 1; }
     sleep 0.1
 done
-[ -s "$dir/dev.json" ] || die "the cluster is not ready after 90 s" "its logs: $dir/primary-*/log"
+[ -s "$dir/dev.json" ] || die "the cluster is not ready after 90 s" "its logs: $dir/*/log"
 
 field() { sed -n "s/^ *\"$1\": \"\\([^\"]*\\)\".*/\\1/p" "$dir/dev.json" | head -1; }
 endpoint=$(field endpoint)
@@ -64,7 +64,21 @@ echo "  dig:      hello.$zone has address $answer"
 [ "$answer" = 192.0.2.1 ] || die "the answer is '$answer', not 192.0.2.1" "the logs: $dir/primary-*/log"
 
 echo
-echo "Every primary's own BIND has it, and all are the same:"
+echo "The secondaries, which the world asks, serve it:"
+secondaries=$(sed -n '/"secondaries"/,/\]/{/"name"/{s/.*: "\(.*\)".*/\1/;h};/"dns"/{s/.*: "\(.*\)".*/\1/;H;x;s/\n/=/p}}' "$dir/dev.json")
+for secondary in $secondaries; do
+    address=${secondary#*=}
+    for _ in $(seq 100); do # it is there within milliseconds, and on a busy machine a little later
+        answer=$(dig +short +time=5 @"${address%:*}" -p "${address##*:}" "hello.$zone" A)
+        [ "$answer" = 192.0.2.1 ] && break
+        sleep 0.1
+    done
+    [ "$answer" = 192.0.2.1 ] || die "${secondary%%=*} answers '$answer', not 192.0.2.1" "its log: $dir/${secondary%%=*}/log"
+    echo "  ${secondary%%=*} ($address): hello.$zone has address $answer"
+done
+
+echo
+echo "Every BIND has the same:"
 "$program" verify --dir "$dir" | sed 's/^/  /'
 
 if [ "${RUN_ONCE:-}" = 1 ]; then

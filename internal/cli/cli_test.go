@@ -109,7 +109,7 @@ func TestMistakesInTheCommandExitWith2(t *testing.T) {
 		"file and transfer":  {[]string{"zone", "import", "z", "f", "--from-axfr", "x", "--admin", "x:1"}, "not both"},
 		"export format":      {[]string{"key", "export", "k", "--format", "toml", "--admin", "x:1"}, "nsupdate, bind, external-dns, cert-manager, kea"},
 		"even primaries":     {[]string{"dev", "--primaries", "2", "--dir", "/nowhere"}, "use 1, 3 or 5"},
-		"secondaries":        {[]string{"dev", "--secondaries", "2", "--dir", "/nowhere"}, "--secondaries 2"},
+		"secondaries":        {[]string{"dev", "--secondaries", "9", "--dir", "/nowhere"}, "--secondaries 9"},
 		"listen":             {[]string{"dev", "--listen", "localhost", "--dir", "/nowhere"}, "--listen"},
 		"dev start where":    {[]string{"dev", "start", "primary-0"}, "give --dir DIR"},
 		"no configuration":   {[]string{"primary"}, "--config is missing"},

@@ -14,17 +14,21 @@ import (
 	"github.com/zonekeeper/zonekeeper/internal/devcluster"
 )
 
+// devSecondaries is how many a cluster on one machine has unless told otherwise.
+const devSecondaries = 2
+
 func (p *Program) devCommand() *cobra.Command {
 	cfg := devcluster.DefaultConfig()
 	var listen string
 	var quiet bool
 	cmd := &cobra.Command{
 		Use: "dev", Short: "Run a whole cluster on this machine until interrupted",
-		Long: `Run a whole cluster on this machine, every primary its own process with its own BIND,
-until interrupted. When it takes writes, DIR/dev.json says where everything is.
+		Long: `Run a whole cluster on this machine, every primary and every secondary its own process with
+its own BIND, until interrupted. When it takes writes and the secondaries serve them,
+DIR/dev.json says where everything is.
 
-Started on the same --dir again, the cluster resumes with its data. A process that is
-killed stays dead; "zonekeeper dev start NAME --dir DIR" starts it again.
+Started on the same --dir again, the cluster resumes with its data, with another number of
+secondaries if --secondaries says so. A process that is killed stays dead; "zonekeeper dev start NAME --dir DIR" starts it again.
 
 With --etcd external the log is not in the primaries: an etcd server is started beside each,
 or those of --etcd-endpoints are used.`,
@@ -33,7 +37,7 @@ or those of --etcd-endpoints are used.`,
 	f := cmd.Flags()
 	f.StringVar(&cfg.Dir, "dir", "", "directory of all state [$"+envDir+"] (default: a new temporary one)")
 	f.IntVar(&cfg.Primaries, "primaries", cfg.Primaries, "number of primaries: 1, 3 or 5")
-	f.IntVar(&cfg.Secondaries, "secondaries", 0, "number of secondaries: only 0 in this version")
+	f.IntVar(&cfg.Secondaries, "secondaries", devSecondaries, "number of secondaries, which serve the zones to the world: 0 to 8")
 	f.StringSliceVar(&cfg.Zones, "zone", cfg.Zones, "zone to create if it does not exist; repeatable")
 	f.IntVar(&cfg.Port, "port", cfg.Port, "port of the endpoint, the others follow; 0 picks free ones")
 	f.StringVar(&listen, "listen", cfg.Listen.String(), "address of the endpoint and the primaries' DNS")
@@ -56,12 +60,15 @@ or those of --etcd-endpoints are used.`,
 				return err
 			}
 		}
-		if n, ok := devcluster.Made(cfg.Dir); ok { // what was not asked for stays as the cluster was made
+		if primaries, secondaries, ok := devcluster.Made(cfg.Dir); ok { // what was not asked for stays as the cluster was made
 			if !cmd.Flags().Changed("port") {
 				cfg.Port = 0
 			}
 			if !cmd.Flags().Changed("primaries") {
-				cfg.Primaries = n
+				cfg.Primaries = primaries
+			}
+			if !cmd.Flags().Changed("secondaries") {
+				cfg.Secondaries = secondaries
 			}
 		}
 		if err := cfg.Validate(); err != nil {
@@ -80,7 +87,7 @@ or those of --etcd-endpoints are used.`,
 
 // runDev runs the cluster until ctx ends.
 func (p *Program) runDev(ctx context.Context, cfg devcluster.Config, out io.Writer) error {
-	fmt.Fprintf(out, "starting %s in %s\n", primaries(cfg.Primaries), cfg.Dir)
+	fmt.Fprintf(out, "starting %s in %s\n", servers(cfg.Primaries, cfg.Secondaries), cfg.Dir)
 	stop := func() {}
 	if out != io.Discard {
 		stop = p.progress(func() string { return "waiting for the cluster to take writes" })
@@ -105,11 +112,18 @@ func joinClose(err error, c io.Closer) error {
 	return err
 }
 
-func primaries(n int) string {
-	if n == 1 {
-		return "1 primary"
+func servers(primaries, secondaries int) string {
+	text := "1 primary"
+	if primaries != 1 {
+		text = fmt.Sprintf("%d primaries", primaries)
 	}
-	return fmt.Sprintf("%d primaries", n)
+	switch secondaries {
+	case 0:
+		return text
+	case 1:
+		return text + " and 1 secondary"
+	}
+	return fmt.Sprintf("%s and %d secondaries", text, secondaries)
 }
 
 // introduce prints what to paste next.
@@ -126,7 +140,15 @@ func introduce(w io.Writer, dir string, i devcluster.Info) error {
 	if err != nil {
 		exe = "zonekeeper"
 	}
-	_, err = fmt.Fprintf(w, `ready: %s behind %s (UDP and TCP)
+	ask := "" // what the world asks
+	for _, s := range i.Secondaries[:min(1, len(i.Secondaries))] {
+		h, p, err := net.SplitHostPort(s.DNS)
+		if err != nil {
+			return err
+		}
+		ask = fmt.Sprintf("dig @%s -p %s www.%s A +short\n", h, p, zone)
+	}
+	_, err = fmt.Fprintf(w, `ready: %s; the endpoint is %s (UDP and TCP)
 
 Paste into another terminal:
 
@@ -137,12 +159,12 @@ update add www.%s 300 A 192.0.2.1
 send
 END
 dig @%s -p %s www.%s A +short
-%s verify --dir %s
+%s%s verify --dir %s
 %s status --dir %s
 
 Ctrl-C stops the cluster; the same --dir resumes it.
-`, primaries(len(i.Primaries)), i.Endpoint, i.Key.Algorithm, i.Key.Name, i.Key.Secret,
-		host, port, zone, zone, host, port, zone, exe, dir, exe, dir)
+`, servers(len(i.Primaries), len(i.Secondaries)), i.Endpoint, i.Key.Algorithm, i.Key.Name, i.Key.Secret,
+		host, port, zone, zone, host, port, zone, ask, exe, dir, exe, dir)
 	return err
 }
 

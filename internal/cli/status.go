@@ -93,8 +93,9 @@ func zoneNames(s *adminapi.Status) []string {
 
 func (p *Program) verifyCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "verify", Short: "Transfer every zone from every primary's BIND and compare them", Args: exactly(),
-		Long: `Transfer every zone from every primary's BIND and compare them with the replicated state.
+		Use: "verify", Short: "Transfer every zone from every BIND and compare them", Args: exactly(),
+		Long: `Transfer every zone from the BIND of every primary and secondary and compare them with the
+replicated state. A secondary may be a few changes behind: it is compared with what was then.
 
 The exit code is 0 only when all are the same; differences are printed as zone-file lines,
 "-" for what a copy lacks and "+" for what only it has.`,

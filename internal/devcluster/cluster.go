@@ -29,18 +29,19 @@ const (
 
 // Cluster is a running local cluster. Its methods are safe for concurrent use.
 type Cluster struct {
-	cfg     Config
-	log     *slog.Logger
-	plan    plan
-	members []member
-	etcd    []etcdServer // none when the log is embedded, or somebody else's
-	admin   map[string]*adminapi.Client
-	lock    *os.File
-	spawner *spawner
-	relay   *relay.Relay
-	control *control
-	stop    context.CancelFunc
-	wg      sync.WaitGroup
+	cfg         Config
+	log         *slog.Logger
+	plan        plan
+	members     []member
+	secondaries []secondaryServer
+	etcd        []etcdServer // none when the log is embedded, or somebody else's
+	admin       map[string]*adminapi.Client
+	lock        *os.File
+	spawner     *spawner
+	relay       *relay.Relay
+	control     *control
+	stop        context.CancelFunc
+	wg          sync.WaitGroup
 
 	mu        sync.Mutex
 	processes map[string]*process
@@ -78,7 +79,7 @@ func Start(ctx context.Context, cfg Config) (*Cluster, error) {
 	return c, nil
 }
 
-// start: plan, etcd, primaries, relay, quorum, content, dev.json, in this order.
+// start: plan, etcd, primaries, relay, quorum, content, secondaries, dev.json, in this order.
 func (c *Cluster) start(ctx context.Context) error {
 	// What an earlier, killed run left must not be taken for this one.
 	if err := os.Remove(filepath.Join(c.cfg.Dir, InfoFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -109,7 +110,8 @@ func (c *Cluster) start(ctx context.Context) error {
 	if err := c.awaitQuorum(ctx); err != nil {
 		return err
 	}
-	if !c.plan.Formed {
+	resumed := c.plan.Formed
+	if !resumed {
 		c.plan.Formed = true
 		if err := writeJSON(filepath.Join(c.cfg.Dir, planFile), c.plan); err != nil {
 			return err
@@ -119,6 +121,10 @@ func (c *Cluster) start(ctx context.Context) error {
 		}
 	}
 	if err := c.ensureContent(ctx); err != nil {
+		return err
+	}
+	// After the content: their keys are known, and what they are to serve is there.
+	if err := c.startSecondaries(ctx, resumed); err != nil {
 		return err
 	}
 	if c.control, err = serveControl(c); err != nil {
@@ -155,7 +161,7 @@ func (c *Cluster) configure() error {
 		}
 		c.admin[m.name] = client
 	}
-	return nil
+	return c.configureSecondaries()
 }
 
 func (c *Cluster) launch(name string, command []string, config string) error {
@@ -292,6 +298,19 @@ func (c *Cluster) watch(ctx context.Context) {
 func (c *Cluster) refreshInfo() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	i := c.describe()
+	if reflect.DeepEqual(i, c.info) {
+		return nil
+	}
+	if err := writeJSON(filepath.Join(c.cfg.Dir, InfoFile), i); err != nil {
+		return err
+	}
+	c.info = i
+	return nil
+}
+
+// describe is what dev.json is to say now. The caller holds c.mu.
+func (c *Cluster) describe() Info {
 	i := Info{
 		Endpoint:    c.plan.relay().String(),
 		Key:         KeyInfo{Name: strings.TrimSuffix(keyName, "."), Algorithm: keyAlgorithm, Secret: c.plan.Secret},
@@ -305,6 +324,13 @@ func (c *Cluster) refreshInfo() error {
 		}
 		i.Primaries = append(i.Primaries, pi)
 	}
+	for _, s := range c.secondaries {
+		si := SecondaryInfo{Name: s.name, DNS: s.config.DNS.Listen[0], Admin: "http://" + s.config.Admin.Listen}
+		if p := c.processes[s.name]; p != nil && p.running() {
+			si.PID, si.NamedPID = p.pid, namedOf(p.pid)
+		}
+		i.Secondaries = append(i.Secondaries, si)
+	}
 	for _, e := range c.etcd {
 		ei := EtcdInfo{Name: e.name, Client: e.config.ClientURL}
 		if p := c.processes[e.name]; p != nil && p.running() {
@@ -312,14 +338,7 @@ func (c *Cluster) refreshInfo() error {
 		}
 		i.Etcd = append(i.Etcd, ei)
 	}
-	if reflect.DeepEqual(i, c.info) {
-		return nil
-	}
-	if err := writeJSON(filepath.Join(c.cfg.Dir, InfoFile), i); err != nil {
-		return err
-	}
-	c.info = i
-	return nil
+	return i
 }
 
 // Info is what dev.json says now.
@@ -332,7 +351,7 @@ func (c *Cluster) Info() Info {
 // Dir is the cluster's directory.
 func (c *Cluster) Dir() string { return c.cfg.Dir }
 
-// StartProcess starts a primary or an etcd server whose process has died, and returns when it is ready.
+// StartProcess starts a primary, a secondary or an etcd server whose process has died, and returns when it is ready.
 func (c *Cluster) StartProcess(ctx context.Context, name string) error {
 	var names []string
 	for _, m := range c.members {
@@ -340,6 +359,12 @@ func (c *Cluster) StartProcess(ctx context.Context, name string) error {
 			return c.startPrimary(ctx, m)
 		}
 		names = append(names, m.name)
+	}
+	for _, s := range c.secondaries {
+		if s.name == name {
+			return c.startSecondary(ctx, s)
+		}
+		names = append(names, s.name)
 	}
 	for _, s := range c.etcd {
 		if s.name == name {
@@ -401,8 +426,8 @@ func (c *Cluster) relaunch(name string, command []string, config string) (*proce
 	return p, nil
 }
 
-// Close stops everything: clients first, then all primaries at once, in order each
-// by itself, then etcd, which they need until their end. The state stays in the directory.
+// Close stops everything: clients first, then the secondaries, then all primaries at once,
+// in order each by itself, then etcd, which they need until their end. The state stays in the directory.
 func (c *Cluster) Close() error {
 	c.mu.Lock()
 	if c.closing {
@@ -423,14 +448,17 @@ func (c *Cluster) Close() error {
 	if c.relay != nil {
 		errs = append(errs, c.relay.Close())
 	}
-	var primaries, servers []string
+	var primaries, secondaries, servers []string
 	for _, m := range c.members {
 		primaries = append(primaries, m.name)
+	}
+	for _, s := range c.secondaries {
+		secondaries = append(secondaries, s.name)
 	}
 	for _, e := range c.etcd {
 		servers = append(servers, e.name)
 	}
-	errs = append(errs, c.stopAll(primaries), c.stopAll(servers))
+	errs = append(errs, c.stopAll(secondaries), c.stopAll(primaries), c.stopAll(servers))
 	if err := os.Remove(filepath.Join(c.cfg.Dir, InfoFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		errs = append(errs, err)
 	}

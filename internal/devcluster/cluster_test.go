@@ -31,9 +31,13 @@ func TestMain(m *testing.M) {
 		os.Exit(m.Run())
 	case "named":
 		select {}
-	case "primary":
-		if err := fakePrimary(os.Args[len(os.Args)-1]); err != nil {
-			fmt.Fprintln(os.Stderr, "fake primary:", err)
+	case "server":
+		config, fake := os.Args[len(os.Args)-1], fakePrimary
+		if filepath.Base(config) == "secondary.json" {
+			fake = fakeSecondary
+		}
+		if err := fake(config); err != nil {
+			fmt.Fprintln(os.Stderr, "fake server:", err)
 			os.Exit(1)
 		}
 	case "dev":
@@ -51,23 +55,9 @@ func fakePrimary(config string) error {
 	if err != nil {
 		return err
 	}
-	if _, err := os.Stat(filepath.Join(cfg.Dir, "..", "broken")); err == nil {
-		return fmt.Errorf("%s is broken on purpose", cfg.Name)
-	}
-	link := filepath.Join(cfg.Dir, "..", "named-link", "named")
-	if err := os.MkdirAll(filepath.Dir(link), 0o700); err != nil {
+	if err := fakeNamed(filepath.Join(cfg.Dir, "..")); err != nil {
 		return err
 	}
-	_ = os.Remove(link)
-	if err := os.Symlink(os.Args[0], link); err != nil {
-		return err
-	}
-	named := exec.Command(link)
-	named.Env = append(os.Environ(), roleEnv+"=named")
-	if err := named.Start(); err != nil {
-		return err
-	}
-
 	pc, err := net.ListenPacket("udp", cfg.DNS.Listen[0])
 	if err != nil {
 		return err
@@ -112,7 +102,30 @@ func fakePrimary(config string) error {
 		}
 	})
 	mux.HandleFunc("GET "+adminapi.PathZones, func(w http.ResponseWriter, _ *http.Request) { _ = json.NewEncoder(w).Encode(zones) })
-	srv := &http.Server{Addr: cfg.Admin.Listen, Handler: mux}
+	handleRegistry(mux, filepath.Join(cfg.Dir, "..", registryCalls))
+	return serveFake(cfg.Admin.Listen, mux)
+}
+
+// fakeNamed runs a process that is called named, unless the server in home is broken on purpose.
+func fakeNamed(home string) error {
+	if _, err := os.Stat(filepath.Join(home, "broken")); err == nil {
+		return fmt.Errorf("%s is broken on purpose", filepath.Base(home))
+	}
+	link := filepath.Join(home, "named-link", "named")
+	if err := os.MkdirAll(filepath.Dir(link), 0o700); err != nil {
+		return err
+	}
+	_ = os.Remove(link)
+	if err := os.Symlink(os.Args[0], link); err != nil {
+		return err
+	}
+	named := exec.Command(link)
+	named.Env = append(os.Environ(), roleEnv+"=named")
+	return named.Start()
+}
+
+func serveFake(listen string, handler http.Handler) error {
+	srv := &http.Server{Addr: listen, Handler: handler}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
 	go func() {
@@ -128,7 +141,7 @@ func fakePrimary(config string) error {
 // fakeDev is a foreground process that runs a cluster until it is killed.
 func fakeDev(dir string) error {
 	cfg := testConfig(dir)
-	if err := os.Setenv(roleEnv, "primary"); err != nil {
+	if err := os.Setenv(roleEnv, "server"); err != nil {
 		return err
 	}
 	if _, err := Start(context.Background(), cfg); err != nil {
@@ -142,13 +155,14 @@ func testConfig(dir string) Config {
 	cfg.Dir = dir
 	cfg.Port = 0
 	cfg.Command = []string{os.Args[0], "-test.run=^$"}
+	cfg.SecondaryCommand = cfg.Command
 	cfg.ReadyTimeout = 30 * time.Second
 	return cfg
 }
 
 func startTest(t *testing.T, cfg Config) *Cluster {
 	t.Helper()
-	t.Setenv(roleEnv, "primary")
+	t.Setenv(roleEnv, "server")
 	cfg.Logger = slog.New(slog.NewTextHandler(t.Output(), nil))
 	c, err := Start(t.Context(), cfg)
 	if err != nil {
@@ -248,7 +262,7 @@ func TestAKilledPrimaryStaysDeadUntilItIsStarted(t *testing.T) {
 
 func TestRestartResumesTheSameCluster(t *testing.T) {
 	dir := t.TempDir()
-	t.Setenv(roleEnv, "primary")
+	t.Setenv(roleEnv, "server")
 	first, err := Start(t.Context(), testConfig(dir))
 	if err != nil {
 		t.Fatal(err)
@@ -288,7 +302,7 @@ func TestRestartResumesTheSameCluster(t *testing.T) {
 
 func TestResumeGoesOnWithoutAMinorityAndNotWithoutAQuorum(t *testing.T) {
 	dir := t.TempDir()
-	t.Setenv(roleEnv, "primary")
+	t.Setenv(roleEnv, "server")
 	c, err := Start(t.Context(), testConfig(dir))
 	if err != nil {
 		t.Fatal(err)
@@ -350,7 +364,7 @@ func TestConfigValidate(t *testing.T) {
 		want string
 	}{
 		"even":        {func(c *Config) { c.Primaries = 2 }, "--primaries 2"},
-		"secondaries": {func(c *Config) { c.Secondaries = 1 }, "--secondaries 1"},
+		"secondaries": {func(c *Config) { c.Secondaries = 9 }, "--secondaries 9: use 0 to 8"},
 		"port":        {func(c *Config) { c.Port = 65535 }, "--port 65535"},
 		"zone":        {func(c *Config) { c.Zones = []string{"a..b"} }, `--zone "a..b"`},
 		"dir":         {func(c *Config) { c.Dir = "" }, "--dir"},

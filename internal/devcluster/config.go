@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/zonekeeper/zonekeeper/internal/primary"
+	"github.com/zonekeeper/zonekeeper/internal/secondary"
 	"github.com/zonekeeper/zonekeeper/internal/zone"
 )
 
@@ -19,7 +20,7 @@ type Config struct {
 	Dir string
 	// Primaries is 1, 3 or 5.
 	Primaries int
-	// Secondaries must be 0: this version runs none.
+	// Secondaries is 0 to 8. A cluster that is resumed may have another number.
 	Secondaries int
 	// Zones are created if they do not exist.
 	Zones []string
@@ -32,10 +33,12 @@ type Config struct {
 	// Named is the path of BIND's named.
 	Named string
 	// NamedDir is where each named keeps its files, a folder per primary below it;
-	// Dir when empty. Its content may vanish: a tmpfs is fine and faster.
+	// Dir when empty. Its content may vanish: a tmpfs is fine and faster. Secondaries keep theirs in Dir.
 	NamedDir string
 	// Command is the program and the arguments before "--config FILE" that run one primary.
 	Command []string
+	// SecondaryCommand is the same for one secondary.
+	SecondaryCommand []string
 	// Etcd is where the log is: EtcdEmbedded or EtcdExternal. A cluster that is resumed keeps it.
 	Etcd string
 	// EtcdEndpoints are the client URLs of an etcd that runs already; empty with EtcdExternal: the cluster runs one, a
@@ -46,6 +49,8 @@ type Config struct {
 	// Adjust, when set, may change the configuration of each primary before it is written: an external etcd, proxies
 	// between members, another disk. It is called again at each start of the cluster and must give the same result.
 	Adjust func(*primary.Config)
+	// AdjustSecondary is the same for each secondary.
+	AdjustSecondary func(*secondary.Config)
 	// ReadyTimeout bounds the wait for the cluster to take writes.
 	ReadyTimeout time.Duration
 	// StopTimeout is how long a primary may take for an orderly stop before it is killed.
@@ -53,24 +58,25 @@ type Config struct {
 	Logger      *slog.Logger
 }
 
-// DefaultConfig has every value but Dir. Command is this program's "primary", EtcdCommand its "etcd".
+// DefaultConfig has every value but Dir. Command is this program's "primary", SecondaryCommand its "secondary", EtcdCommand its "etcd".
 func DefaultConfig() Config {
 	exe, err := os.Executable()
 	if err != nil {
 		exe = os.Args[0]
 	}
 	return Config{
-		Primaries:    3,
-		Zones:        []string{"example.test"},
-		Port:         5300,
-		Listen:       netip.AddrFrom4([4]byte{127, 0, 0, 1}),
-		Named:        "named",
-		Command:      []string{exe, "primary"},
-		Etcd:         EtcdEmbedded,
-		EtcdCommand:  []string{exe, "etcd"},
-		ReadyTimeout: 60 * time.Second,
-		StopTimeout:  15 * time.Second,
-		Logger:       slog.New(slog.DiscardHandler),
+		Primaries:        3,
+		Zones:            []string{"example.test"},
+		Port:             5300,
+		Listen:           netip.AddrFrom4([4]byte{127, 0, 0, 1}),
+		Named:            "named",
+		Command:          []string{exe, "primary"},
+		SecondaryCommand: []string{exe, "secondary"},
+		Etcd:             EtcdEmbedded,
+		EtcdCommand:      []string{exe, "etcd"},
+		ReadyTimeout:     60 * time.Second,
+		StopTimeout:      15 * time.Second,
+		Logger:           slog.New(slog.DiscardHandler),
 	}
 }
 
@@ -85,8 +91,8 @@ func (c Config) Validate() error {
 	default:
 		errs = append(errs, fmt.Errorf("--primaries %d: use 1, 3 or 5; an even number survives no more failures than the odd one below it", c.Primaries))
 	}
-	if c.Secondaries != 0 {
-		errs = append(errs, fmt.Errorf("--secondaries %d: this version runs no secondaries yet; use 0, and let any secondary transfer from a primary's endpoint", c.Secondaries))
+	if c.Secondaries < 0 || c.Secondaries > maxSecondaries {
+		errs = append(errs, fmt.Errorf("--secondaries %d: use 0 to %d", c.Secondaries, maxSecondaries))
 	}
 	if c.Port < 0 || c.Port > 65535-portsPerCluster {
 		errs = append(errs, fmt.Errorf("--port %d: use 0 for free ports, or 1 to %d", c.Port, 65535-portsPerCluster))
@@ -104,6 +110,9 @@ func (c Config) Validate() error {
 	}
 	if len(c.Command) == 0 {
 		errs = append(errs, errors.New("no program for a primary"))
+	}
+	if c.Secondaries > 0 && len(c.SecondaryCommand) == 0 {
+		errs = append(errs, errors.New("no program for a secondary"))
 	}
 	if err := c.validateEtcd(); err != nil {
 		errs = append(errs, err)

@@ -1,5 +1,5 @@
-// Package devcluster runs a whole cluster on one machine: every primary its own
-// operating-system process, a relay in front of them, and DIR/dev.json that says
+// Package devcluster runs a whole cluster on one machine: every primary and every
+// secondary its own operating-system process, a relay in front of them, and DIR/dev.json that says
 // where everything is.
 //
 // It promises that a cluster resumes with its data when it is started on the same

@@ -1,6 +1,7 @@
 package devcluster
 
 import (
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -47,7 +48,7 @@ func TestPlanOfTheLog(t *testing.T) {
 				}
 				return
 			}
-			if err != nil || p != first {
+			if err != nil || !reflect.DeepEqual(p, first) {
 				t.Fatalf("%+v, %v; made as %+v", p, err, first)
 			}
 			servers := p.etcdServers(cfg)

@@ -33,8 +33,12 @@ type plan struct {
 	Base      int    `json:"base_port"`
 	Listen    string `json:"listen"`
 	Primaries int    `json:"primaries"`
-	Token     string `json:"token"`
-	Secret    string `json:"key_secret"`
+	// Secondaries run now. SecondarySecrets are the TSIG secrets of all that ever did.
+	Secondaries      int      `json:"secondaries,omitempty"`
+	SecondarySecrets []string `json:"secondary_secrets,omitempty"`
+
+	Token  string `json:"token"`
+	Secret string `json:"key_secret"`
 	// Etcd is where the log is, in the words of the flags. It is absent from files of before there was a choice.
 	Etcd string `json:"etcd,omitempty"`
 	// Formed says that the cluster exists: from then on a member with an empty disk
@@ -69,20 +73,27 @@ func loadPlan(c Config) (p plan, err error) {
 	if kind := c.etcdKind(); p.Etcd != kind {
 		return plan{}, fmt.Errorf("%s: the cluster was made with %s, not with %s: its log is there; say %s or choose another --dir", path, p.Etcd, kind, p.Etcd)
 	}
-	return p, nil
+	changed, err := p.resize(c.Secondaries, c.Listen)
+	if err != nil {
+		return plan{}, err
+	}
+	if changed {
+		err = writeJSON(path, p)
+	}
+	return p, err
 }
 
-// Made says whether a directory holds a cluster that Start would resume, and how many primaries that has.
-func Made(dir string) (primaries int, ok bool) {
+// Made says whether a directory holds a cluster that Start would resume, and how many primaries and secondaries that has.
+func Made(dir string) (primaries, secondaries int, ok bool) {
 	b, err := os.ReadFile(filepath.Join(dir, planFile))
 	if err != nil {
-		return 0, false
+		return 0, 0, false
 	}
 	var p plan
 	if err := json.Unmarshal(b, &p); err != nil {
-		return 0, false // Start says what is wrong with it
+		return 0, 0, false // Start says what is wrong with it
 	}
-	return p.Primaries, true
+	return p.Primaries, p.Secondaries, true
 }
 
 // newPlan decides ports and secrets, and writes the cluster's key before the plan:
@@ -91,8 +102,8 @@ func newPlan(c Config) (plan, error) {
 	base := c.Port
 	var err error
 	if base == 0 {
-		base, err = freeBase(c.Primaries, c.Listen)
-	} else if err = allFree(base, c.Primaries, c.Listen); err != nil {
+		base, err = freeBase(c.Primaries, c.Secondaries, c.Listen)
+	} else if err = allFree(base, c.Primaries, c.Secondaries, c.Listen); err != nil {
 		err = fmt.Errorf("ports from %d on: %w; stop what uses them, or choose another --port (0 picks free ones)", base, err)
 	}
 	if err != nil {
@@ -102,6 +113,9 @@ func newPlan(c Config) (plan, error) {
 		Version: planVersion, Base: base, Listen: c.Listen.String(), Primaries: c.Primaries,
 		Token: hex.EncodeToString(random(16)), Secret: base64.StdEncoding.EncodeToString(random(secretSize)),
 		Etcd: c.etcdKind(),
+	}
+	if _, err := p.resize(c.Secondaries, c.Listen); err != nil {
+		return plan{}, err
 	}
 	sealing := base64.StdEncoding.EncodeToString(random(secretSize)) + "\n"
 	if err := writeAtomic(filepath.Join(c.Dir, clusterKeyFile), []byte(sealing)); err != nil {

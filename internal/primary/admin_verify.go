@@ -14,8 +14,8 @@ import (
 	"github.com/zonekeeper/zonekeeper/internal/zone"
 )
 
-// verify transfers every zone from every primary's named, and compares the copies with one another and with the
-// replicated state (D7). While updates go on the copies are of different serials; those zones are asked for again.
+// verify transfers every zone from every primary's named and from every secondary of ours, and compares the copies with one
+// another and with the replicated state (D7). While updates go on the copies are of different serials; those zones are asked for again.
 func (a *admin) verify(r *http.Request) (adminapi.VerifyReport, error) {
 	ctx := r.Context()
 	if err := a.fresh(ctx); err != nil {
@@ -88,7 +88,8 @@ func judgeCopies(copies []adminapi.VerifyCopy) (ok, decided bool) {
 // copies are the zone as the local state machine and every primary's named have it.
 func (a *admin) copies(ctx context.Context, name zone.Name) []adminapi.VerifyCopy {
 	peers := a.p.peers.names()
-	out := make([]adminapi.VerifyCopy, 2+len(peers))
+	secondaries := a.secondariesOf(name)
+	out := make([]adminapi.VerifyCopy, 2+len(peers)+len(secondaries))
 	var wg sync.WaitGroup
 	wg.Go(func() { out[1] = a.localCopy(ctx, name) })
 	for i, peer := range peers {
@@ -100,6 +101,9 @@ func (a *admin) copies(ctx context.Context, name zone.Name) []adminapi.VerifyCop
 			}
 			out[2+i] = *c
 		})
+	}
+	for i, secondary := range secondaries {
+		wg.Go(func() { out[2+len(peers)+i] = a.secondaryCopy(ctx, secondary, name) })
 	}
 	wg.Wait()
 	out[0] = adminapi.VerifyCopy{Server: "replicated state"}
@@ -156,12 +160,79 @@ func (a *admin) localCopy(ctx context.Context, name zone.Name) adminapi.VerifyCo
 	return out
 }
 
+// secondariesOf are the secondaries of ours that are to serve a zone.
+func (a *admin) secondariesOf(name zone.Name) []string {
+	settings := a.p.replica.Settings()
+	conf := settings.Zone(fsm.ZoneOf(name))
+	if conf == nil || !conf.IsMember() && !conf.IsCatalog() {
+		return nil
+	}
+	var out []string
+	settings.Secondaries(func(s *fsm.Secondary) bool {
+		if !s.Foreign {
+			out = append(out, s.Name)
+		}
+		return true
+	})
+	return out
+}
+
+// secondaryCopy asks a secondary for its copy of a zone, and compares that with what the replicated state was at its serial:
+// a secondary may be a few steps behind, and is not wrong for it.
+func (a *admin) secondaryCopy(ctx context.Context, secondary string, name zone.Name) adminapi.VerifyCopy {
+	failed := func(err error) adminapi.VerifyCopy { return adminapi.VerifyCopy{Server: secondary, Error: err.Error()} }
+	client, err := a.secondaryClient(secondary)
+	if err != nil {
+		return failed(err)
+	}
+	c, err := client.Copy(ctx, name.String())
+	if err != nil {
+		return failed(err)
+	}
+	out := *c
+	out.Server, out.Confirmed = secondary, false // its own opinion is no proof
+	if out.Error != "" {
+		return out
+	}
+	v, ok := a.p.replica.Machine().Zone(fsm.ZoneOf(name))
+	if !ok {
+		return out
+	}
+	if z, known := v.At(out.Serial); known {
+		out.Confirmed = z.Digest().String() == out.Digest
+	} else {
+		out.Error = fmt.Sprintf("serial %d is not in this primary's history, which ends at %d", out.Serial, v.PublishedSerial)
+	}
+	return out
+}
+
+// secondaryClient is for the admin API of a secondary that is connected.
+func (a *admin) secondaryClient(name string) (*adminapi.Client, error) {
+	addr, ok := a.p.hub.adminOf(name)
+	if !ok {
+		return nil, fmt.Errorf("it is not connected to this primary; see: zonekeeper status")
+	}
+	scheme := "http://"
+	if a.p.cfg.Admin.TLSCert != "" {
+		scheme = "https://"
+	}
+	return adminapi.NewClient(scheme+addr, a.p.peers.http)
+}
+
+// adminOf is the address of a connected secondary's admin API, as it has reported it.
+func (h *hub) adminOf(name string) (addr string, ok bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	r, reported := h.reports[name]
+	return r.status.Admin, reported && h.streams[name] != nil
+}
+
 // differences lists what this primary's own named has more or less than the replicated state. Those of another primary
 // are listed when verify is asked there.
 func (a *admin) differences(ctx context.Context, name zone.Name, copies []adminapi.VerifyCopy) []string {
 	var out []string
 	for _, c := range copies[1:] {
-		if c.Error == "" && c.Serial == copies[0].Serial && c.Digest != copies[0].Digest {
+		if c.Error == "" && !c.Confirmed && (c.Serial != copies[0].Serial || c.Digest != copies[0].Digest) {
 			out = append(out, fmt.Sprintf("; %s differs from the replicated state at serial %d", c.Server, c.Serial))
 		}
 	}

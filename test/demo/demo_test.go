@@ -32,8 +32,9 @@ func TestMakeRun(t *testing.T) {
 	}
 	for _, want := range []string{
 		"hello.example.test has address 192.0.2.1",
+		"secondary-0 (127.0.0.1:", "secondary-1 (127.0.0.1:",
 		"primary-0", "primary-1", "primary-2",
-		"all 4 copies of 1 zones are the same",
+		"all 12 copies of 2 zones are the same",
 	} {
 		if !strings.Contains(string(out), want) {
 			t.Errorf("no %q in:\n%s", want, out)
