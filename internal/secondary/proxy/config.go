@@ -59,8 +59,8 @@ type Config struct {
 	Failed func(primary string, err error)
 
 	HedgeAfter  time.Duration // without a first octet the next primary is asked as well
-	IdleTimeout time.Duration // between two messages of a transfer
-	Total       time.Duration // until the first octet of the answer
+	IdleTimeout time.Duration // between two messages of a transfer; after half of it one hedges
+	Total       time.Duration // until the first octet of the answer, unless one is on its way
 
 	HoldBytes       int // of a transfer are kept back, so that a failure can be hidden
 	MaxCatalogBytes int // of a transfer of Catalog, which is kept back whole

@@ -13,10 +13,12 @@
 //     transfer is kept back until it is complete or Config.HoldBytes long. After
 //     that the connection is broken, and the name server asks again.
 //   - Slow primaries are hedged, not timed out: after Config.HedgeAfter without a
-//     first octet the next is asked as well, and the first good answer wins.
-//   - The first good answer leaves within Config.Total, or an unsigned SERVFAIL
-//     does. No goroutine and no connection outlives its question, but for
-//     the idle connections that are kept for the next one.
+//     first octet, or half of Config.IdleTimeout without the next message, the next
+//     is asked as well, and the first good answer wins.
+//   - The answer begins within Config.Total, or Config.IdleTimeout later when one is
+//     on its way. Else it is an error that a primary reported, or an unsigned
+//     SERVFAIL. No goroutine and no connection outlives its question, but for the
+//     idle connections that are kept for the next one.
 //
 // Which primary is best is decided by Config.Choose, what a zone transfer may
 // change by Config.Screen.
