@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"text/tabwriter"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -56,6 +57,7 @@ func drawStatus(w *tabwriter.Writer, s *adminapi.Status) {
 			fmt.Sprintf("%d ms", r.PublishLagMS), dash(named), strings.Join(r.DNS, ","), dash(r.Reason))
 	}
 	fmt.Fprintln(w)
+	drawSecondaries(w, s.Secondaries)
 	row(w, "ZONE", "REPLICA", "SERIAL", "PUBLISHED", "RECORDS", "DIGEST", "STATE", "ERROR")
 	for _, name := range zoneNames(s) {
 		for _, r := range s.Replicas {
@@ -66,6 +68,68 @@ func drawStatus(w *tabwriter.Writer, s *adminapi.Status) {
 			}
 		}
 	}
+}
+
+// drawSecondaries shows nothing where none is registered.
+func drawSecondaries(w *tabwriter.Writer, list []adminapi.Secondary) {
+	if len(list) == 0 {
+		return
+	}
+	row(w, "SECONDARY", "CONNECTED", "READY", "ZONES", "BEHIND", "LAG", "DATA AS OF", "NAMED", "DNS", "WHY NOT")
+	for _, x := range list {
+		st := x.Status
+		switch {
+		case x.Foreign:
+			row(w, x.Name, "foreign", "-", "-", "-", "-", "-", "-", dash(strings.Join(x.Notify, ",")), "-")
+			continue
+		case st == nil:
+			row(w, x.Name, yesNo(x.Connected), "-", "-", "-", "-", "-", "-", "-", "it has not reported since this primary started")
+			continue
+		}
+		named, asOf := "stopped", "-"
+		if st.Named.Running {
+			named = st.Named.Version
+		}
+		if !st.AsOf.IsZero() {
+			asOf = st.AsOf.UTC().Format(time.RFC3339)
+		}
+		why := st.Reason
+		if !x.Connected {
+			why = "last seen at " + x.LastSeen.UTC().Format(time.RFC3339)
+		}
+		row(w, x.Name, yesNo(x.Connected), yesNo(st.Ready), st.Zones, st.ZonesBehind, fmt.Sprintf("%d ms", st.LagMS), asOf, dash(named),
+			dash(strings.Join(st.DNS, ",")), dash(why))
+	}
+	fmt.Fprintln(w)
+	drawTroubles(w, list)
+}
+
+// drawTroubles shows what secondaries say of themselves, and the zones that lag most.
+func drawTroubles(w *tabwriter.Writer, list []adminapi.Secondary) {
+	behind, said := false, false
+	for _, x := range list {
+		behind = behind || len(x.Behind) > 0
+		if x.Status == nil {
+			continue
+		}
+		for _, p := range x.Status.Problems {
+			said = true
+			fmt.Fprintf(w, "%s: %s\n", x.Name, p)
+		}
+	}
+	if said {
+		fmt.Fprintln(w)
+	}
+	if !behind {
+		return
+	}
+	row(w, "BEHIND", "ZONE", "SERVES", "CURRENT", "LAG", "ERROR")
+	for _, x := range list {
+		for _, z := range x.Behind {
+			row(w, x.Name, z.Zone, z.Serial, z.Current, fmt.Sprintf("%d ms", z.LagMS), dash(z.Error))
+		}
+	}
+	fmt.Fprintln(w)
 }
 
 // zoneNames lists the zones of all replicas in the canonical order of names (RFC 4034 section 6.1).

@@ -29,7 +29,7 @@ func (a *admin) secondaries(r *http.Request) ([]adminapi.Secondary, error) {
 	if err := a.fresh(r.Context()); err != nil {
 		return nil, err
 	}
-	return registeredSecondaries(a.p.replica.Settings()), nil
+	return a.p.hub.describe(registeredSecondaries(a.p.replica.Settings())), nil
 }
 
 // registeredSecondaries lists the registrations, by name.

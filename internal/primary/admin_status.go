@@ -32,9 +32,13 @@ func (a *admin) status(r *http.Request) (adminapi.Status, error) {
 			out.Leader = s.Name
 		}
 	}
-	troubles := judge(out)
+	out.Secondaries = a.p.hub.describe(registeredSecondaries(a.p.replica.Settings()))
+	troubles := append(judge(out), judgeSecondaries(out)...)
 	out.Healthy = len(troubles) == 0
 	out.Summary = fmt.Sprintf("healthy: %d of %d primaries ready, %d zones", len(out.Replicas), len(out.Replicas), len(own.Zones))
+	if n := len(out.Secondaries); n > 0 {
+		out.Summary += fmt.Sprintf(", %d secondaries", n)
+	}
 	if !out.Healthy {
 		out.Summary = strings.Join(troubles, "; ")
 	}
@@ -82,6 +86,54 @@ func judge(s adminapi.Status) []string {
 		}
 	}
 	return out
+}
+
+// Above these a secondary is not healthy.
+const (
+	maxSecondaryLag  = 5 * time.Second
+	maxSecondarySkew = 5 * time.Second // a signature is good for 300 s, and the difference grows
+)
+
+// judgeSecondaries lists what is wrong with our secondaries. Foreign ones are somebody else's to judge: all that is known of
+// them is whether they acknowledge NOTIFY.
+func judgeSecondaries(s adminapi.Status) []string {
+	var out []string
+	bad := func(format string, args ...any) { out = append(out, fmt.Sprintf(format, args...)) }
+	for _, x := range s.Secondaries {
+		if x.Foreign {
+			continue
+		}
+		st := x.Status
+		if !x.Connected || st == nil {
+			bad("secondary %s is not connected to %s%s", x.Name, s.Replica, lastSeen(x.LastSeen))
+			continue
+		}
+		if !st.Ready {
+			bad("secondary %s is not ready: %s", x.Name, st.Reason)
+		}
+		if h := st.Held; h != nil {
+			bad("secondary %s holds back version %d of the catalog, which would remove %d of %d zones; if that is intended: zonekeeper catalog confirm --serial %d",
+				x.Name, h.Serial, h.Removed, h.Members, h.Serial)
+		}
+		lag := st.LagMS
+		for _, z := range x.Behind {
+			lag = max(lag, z.LagMS)
+		}
+		if time.Duration(lag)*time.Millisecond > maxSecondaryLag {
+			bad("secondary %s is %d ms behind", x.Name, lag)
+		}
+		if skew := time.Duration(st.SkewMS) * time.Millisecond; skew.Abs() > maxSecondarySkew {
+			bad("the clock of secondary %s is %s off: mend its time synchronisation", x.Name, skew)
+		}
+	}
+	return out
+}
+
+func lastSeen(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return "; last seen at " + t.UTC().Format(time.RFC3339)
 }
 
 // replicaStatus is this primary's own part.

@@ -292,3 +292,27 @@ func (h *hub) reconcile() {
 		h.announce(m, conf, serial, fresh)
 	}
 }
+
+// maxBehind is how many zones of a secondary a status lists.
+const maxBehind = 10
+
+// describe adds what is known of registered secondaries.
+func (h *hub) describe(list []adminapi.Secondary) []adminapi.Secondary {
+	for i := range list {
+		s := &list[i]
+		if s.Foreign {
+			continue
+		}
+		h.mu.Lock()
+		last, seen := h.reports[s.Name]
+		h.mu.Unlock()
+		if seen {
+			s.LastSeen, s.Status = last.at, &last.status
+		}
+		s.Connected = h.tracker.Connected(s.Name)
+		for _, z := range h.tracker.Behind(s.Name, maxBehind) {
+			s.Behind = append(s.Behind, describeStanding(z))
+		}
+	}
+	return list
+}

@@ -541,5 +541,5 @@ func (w proposer) Propose(u fsm.Command, deadline time.Time, done func(fsm.Resul
 		done(fsm.Result{}, err)
 		return
 	}
-	w.p.replica.Propose(u, deadline, done)
+	w.p.replica.Propose(u, deadline, withGuarantee(u, w.p.replica.Settings(), w.p.tracker, done))
 }
