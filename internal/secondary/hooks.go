@@ -130,7 +130,7 @@ func (s *secondary) failed(primary string, err error) {
 	defer s.mu.Unlock()
 	s.counts.Failovers++
 	for _, u := range s.upstreams {
-		if u.name == primary {
+		if u.name == primary && !proxy.OfZone(err) {
 			u.failed = time.Now()
 			signal(u.resolve)
 		}

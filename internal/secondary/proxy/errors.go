@@ -43,6 +43,17 @@ func (e *AnswerError) Error() string {
 	}
 }
 
+// OfZone reports whether a failure that [Config.Failed] is told concerns one zone
+// only: the primary is behind, refuses it or does not have it. It may be the best
+// one for every other zone.
+func OfZone(err error) bool {
+	var answer *AnswerError
+	if errors.As(err, &answer) {
+		return answer.TSIG == 0 && answer.RCode != rcodeServFail
+	}
+	return errors.Is(err, ErrBehind) || errors.Is(err, ErrTooLong)
+}
+
 func rcodeText(rcode int) string {
 	switch rcode {
 	case rcodeFormErr:

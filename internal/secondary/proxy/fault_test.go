@@ -110,7 +110,7 @@ func TestReasons(t *testing.T) {
 			if r := w.once(query(zone.TypeSOA, 0)); r.serial != 10 {
 				t.Fatalf("%+v", r)
 			}
-			if len(w.failed) != 1 || !errors.Is(w.failed[0], want) {
+			if len(w.failed) != 1 || !errors.Is(w.failed[0], want) || OfZone(w.failed[0]) {
 				t.Errorf("%v, want %v", w.failed, want)
 			}
 		})
@@ -119,7 +119,7 @@ func TestReasons(t *testing.T) {
 		w.primaries[0].plan = func() plan { return plan{fault: errorCode, rcode: rcodeRefused} }
 		w.once(query(zone.TypeSOA, 0))
 		var answer *AnswerError
-		if len(w.failed) != 1 || !errors.As(w.failed[0], &answer) || answer.RCode != rcodeRefused {
+		if len(w.failed) != 1 || !errors.As(w.failed[0], &answer) || answer.RCode != rcodeRefused || !OfZone(w.failed[0]) {
 			t.Errorf("%v", w.failed)
 		}
 	})
@@ -129,10 +129,15 @@ func TestReasons(t *testing.T) {
 		if r := w.once(query(zone.TypeAXFR, 0)); r.serial != 10 || r.from != 1 {
 			t.Fatalf("%+v", r)
 		}
-		if len(w.failed) != 1 || !errors.Is(w.failed[0], ErrBehind) {
+		if len(w.failed) != 1 || !errors.Is(w.failed[0], ErrBehind) || !OfZone(w.failed[0]) {
 			t.Errorf("%v", w.failed)
 		}
 	})
+	for _, err := range []error{&AnswerError{RCode: rcodeServFail}, &AnswerError{RCode: rcodeNotAuth, TSIG: 16}} {
+		if OfZone(err) {
+			t.Errorf("%v is said to concern one zone", err)
+		}
+	}
 }
 
 // TestNobody: what is answered when no primary gives a good answer.
