@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"errors"
 	"io"
 	"math/big"
 	"net"
@@ -16,6 +17,11 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/zonekeeper/zonekeeper/internal/adminapi"
+	"github.com/zonekeeper/zonekeeper/internal/fsm"
 )
 
 // authority signs certificates for tests.
@@ -48,11 +54,11 @@ func newAuthority(t *testing.T, name string) *authority {
 func (a *authority) pool() string { return filepath.Join(a.dir, "ca.pem") }
 
 // issue writes a certificate for 127.0.0.1 and its key.
-func (a *authority) issue(name string, serial int64) (certFile, keyFile string) {
+func (a *authority) issue(name string, serial int64, units ...string) (certFile, keyFile string) {
 	a.t.Helper()
 	key := newECKey(a.t)
 	tmpl := &x509.Certificate{
-		SerialNumber: big.NewInt(serial), Subject: pkix.Name{CommonName: name}, NotAfter: time.Now().Add(time.Hour),
+		SerialNumber: big.NewInt(serial), Subject: pkix.Name{CommonName: name, OrganizationalUnit: units}, NotAfter: time.Now().Add(time.Hour),
 		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth, x509.ExtKeyUsageServerAuth},
 	}
 	der, err := x509.CreateCertificate(rand.Reader, tmpl, a.cert, &key.PublicKey, a.key)
@@ -127,6 +133,90 @@ func TestAdminNeedsCertificate(t *testing.T) {
 		if resp.StatusCode == http.StatusOK {
 			t.Error("plain HTTP was let in")
 		}
+	}
+}
+
+// TestSecondaryIsNoAdministrator: with a secondary's certificate one may ask what a secondary must know, as that secondary, and
+// nothing else.
+func TestSecondaryIsNoAdministrator(t *testing.T) {
+	r := newHubRig(t)
+	r.add("shown.test", fsm.ZoneSettings{})
+	r.add("hidden.test", fsm.ZoneSettings{AllowQuery: "none;"})
+	r.p.opened = make(chan struct{})
+	close(r.p.opened)
+	a := &admin{p: r.p, log: r.p.log}
+	ours := newAuthority(t, "ours")
+	server := AdminConfig{TLSClientCA: ours.pool()}
+	server.TLSCert, server.TLSKey = ours.issue("primary-0", 2)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := l.Addr().String()
+	if l, err = adminTLS(server, l); err != nil {
+		t.Fatal(err)
+	}
+	srv := &http.Server{Handler: a.handler(prometheus.NewRegistry()), ReadHeaderTimeout: time.Second}
+	go func() { _ = srv.Serve(l) }()
+	t.Cleanup(func() { _ = srv.Close() })
+	client := func(name string, serial int64, units ...string) *http.Client {
+		c := AdminConfig{TLSClientCA: ours.pool()}
+		c.TLSCert, c.TLSKey = ours.issue(name, serial, units...)
+		hc, err := adminClient(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(hc.CloseIdleConnections)
+		return hc
+	}
+	secondary, person := client("s0", 3, "other", secondaryUnit), client("somebody", 4)
+	for _, c := range []struct {
+		who          *http.Client
+		method, path string
+		want         int
+	}{
+		{person, "GET", adminapi.PathLive, http.StatusOK},
+		{person, "GET", "/v1/replica/zones/hidden.test./digest?serial=1", http.StatusOK},
+		{person, "POST", "/v1/secondaries/s0/report", http.StatusBadRequest}, // looked at
+		{secondary, "GET", "/v1/replica/zones/shown.test./digest?serial=1", http.StatusOK},
+		{secondary, "GET", "/v1/replica/zones/hidden.test./digest?serial=1", http.StatusNotFound},
+		{secondary, "POST", "/v1/secondaries/s0/report", http.StatusBadRequest},
+		{secondary, "POST", "/v1/secondaries/s1/report", http.StatusForbidden},
+		{secondary, "GET", "/v1/secondaries/s1/changes", http.StatusForbidden},
+		{secondary, "POST", "/v1/secondaries/s0/changes", http.StatusForbidden},
+		{secondary, "GET", "/v1/secondaries/s0", http.StatusForbidden},
+		{secondary, "DELETE", "/v1/secondaries/s0", http.StatusForbidden},
+		{secondary, "GET", "/v1/replica/zones/shown.test.", http.StatusForbidden},
+		{secondary, "GET", adminapi.PathLive, http.StatusForbidden},
+		{secondary, "GET", adminapi.PathMetrics, http.StatusForbidden},
+		{secondary, "GET", adminapi.PathStatus, http.StatusForbidden},
+		{secondary, "GET", adminapi.PathKeys, http.StatusForbidden},
+		{secondary, "GET", adminapi.PathCheckpoint, http.StatusForbidden},
+		{secondary, "GET", adminapi.PathClock, http.StatusForbidden},
+		{secondary, "GET", "/debug/pprof/heap", http.StatusForbidden},
+		{secondary, "GET", "/v1/secondaries/s0/../../status", http.StatusForbidden},
+		{secondary, "GET", "/nowhere", http.StatusForbidden},
+	} {
+		req, err := http.NewRequestWithContext(t.Context(), c.method, "https://"+addr+c.path, http.NoBody)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := c.who.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = resp.Body.Close()
+		if resp.StatusCode != c.want {
+			t.Errorf("%s %s: %s, want %d", c.method, c.path, resp.Status, c.want)
+		}
+	}
+	own, err := adminapi.NewClient("https://"+addr, secondary)
+	if err != nil {
+		t.Fatal(err)
+	}
+	heard := errors.New("heard")
+	if err := own.Changes(t.Context(), "s0", func(adminapi.Changes) error { return heard }); !errors.Is(err, heard) {
+		t.Errorf("the stream of its own name: %v", err)
 	}
 }
 
