@@ -206,15 +206,18 @@ func (s *Sender) answered(from netip.AddrPort, msg []byte, now time.Time) bool {
 		return false
 	}
 	s.land(n)
+	// PowerDNS tells of a secret that it does not have by NOTAUTH alone, without a TSIG RR.
+	unknown := refusal == nil && n.request != nil && rcode == rcodeNotAuth || refusal != nil && refusal.TSIGError != tsig.BadTime
+	if unknown && n.secret+1 < len(s.cfg.Keys.Lookup(n.to.target.Key)) {
+		// The target has not been given the newest secret yet.
+		s.metrics.messages.WithLabelValues(resultTSIG).Inc()
+		n.secret++
+		s.queue(n)
+		return true
+	}
 	switch {
 	case refusal != nil:
 		s.metrics.messages.WithLabelValues(resultTSIG).Inc()
-		if refusal.TSIGError != tsig.BadTime && n.secret+1 < len(s.cfg.Keys.Lookup(n.to.target.Key)) {
-			// The target has not been given the newest secret yet.
-			n.secret++
-			s.queue(n)
-			return true
-		}
 		s.trouble(n, refusal.Error(), now)
 	case rcode != rcodeNoError:
 		s.metrics.messages.WithLabelValues(resultRefused).Inc()
