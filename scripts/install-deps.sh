@@ -3,8 +3,9 @@
 #
 #   install-deps.sh run     named, rndc, nsupdate, dig
 #   install-deps.sh test    the same, and what tests and benchmarks use: a C compiler for the race
-#                           detector, Knot to compare with, tools to unpack a second BIND,
-#                           strace and network namespaces to slow a disk or a network down
+#                           detector, Knot to compare with, Knot, NSD and PowerDNS as foreign
+#                           secondaries, tools to unpack a second BIND, strace and network namespaces
+#                           to slow a disk or a network down, faketime to put a clock wrong
 #
 # No service is started or enabled: ZoneKeeper runs its own named as a child process.
 set -euo pipefail
@@ -33,6 +34,12 @@ if [ "$level" = test ]; then
     need gpgv gpgv
     need knotd knot
     need knsupdate knot-dnsutils
+    need nsd nsd
+    need pdns_server pdns-server
+    need pdnsutil pdns-server
+    [ -n "$(find /usr/lib -path '*/powerdns/*' -name 'libgsqlite3backend.so' -print -quit)" ] || want+=(pdns-backend-sqlite3)
+    need sqlite3 sqlite3
+    need faketime faketime
     need strace strace
     need ip iproute2
     need nsenter util-linux
@@ -70,6 +77,8 @@ if [ -d /run/systemd/system ]; then
         case $pkg in
         bind9) as_root systemctl disable --quiet named.service 2>/dev/null || true ;;
         knot) as_root systemctl disable --quiet knot.service 2>/dev/null || true ;;
+        nsd) as_root systemctl disable --quiet nsd.service 2>/dev/null || true ;;
+        pdns-server) as_root systemctl disable --quiet pdns.service 2>/dev/null || true ;;
         esac
     done
 fi

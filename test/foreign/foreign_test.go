@@ -1,0 +1,336 @@
+package foreign
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/miekg/dns"
+
+	"github.com/zonekeeper/zonekeeper/internal/adminapi"
+	"github.com/zonekeeper/zonekeeper/internal/devcluster"
+	"github.com/zonekeeper/zonekeeper/internal/tsig"
+	"github.com/zonekeeper/zonekeeper/internal/zone"
+	"github.com/zonekeeper/zonekeeper/test/harness"
+)
+
+const (
+	examples = "../../docs/examples/secondary"
+	common   = "example.test." // the zone that every example serves
+	// soon is far less than what a server waits without a NOTIFY: the refresh of the zone is an hour, of the catalog a minute.
+	soon = 15 * time.Second
+)
+
+// kind is a foreign server and how its example is put to use: files by the path at which it looks for them, and the command.
+type kind struct {
+	name    string
+	files   map[string]string
+	dirs    []string // that it writes to
+	user    string
+	prepare string // before the first start
+	start   string
+	catalog bool
+	// secretIn is the file with the secret of its key.
+	secretIn string
+	// renew is what else a new secret needs.
+	renew string
+}
+
+func kinds() []kind {
+	return []kind{{
+		name: "bind", files: map[string]string{"named.conf": "/etc/bind/named.conf"}, secretIn: "named.conf", catalog: true,
+		dirs: []string{"/var/cache/bind"}, user: "bind", start: "mkdir -p /var/cache/bind/members; chown bind /var/cache/bind/members; exec named -g -u bind -c /etc/bind/named.conf",
+	}, {
+		name: "knot", files: map[string]string{"knot.conf": "/etc/knot/knot.conf"}, secretIn: "knot.conf", catalog: true,
+		dirs: []string{"/var/lib/knot"}, user: "root", start: "exec knotd -c /etc/knot/knot.conf",
+	}, {
+		name: "nsd", files: map[string]string{"nsd.conf": "/etc/nsd/nsd.conf"}, secretIn: "nsd.conf",
+		dirs: []string{"/var/lib/nsd"}, user: "nsd", start: "exec nsd -d -c /etc/nsd/nsd.conf",
+	}, {
+		name: "pdns", files: map[string]string{"pdns.conf": "/etc/powerdns/pdns.conf", "pdns.sh": "/etc/powerdns/pdns.sh"}, secretIn: "pdns.sh", catalog: true,
+		dirs: []string{"/var/lib/powerdns"}, user: "pdns", prepare: "sh /etc/powerdns/pdns.sh; chown pdns /var/lib/powerdns/*",
+		start: "exec pdns_server --daemon=no --guardian=no --setuid=pdns --setgid=pdns",
+		renew: "pdnsutil delete-tsig-key ns-pdns; pdnsutil import-tsig-key ns-pdns hmac-sha256 %s",
+	}}
+}
+
+// TestForeign: servers that know nothing of this program follow the cluster with the documented configurations.
+func TestForeign(t *testing.T) {
+	c := harness.Start(t, nil)
+	for _, k := range kinds() {
+		t.Run(k.name, func(t *testing.T) {
+			t.Parallel()
+			follow(t, c, k)
+		})
+	}
+}
+
+// follower is one foreign server and the test's means to watch it.
+type follower struct {
+	t      *testing.T
+	c      *harness.Cluster
+	k      kind
+	site   *site
+	door   *door
+	state  string
+	key    tsig.Key
+	proc   *process
+	writer *harness.Client
+	n      int
+}
+
+func follow(t *testing.T, c *harness.Cluster, k kind) {
+	s := newSite(t, c)
+	f := &follower{t: t, c: c, k: k, site: s, door: s.newDoor(), state: stateDir(t), writer: harness.Dial(t, c.Info().Endpoint, c.Key())}
+	f.key = f.exampleKey()
+	ctx := t.Context()
+	admin := c.Admin[c.Names()[0]]
+	must(t, second(admin.AddKey(ctx, adminapi.AddKey{Name: f.key.Name.String(), Algorithm: "hmac-sha256", Secret: base64.StdEncoding.EncodeToString(f.key.Secret)})))
+	registered := adminapi.Secondary{Name: "ns-" + k.name, Key: f.key.Name.String(), Foreign: true, Notify: []string{f.door.addr()}}
+	must(t, admin.PutSecondary(ctx, registered))
+
+	f.copyExamples()
+	f.begin(k.prepare + "\n" + k.start)
+	f.serves(common, 60*time.Second)
+
+	f.refuses("an unsigned NOTIFY", nil)
+	wrong := harness.MustKey(t, f.key.Name.String(), "hmac-sha256", randomSecret(t))
+	f.refuses("a NOTIFY signed with a wrong secret", &wrong)
+
+	// A change is told, whatever address the telling comes from.
+	for range 2 * len(sources()) {
+		f.change(common)
+	}
+	if got := f.door.accepted(common); got != len(sources()) {
+		t.Errorf("NOTIFY was accepted from %d addresses, it came from %d", got, len(sources()))
+	}
+
+	if k.catalog {
+		added := "added-" + k.name + ".test."
+		must(t, second(admin.AddZone(ctx, adminapi.AddZone{Name: added, Settings: devcluster.OpenTo(c.Info().Key.Name + ".")})))
+		f.serves(added, 2*soon)
+		f.change(added)
+		must(t, admin.DeleteZone(ctx, added, added))
+		f.until(2*soon, k.name+" serves no "+added, func(ctx context.Context) error {
+			if _, err := f.serial(ctx, added); err == nil {
+				return fmt.Errorf("it does")
+			}
+			return nil
+		})
+	}
+
+	// A new secret: both work, then only the new one, and no change is missed.
+	text := randomSecret(t)
+	must(t, second(admin.RotateKey(ctx, f.key.Name.String(), adminapi.RotateKey{Secret: text})))
+	f.change(common)
+	f.proc.stop()
+	f.replaceSecret(text)
+	renew := k.renew
+	if renew != "" {
+		renew = fmt.Sprintf(renew, text)
+	}
+	f.begin(renew + "\n" + k.start)
+	must(t, second(admin.RetireKey(ctx, f.key.Name.String())))
+	f.serves(common, soon)
+	f.change(common)
+
+	// Whom to tell is changed while all run: not the registered address any more, but that of the zone's own settings.
+	own := common
+	if k.catalog {
+		own = "own-" + k.name + ".test."
+		must(t, second(admin.AddZone(ctx, adminapi.AddZone{Name: own, Settings: devcluster.OpenTo(c.Info().Key.Name + ".")})))
+		f.serves(own, soon)
+	}
+	registered.Notify = nil
+	must(t, admin.PutSecondary(ctx, registered))
+	other := s.newDoor()
+	settings := devcluster.OpenTo(c.Info().Key.Name + ".")
+	settings.AlsoNotify = []string{other.addr() + " key " + f.key.Name.String()}
+	must(t, second(admin.SetZone(ctx, own, settings)))
+	before := f.door.accepted(own)
+	f.change(own)
+	if other.accepted(own) == 0 {
+		t.Errorf("%s followed %s without a NOTIFY through the zone's also-notify", k.name, own)
+	}
+	if k.catalog && f.door.accepted(own) != before {
+		t.Errorf("an address that is registered no more was still told of %s", own)
+	}
+	must(t, f.proc.alive(ctx))
+}
+
+// until repeats a check until it gives nil. It ends this server's test, not that of the cluster.
+func (f *follower) until(limit time.Duration, what string, check func(context.Context) error) {
+	f.t.Helper()
+	if err := harness.Retry(limit, check); err != nil {
+		f.t.Fatalf("%s: not within %s: %v", what, limit, err)
+	}
+}
+
+// begin starts the server with the files in state.
+func (f *follower) begin(script string) {
+	f.t.Helper()
+	dirs := f.k.dirs
+	var etc string
+	for _, at := range f.k.files {
+		etc = filepath.Dir(at)
+	}
+	f.proc = f.site.run(f.state, append([]string{etc}, dirs...), f.k.user, script)
+}
+
+func (f *follower) copyExamples() {
+	f.t.Helper()
+	for name, at := range f.k.files {
+		b, err := os.ReadFile(filepath.Join(examples, name))
+		must(f.t, err)
+		f.write(at, b)
+	}
+}
+
+// write makes a file that the server finds at a path.
+func (f *follower) write(at string, content []byte) {
+	f.t.Helper()
+	dir := filepath.Join(f.state, strings.ReplaceAll(filepath.Dir(at), "/", "-"))
+	must(f.t, os.MkdirAll(dir, 0o755))
+	must(f.t, os.WriteFile(filepath.Join(dir, filepath.Base(at)), content, 0o644))
+}
+
+var secretText = regexp.MustCompile(`[A-Za-z0-9+/]{43}=`)
+
+// exampleKey is the key in the example.
+func (f *follower) exampleKey() tsig.Key {
+	f.t.Helper()
+	b, err := os.ReadFile(filepath.Join(examples, f.k.secretIn))
+	must(f.t, err)
+	return harness.MustKey(f.t, "ns-"+f.k.name+".", "hmac-sha256", string(secretText.Find(b)))
+}
+
+// replaceSecret does what an administrator does who was given a new one.
+func (f *follower) replaceSecret(text string) {
+	f.t.Helper()
+	b, err := os.ReadFile(filepath.Join(examples, f.k.secretIn))
+	must(f.t, err)
+	f.write(f.k.files[f.k.secretIn], secretText.ReplaceAll(b, []byte(text)))
+}
+
+// change makes one update and waits until the server shows it.
+func (f *follower) change(name string) {
+	f.t.Helper()
+	f.n++
+	origin := zone.MustParseName(name)
+	label := fmt.Sprintf("%s-%d", f.k.name, f.n)
+	rcode, err := f.writer.Update(origin, nil, []zone.RR{harness.A(origin, label, 60, [4]byte{192, 0, 2, byte(f.n)})})
+	if err != nil || rcode != 0 {
+		f.t.Fatalf("update of %s: rcode %d, %v", name, rcode, err)
+	}
+	at := time.Now()
+	f.until(soon, fmt.Sprintf("%s shows %s.%s", f.k.name, label, name), func(ctx context.Context) error {
+		m, err := harness.Asker{Timeout: patience}.Ask(ctx, "udp", f.door.addr(), label+"."+name, dns.TypeA)
+		if err != nil {
+			return err
+		}
+		if len(m.Answer) != 1 {
+			return fmt.Errorf("%s", m)
+		}
+		return nil
+	})
+	f.t.Logf("%s shows change %d of %s after %v", f.k.name, f.n, name, time.Since(at).Round(time.Millisecond))
+}
+
+// serves waits until the server has the cluster's serial of a zone.
+func (f *follower) serves(name string, limit time.Duration) {
+	f.t.Helper()
+	f.until(limit, f.k.name+" serves "+name, func(ctx context.Context) error {
+		if err := f.proc.alive(ctx); err != nil {
+			return err
+		}
+		got, err := f.serial(ctx, name)
+		if err != nil {
+			return err
+		}
+		m, err := harness.Asker{Timeout: patience}.Ask(ctx, "udp", f.c.Info().Endpoint, name, dns.TypeSOA)
+		if err != nil {
+			return err
+		}
+		if want := soaSerial(m); got != want {
+			return fmt.Errorf("serial %d, the cluster has %d", got, want)
+		}
+		return nil
+	})
+}
+
+// serial is what the server answers with authority.
+func (f *follower) serial(ctx context.Context, name string) (uint32, error) {
+	m, err := harness.Asker{Timeout: patience}.Ask(ctx, "udp", f.door.addr(), name, dns.TypeSOA)
+	if err != nil {
+		return 0, err
+	}
+	if !m.Authoritative || soaSerial(m) == 0 {
+		return 0, fmt.Errorf("no authoritative SOA: %s", dns.RcodeToString[m.Rcode])
+	}
+	return soaSerial(m), nil
+}
+
+func soaSerial(m *dns.Msg) uint32 {
+	for _, rr := range m.Answer {
+		if soa, ok := rr.(*dns.SOA); ok {
+			return soa.Serial
+		}
+	}
+	return 0
+}
+
+// refuses sends a NOTIFY that nobody may believe.
+func (f *follower) refuses(what string, key *tsig.Key) {
+	f.t.Helper()
+	m := new(dns.Msg)
+	m.SetNotify(common)
+	wire, err := m.Pack()
+	must(f.t, err)
+	if key != nil {
+		wire = tsig.SignRequest(wire, *key, time.Now())
+	}
+	answer, err := f.site.exchange(wire, sources()[0])
+	must(f.t, err)
+	if rcode := int(answer[3] & 0xf); rcode == dns.RcodeSuccess {
+		f.t.Errorf("%s accepted %s", f.k.name, what)
+	}
+}
+
+// stateDir is a directory that servers under other accounts can enter.
+func stateDir(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("/dev/shm", "zonekeeper-foreign-")
+	must(t, err)
+	must(t, os.Chmod(dir, 0o755))
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Log(err)
+		}
+	})
+	return dir
+}
+
+// randomSecret is one in base64.
+func randomSecret(t *testing.T) string {
+	t.Helper()
+	b := make([]byte, 32)
+	_, err := rand.Read(b)
+	must(t, err)
+	return base64.StdEncoding.EncodeToString(b)
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func second[T any](_ T, err error) error { return err }

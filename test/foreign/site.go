@@ -1,0 +1,268 @@
+package foreign
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/miekg/dns"
+	"golang.org/x/sys/unix"
+
+	"github.com/zonekeeper/zonekeeper/internal/devcluster/relay"
+	"github.com/zonekeeper/zonekeeper/test/harness"
+)
+
+const (
+	primaries = "192.0.2.1"  // the cluster, as the examples know it
+	own       = "192.0.2.53" // the secondary
+	patience  = 5 * time.Second
+)
+
+// sources are addresses that NOTIFY comes from, a different one each time: none of them is the primaries'.
+func sources() []string { return []string{"198.51.100.1", "198.51.100.2", "203.0.113.7"} }
+
+// site is where one foreign server lives: a network namespace of its own, in which it has the addresses and the ports of its
+// example, the cluster answers at the primaries' address, and nobody else is. Messages between it and the cluster pass through
+// sockets of the test, unchanged. Needs root; the namespace goes with the process.
+type site struct {
+	t  *testing.T
+	ns *os.File
+}
+
+func newSite(t *testing.T, c *harness.Cluster) *site {
+	t.Helper()
+	s := &site{t: t}
+	err := onNewThread(func() error {
+		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+			return fmt.Errorf("a network namespace: %w; run this as root", err)
+		}
+		script := "ip link set lo up"
+		for _, a := range append(sources(), primaries, own) {
+			script += " && ip addr add " + a + "/32 dev lo"
+		}
+		if out, err := exec.Command("sh", "-c", script).CombinedOutput(); err != nil {
+			return fmt.Errorf("addresses: %w: %s", err, out)
+		}
+		var err error
+		s.ns, err = os.Open("/proc/thread-self/ns/net")
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.ns.Close() })
+
+	cfg := relay.DefaultConfig()
+	cfg.Listen = netip.MustParseAddrPort(primaries + ":53")
+	for _, p := range c.Info().Primaries {
+		cfg.Backends = append(cfg.Backends, relay.Backend{Name: p.Name, DNS: netip.MustParseAddrPort(p.DNS), Check: c.Admin[p.Name].Ready})
+	}
+	var r *relay.Relay
+	if err := s.inside(func() (err error) { r, err = relay.Start(cfg); return err }); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = r.Close() })
+	return s
+}
+
+// onNewThread runs f on a thread that ends afterwards, because it may have entered another namespace.
+func onNewThread(f func() error) error {
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread() // and never unlocked
+		done <- f()
+	}()
+	return <-done
+}
+
+// inside runs f in the namespace. Sockets that it makes stay there.
+func (s *site) inside(f func() error) error {
+	return onNewThread(func() error {
+		if err := unix.Setns(int(s.ns.Fd()), unix.CLONE_NEWNET); err != nil {
+			return fmt.Errorf("enter the site: %w", err)
+		}
+		return f()
+	})
+}
+
+// door is an address outside at which the foreign server is reached over UDP.
+type door struct {
+	s    *site
+	conn *net.UDPConn
+
+	mu       sync.Mutex
+	turn     int
+	notifies map[string]int // accepted ones: by zone and the address they came from
+}
+
+// newDoor opens one. What comes in goes to the server from one of the addresses of sources after the other.
+func (s *site) newDoor() *door {
+	s.t.Helper()
+	conn, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	d := &door{s: s, conn: conn, notifies: map[string]int{}}
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for {
+			buf := make([]byte, dns.MaxMsgSize)
+			n, from, err := conn.ReadFromUDPAddrPort(buf)
+			if err != nil {
+				return // closed at the end of the test
+			}
+			wg.Go(func() { d.pass(buf[:n], from) })
+		}
+	})
+	s.t.Cleanup(func() { _ = conn.Close(); wg.Wait() })
+	return d
+}
+
+func (d *door) addr() string { return d.conn.LocalAddr().String() }
+
+// pass carries a message in and its answer out.
+func (d *door) pass(msg []byte, from netip.AddrPort) {
+	d.mu.Lock()
+	source := sources()[d.turn%len(sources())]
+	d.turn++
+	d.mu.Unlock()
+	answer, err := d.s.exchange(msg, source)
+	if err != nil {
+		return // lost, as datagrams are
+	}
+	if q := new(dns.Msg); q.Unpack(msg) == nil && q.Opcode == dns.OpcodeNotify && binary.BigEndian.Uint16(answer[2:])&0xf == dns.RcodeSuccess {
+		d.mu.Lock()
+		d.notifies[q.Question[0].Name+" from "+source]++
+		d.mu.Unlock()
+	}
+	_, _ = d.conn.WriteToUDPAddrPort(answer, from)
+}
+
+// accepted counts the addresses that an accepted NOTIFY of a zone came from.
+func (d *door) accepted(zone string) (from int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for k := range d.notifies {
+		if strings.HasPrefix(k, zone+" from ") {
+			from++
+		}
+	}
+	return from
+}
+
+// exchange sends one datagram to the server from an address of the site, and waits for the answer.
+func (s *site) exchange(msg []byte, source string) ([]byte, error) {
+	var conn net.Conn
+	err := s.inside(func() (err error) {
+		dialer := net.Dialer{LocalAddr: &net.UDPAddr{IP: net.ParseIP(source)}}
+		conn, err = dialer.Dial("udp", own+":53")
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close()
+	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
+		return nil, err
+	}
+	if _, err := conn.Write(msg); err != nil {
+		return nil, err
+	}
+	buf := make([]byte, dns.MaxMsgSize)
+	n, err := conn.Read(buf)
+	if err == nil && n < 12 {
+		err = fmt.Errorf("an answer of %d octets", n)
+	}
+	return buf[:n], err
+}
+
+// process is a running foreign server.
+type process struct {
+	cmd   *exec.Cmd
+	log   string
+	ended chan struct{}
+}
+
+// run starts a shell script in the site, which ends in exec of the server. Each of dirs is a file system of its own, which
+// belongs to user and is kept from one run to the next; /run is empty and has a folder for each server.
+func (s *site) run(state string, dirs []string, user, script string) *process {
+	s.t.Helper()
+	var setup strings.Builder
+	setup.WriteString("set -e\nmount -t tmpfs none /run\n")
+	for _, d := range []string{"named", "knot", "nsd", "pdns"} {
+		fmt.Fprintf(&setup, "mkdir /run/%s\nchown %s /run/%s\n", d, user, d)
+	}
+	for _, d := range dirs {
+		kept := filepath.Join(state, strings.ReplaceAll(d, "/", "-"))
+		if err := os.MkdirAll(kept, 0o755); err != nil {
+			s.t.Fatal(err)
+		}
+		fmt.Fprintf(&setup, "chown %s '%s'\nmount --bind '%s' %s\n", user, kept, kept, d)
+	}
+	logFile, err := os.CreateTemp(state, "log-")
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer logFile.Close()
+	cmd := exec.Command("nsenter", fmt.Sprintf("--net=/proc/%d/fd/%d", os.Getpid(), s.ns.Fd()), "unshare", "--mount", "sh", "-c", setup.String()+script)
+	cmd.Env = append(os.Environ(), "PATH="+os.Getenv("PATH")+":/usr/sbin:/sbin")
+	cmd.Stdout, cmd.Stderr = logFile, logFile
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := cmd.Start(); err != nil {
+		s.t.Fatal(err)
+	}
+	p := &process{cmd: cmd, log: logFile.Name(), ended: make(chan struct{})}
+	go func() { defer close(p.ended); _ = cmd.Wait() }()
+	s.t.Cleanup(func() {
+		p.stop()
+		if s.t.Failed() {
+			s.t.Logf("%s:\n%s", p.log, p.tail())
+		}
+	})
+	return p
+}
+
+// stop ends the server and what it started, if they run.
+func (p *process) stop() {
+	select {
+	case <-p.ended:
+	default:
+		_ = syscall.Kill(-p.cmd.Process.Pid, syscall.SIGTERM)
+		select {
+		case <-p.ended:
+		case <-time.After(patience):
+		}
+	}
+	_ = syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL)
+	<-p.ended
+}
+
+func (p *process) tail() string {
+	b, err := os.ReadFile(p.log)
+	if err != nil {
+		return err.Error()
+	}
+	lines := strings.Split(string(b), "\n")
+	return strings.Join(lines[max(0, len(lines)-60):], "\n")
+}
+
+// alive fails once the server has ended.
+func (p *process) alive(context.Context) error {
+	select {
+	case <-p.ended:
+		return fmt.Errorf("it ended:\n%s", p.tail())
+	default:
+		return nil
+	}
+}
