@@ -124,3 +124,24 @@ func BenchmarkThroughput(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkCatchUp is what a replica that was away for 5,000 records needs to have them.
+func BenchmarkCatchUp(b *testing.B) {
+	const records = 5000
+	l := openMember(b, startMembers(b, 1)[0], nil, "bench")
+	mustSettle(b, l)
+	from := mustBarrier(b, l)
+	var last uint64
+	for range records {
+		last = mustAppend(b, l, string(make([]byte, 4096)))
+	}
+	for b.Loop() {
+		ctx, cancel := context.WithCancel(context.Background())
+		_ = l.Follow(ctx, from, func(rs []Record) error {
+			if rs[len(rs)-1].Index >= last {
+				cancel()
+			}
+			return nil
+		})
+	}
+}

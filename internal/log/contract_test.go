@@ -146,18 +146,19 @@ func contractAppendFollow(t *testing.T, open func(*testing.T, func(*Config), str
 		t.Fatalf("Settle of a new replica = %+v", s)
 	}
 	start := mustBarrier(t, l)
+	const records = 200 // several pages of catching up, and a rest for the watch
 	var indexes []uint64
-	for i := range 20 {
+	for i := range records {
 		indexes = append(indexes, mustAppend(t, l, fmt.Sprint("record ", i)))
 	}
-	for _, skip := range []int{0, 1, 7, 19} {
+	for _, skip := range []int{0, 1, 7, 150, records - 1} {
 		from := start
 		if skip > 0 {
 			from = indexes[skip-1]
 		}
-		got := collect(t, l, from, indexes[19])
-		if len(got) != 20-skip {
-			t.Fatalf("Follow(%d) gave %d records, want %d", from, len(got), 20-skip)
+		got := collect(t, l, from, indexes[records-1])
+		if len(got) != records-skip {
+			t.Fatalf("Follow(%d) gave %d records, want %d", from, len(got), records-skip)
 		}
 		for i, r := range got {
 			if r.Index != indexes[skip+i] || string(r.Data) != fmt.Sprint("record ", skip+i) || r.Seq != uint64(skip+i+1) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
@@ -21,7 +22,10 @@ func (l *EtcdLog) Follow(ctx context.Context, from uint64, fn func([]Record) err
 	pause := l.cfg.RetryDelay
 	for {
 		before := f.from
-		err := f.watch(ctx, l.cli)
+		err := f.catchUp(ctx, l.cli)
+		if err == nil {
+			err = f.watch(ctx, l.cli)
+		}
 		if p := (permanent{}); errors.As(err, &p) {
 			return p.error
 		}
@@ -65,6 +69,53 @@ type follower struct {
 	from uint64
 	seq  *sequence
 	fn   func([]Record) error
+}
+
+// catchUpPage is how many revisions are read in one request. A record has at most Config.MaxRecordBytes, most have some KB.
+const catchUpPage = 64
+
+// catchUp delivers most of what the follower lacks, in requests of bounded size; the rest is for the watch. A watch alone
+// would deliver it as well. But for each thousand records that a late watcher gets, etcd reads all that it lacks, and
+// holds the lock meanwhile that every write takes (storage/mvcc/watchable_store.go, syncWatchers): a replica that comes
+// back 30,000 records late would hold up its own member for seconds.
+func (f *follower) catchUp(ctx context.Context, cli *clientv3.Client) error {
+	// Reading the member's own state is enough: like a watch it shows nothing that is not committed.
+	resp, err := cli.Get(ctx, f.keys.headKey(), clientv3.WithSerializable())
+	if err != nil {
+		return fmt.Errorf("log: catch up: %w", err)
+	}
+	for at := f.from + 1; at+catchUpPage <= uint64(resp.Header.Revision); at += catchUpPage {
+		if err := f.page(ctx, cli, at); errors.Is(err, rpctypes.ErrCompacted) {
+			return nil // the watch says so too, and how far
+		} else if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// page delivers the records of the revisions from at on.
+func (f *follower) page(ctx context.Context, cli *clientv3.Client, at uint64) error {
+	ops := make([]clientv3.Op, catchUpPage)
+	for i := range ops {
+		rev := int64(at) + int64(i)
+		ops[i] = clientv3.OpGet(f.keys.logPrefix(), clientv3.WithPrefix(), clientv3.WithSerializable(),
+			clientv3.WithRev(rev), clientv3.WithMinModRev(rev))
+	}
+	resp, err := cli.Txn(ctx).Then(ops...).Commit()
+	if err != nil {
+		return fmt.Errorf("log: catch up from revision %d: %w", at, err)
+	}
+	var events []*clientv3.Event
+	for _, r := range resp.Responses {
+		for _, kv := range r.GetResponseRange().Kvs {
+			events = append(events, &clientv3.Event{Type: clientv3.EventTypePut, Kv: kv})
+		}
+	}
+	if err := f.deliver(events); err != nil {
+		return permanent{err}
+	}
+	return nil
 }
 
 // watch delivers until the watch ends. A permanent error ends Follow, any other one is worth a reconnect.
