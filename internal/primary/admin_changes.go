@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
-	"time"
 
 	"github.com/zonekeeper/zonekeeper/internal/adminapi"
 	"github.com/zonekeeper/zonekeeper/internal/fsm"
@@ -110,7 +109,7 @@ func (h *hub) reported(name string, rep adminapi.Report, served []propagation.Se
 		h.mu.Unlock()
 		return errNoStream
 	}
-	h.reports[name] = report{at: time.Now(), status: rep.Status}
+	h.reports[name] = report{at: h.now(), status: rep.Status}
 	h.mu.Unlock()
 	// Without the lock: whoever waited for this is answered from there.
 	err := h.tracker.Report(name, rep.Instance, rep.Full, served, gone)

@@ -23,6 +23,7 @@ import (
 type hub struct {
 	log      *slog.Logger
 	machine  func() *fsm.Machine // the replica's; called from run on
+	now      func() time.Time
 	tracker  *propagation.Tracker
 	notifier announcer
 
@@ -65,7 +66,7 @@ type report struct {
 
 func newHub(machine func() *fsm.Machine, tracker *propagation.Tracker, notifier announcer, log *slog.Logger) *hub {
 	return &hub{
-		log: log, machine: machine, tracker: tracker, notifier: notifier,
+		log: log, machine: machine, now: time.Now, tracker: tracker, notifier: notifier,
 		incoming: map[fsm.ZoneID]served{}, wake: make(chan struct{}, 1),
 		served: map[fsm.ZoneID]uint32{}, shown: map[zone.Name]uint32{}, told: map[fsm.ZoneID][]notify.Target{},
 		streams: map[string]*stream{}, reports: map[string]report{},
@@ -145,6 +146,7 @@ func (h *hub) run(ctx context.Context) {
 			h.passOn()
 		case <-t.C:
 			h.reconcile()
+			h.dropSilent()
 		case <-ctx.Done():
 			return
 		}
@@ -290,6 +292,20 @@ func (h *hub) reconcile() {
 		}
 		h.told[id] = to
 		h.announce(m, conf, serial, fresh)
+	}
+}
+
+// reportSilence is how long a secondary may report nothing: it does so every second.
+const reportSilence = 5 * time.Second
+
+// dropSilent no longer counts the secondaries whose stream is open but who report nothing: they hang.
+func (h *hub) dropSilent() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for name := range h.streams {
+		if last, ok := h.reports[name]; ok && h.now().Sub(last.at) > reportSilence {
+			h.tracker.Lost(name)
+		}
 	}
 }
 

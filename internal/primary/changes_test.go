@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -30,6 +31,7 @@ type hubRig struct {
 	tracker *propagation.Tracker
 	client  *adminapi.Client
 
+	later     atomic.Int64 // how far the hub's clock is ahead
 	seq       uint64
 	mu        sync.Mutex
 	announced []string
@@ -43,6 +45,7 @@ func newHubRig(t *testing.T) *hubRig {
 	}
 	log := slog.New(slog.DiscardHandler)
 	hub := newHub(func() *fsm.Machine { return r.m }, r.tracker, r, log)
+	hub.now = func() time.Time { return time.Now().Add(time.Duration(r.later.Load())) }
 	r.p = &Primary{hub: hub, tracker: r.tracker, log: log}
 	r.p.setReady("a test")
 	a := &admin{p: r.p, log: log}
@@ -330,6 +333,17 @@ func TestReports(t *testing.T) {
 	}
 	if err := report(false); err != nil {
 		t.Error(err)
+	}
+	// It is connected, and hangs.
+	r.later.Store(int64(reportSilence + time.Second))
+	eventually(t, func() error {
+		if r.tracker.Connected("s0") {
+			return errors.New("a secondary that reports nothing counts")
+		}
+		return nil
+	})
+	if err := report(false); err != nil || !r.tracker.Connected("s0") {
+		t.Errorf("it reports again: %v", err)
 	}
 	second.stop()
 	eventually(t, func() error {
