@@ -17,7 +17,7 @@ func CheckURL(field, s string, bad Bad) {
 		bad(field, "%q is not an http:// or https:// URL", s)
 		return
 	}
-	if _, _, err := net.SplitHostPort(u.Host); err != nil {
+	if _, port, err := net.SplitHostPort(u.Host); err != nil || port == "" {
 		bad(field, "%q has no port", s)
 	}
 }

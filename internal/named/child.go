@@ -137,12 +137,6 @@ func (b *logBridge) copy(r io.ReadCloser) {
 	var transfers transferLog
 	for lines.Scan() {
 		text := lines.Text()
-		b.mu.Lock()
-		b.lines = append(b.lines, text)
-		if len(b.lines) > lastLines {
-			b.lines = append(b.lines[:0], b.lines[1:]...)
-		}
-		b.mu.Unlock()
 		category, level, msg := parseLogLine(text)
 		if category == categoryTransfers {
 			var dropped int
@@ -150,7 +144,19 @@ func (b *logBridge) copy(r io.ReadCloser) {
 				b.log.Warn("named had more to say about transfers", "category", category, "lines", dropped)
 			}
 		}
+		if category != categoryTransfers || level > slog.LevelDebug {
+			b.remember(text)
+		}
 		b.log.Log(context.Background(), level, msg, "category", category) //nolint:sloglint // the message is named's
+	}
+}
+
+func (b *logBridge) remember(text string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.lines = append(b.lines, text)
+	if len(b.lines) > lastLines {
+		b.lines = append(b.lines[:0], b.lines[1:]...)
 	}
 }
 
@@ -168,7 +174,8 @@ func parseLogLine(line string) (category string, level slog.Level, msg string) {
 		return "", slog.LevelInfo, line
 	}
 	switch {
-	case strings.HasSuffix(msg, "not removed: file not found"), // a zone that was deleted before it had a journal
+	case strings.HasPrefix(msg, "invalid command from ") && strings.HasSuffix(msg, ": timed out"), // our control connection was idle for a minute
+		strings.HasSuffix(msg, "not removed: file not found"),             // a zone that was deleted before it had a journal
 		strings.HasPrefix(msg, "automatic interface scanning terminated"): // 9.18, whenever it stops or reads its configuration
 		return category, slog.LevelDebug, msg
 	}
