@@ -163,6 +163,9 @@ func (s *secondary) heard(u *upstream, c adminapi.Changes) {
 	}
 	u.skew = now.Sub(time.UnixMilli(c.UnixMS))
 	s.t.announce(now, u.name, c)
+	if c.Complete && s.t.asOf.IsZero() {
+		signal(s.save) // the first contact ever: who is killed in the next seconds knows of it
+	}
 	if c.Confirmed != 0 && (s.confirmed == 0 || zone.SerialGT(c.Confirmed, s.confirmed)) {
 		s.confirmed = c.Confirmed
 		if s.hold != nil && zone.SerialGE(s.confirmed, s.hold.Serial) {

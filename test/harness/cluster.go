@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -25,7 +26,8 @@ import (
 // Cluster is a running cluster. It is stopped, and its directory removed, when the test ends.
 type Cluster struct {
 	*devcluster.Cluster
-	t     testing.TB
+	t testing.TB
+	// Admin has every primary and every secondary by its name.
 	Admin map[string]*adminapi.Client
 }
 
@@ -111,6 +113,7 @@ func Start(t testing.TB, adjust func(*devcluster.Config)) *Cluster {
 	cfg.Dir = t.TempDir()
 	cfg.Port = 0
 	cfg.Command = []string{Program(t), "primary"}
+	cfg.SecondaryCommand = []string{Program(t), "secondary"}
 	cfg.EtcdCommand = []string{Program(t), "etcd"}
 	cfg.Logger = slog.New(slog.DiscardHandler)
 	cfg.NamedDir = tmpfsDir(t)
@@ -137,7 +140,19 @@ func Start(t testing.TB, adjust func(*devcluster.Config)) *Cluster {
 			t.Fatal(err)
 		}
 	}
+	for _, s := range dc.Info().Secondaries {
+		if c.Admin[s.Name], err = adminapi.NewClient(s.Admin, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
 	return c
+}
+
+// For is the cluster as a part of the test that started it sees it: what fails there fails that part.
+func (c *Cluster) For(t testing.TB) *Cluster {
+	part := *c
+	part.t = t
+	return &part
 }
 
 // tmpfsDir is a directory for named's files on a tmpfs, as in production.
@@ -170,11 +185,11 @@ func (c *Cluster) dumpLogs(dir string) {
 	}
 }
 
-// CheckLogs fails the test when a primary's log has what a sound program never writes. (With GOFLAGS=-race the program
+// CheckLogs fails the test when the log of a primary or a secondary has what a sound program never writes. (With GOFLAGS=-race the program
 // reports data races there.)
 func (c *Cluster) CheckLogs() {
 	c.t.Helper()
-	for _, name := range c.Names() {
+	for _, name := range append(c.Names(), c.SecondaryNames()...) {
 		path := filepath.Join(c.Dir(), name, "log")
 		b, err := os.ReadFile(path)
 		if err != nil {
@@ -252,10 +267,10 @@ func (c *Cluster) Follower() string {
 	return ""
 }
 
-// Signal sends a signal to a primary's process. Its named is another process.
+// Signal sends a signal to a primary's or a secondary's process. Its named is another process.
 func (c *Cluster) Signal(name string, sig syscall.Signal) {
 	c.t.Helper()
-	pid := c.Primary(name).PID
+	pid := c.pid(name)
 	if pid == 0 { // it would be sent to ourselves
 		c.t.Fatalf("signal %v to %s: it does not run", sig, name)
 	}
@@ -291,9 +306,14 @@ func (c *Cluster) ContinueNamed(name string) {
 	_ = syscall.Kill(s.Named.PID, syscall.SIGCONT) // it may just have ended
 }
 
-// EmptyDisk removes everything that a primary, which does not run, has on its disk: log, checkpoints, named's files.
+// EmptyDisk removes everything that a primary or a secondary, which does not run, has on its disk: log, checkpoints, state,
+// named's files.
 func (c *Cluster) EmptyDisk(name string) {
 	c.t.Helper()
+	if slices.Contains(c.SecondaryNames(), name) {
+		c.emptySecondary(name)
+		return
+	}
 	cfg, err := primary.LoadConfig(filepath.Join(c.Dir(), name, "primary.json"))
 	if err != nil {
 		c.t.Fatal(err)
@@ -340,7 +360,7 @@ func (c *Cluster) Pause(d time.Duration) {
 	}
 }
 
-// Restart starts a primary that has ended, and waits until it is ready.
+// Restart starts a primary or a secondary that has ended, and waits until it is ready.
 func (c *Cluster) Restart(name string) {
 	c.t.Helper()
 	// A killed process is gone only when its parent has noticed.
@@ -348,17 +368,17 @@ func (c *Cluster) Restart(name string) {
 	c.Ready(name)
 }
 
-// Kill ends a primary as a power loss would, and waits until it is gone.
+// Kill ends a primary or a secondary as a power loss would, and waits until it is gone.
 func (c *Cluster) Kill(name string) {
 	c.t.Helper()
 	c.Signal(name, syscall.SIGKILL)
 	c.Gone(name)
 }
 
-// Gone waits until a primary's process has ended.
+// Gone waits until the process of a primary or a secondary has ended.
 func (c *Cluster) Gone(name string) {
 	c.t.Helper()
-	pid := c.Primary(name).PID
+	pid := c.pid(name)
 	c.Until(60*time.Second, name+" ends", func(context.Context) error {
 		if pid != 0 && syscall.Kill(pid, 0) == nil {
 			return fmt.Errorf("process %d lives", pid)
@@ -367,7 +387,7 @@ func (c *Cluster) Gone(name string) {
 	})
 }
 
-// Ready waits until a primary takes requests.
+// Ready waits until a primary takes requests, or a secondary serves all zones.
 func (c *Cluster) Ready(name string) {
 	c.t.Helper()
 	c.Until(60*time.Second, name+" is ready", c.Admin[name].Ready)
@@ -398,7 +418,8 @@ func Retry(limit time.Duration, check func(context.Context) error) error {
 	}
 }
 
-// Verified waits until every primary is ready and verify finds every named identical to the replicated state.
+// Verified waits until every primary is ready and verify finds every named, also the secondaries', identical to the
+// replicated state.
 func (c *Cluster) Verified() *adminapi.VerifyReport {
 	c.t.Helper()
 	for _, n := range c.Names() {
