@@ -351,7 +351,8 @@ func TestSecrets(t *testing.T) {
 		what  string
 		knows tsig.Key
 		tries int
-	}{{"the newest", newest, 1}, {"the one before", before, 2}} {
+		bare  bool // it refuses without a TSIG RR
+	}{{"the newest", newest, 1, false}, {"the one before", before, 2, false}, {"the one before, and says only NOTAUTH", before, 2, true}} {
 		known, err := tsig.NewRing(c.knows)
 		if err != nil {
 			t.Fatal(err)
@@ -374,6 +375,9 @@ func TestSecrets(t *testing.T) {
 			}
 			if try == 2 {
 				t.Fatalf("%s: %v", c.what, m.bad)
+			}
+			if c.bare {
+				m.raw, m.signed = m.raw[:m.signed.Offset], nil
 			}
 			x.answer(m, rcodeNotAuth)
 		}

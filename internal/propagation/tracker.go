@@ -19,6 +19,8 @@ type Config struct {
 	// MaxWaiting updates wait at a time, MaxWaitingPerKey of them signed with one key. Beyond, they do not wait.
 	MaxWaiting       int
 	MaxWaitingPerKey int
+	// MaxZones is how many zones a secondary may report: one that was broken into can't fill the memory.
+	MaxZones int
 	// Registerer takes the metrics; nil: nobody does.
 	Registerer prometheus.Registerer
 	// Now is the clock. After calls f once, d later, unless stop is called before.
@@ -31,6 +33,7 @@ func DefaultConfig() Config {
 	return Config{
 		MaxWaiting:       512,
 		MaxWaitingPerKey: 128,
+		MaxZones:         200_000,
 		Now:              time.Now,
 		After:            func(d time.Duration, f func()) func() bool { return time.AfterFunc(d, f).Stop },
 	}
@@ -45,6 +48,9 @@ func (c Config) Validate() error {
 	}
 	if c.MaxWaitingPerKey < 1 {
 		bad("MaxWaitingPerKey is %d; use at least 1", c.MaxWaitingPerKey)
+	}
+	if c.MaxZones < 1 {
+		bad("MaxZones is %d; use at least 1", c.MaxZones)
 	}
 	if c.Now == nil || c.After == nil {
 		bad("Now or After is missing; start from DefaultConfig")
@@ -166,6 +172,8 @@ var (
 	ErrUnknown = errors.New("no secondary of this name is registered")
 	// ErrIncomplete: the report is a change of something that was never reported here; the next one must be full.
 	ErrIncomplete = errors.New("nothing is known that this report could be a change of: send a full report")
+	// ErrTooMany: the secondary has reported more zones than it may.
+	ErrTooMany = errors.New("too many zones are reported")
 )
 
 // Report notes what a secondary serves now. full: what it has reported before is void; else served and gone are changes since
@@ -181,6 +189,9 @@ func (t *Tracker) Report(name, instance string, full bool, served []Serial, gone
 	case !full && s.instance != instance:
 		t.mu.Unlock()
 		return ErrIncomplete
+	case len(served) > t.cfg.MaxZones || !full && len(s.served)+len(served) > t.cfg.MaxZones && s.added(served) > t.cfg.MaxZones:
+		t.mu.Unlock()
+		return fmt.Errorf("%w: more than %d by %s", ErrTooMany, t.cfg.MaxZones, name)
 	}
 	if full {
 		t.voidLocked(s)
@@ -223,6 +234,17 @@ func (t *Tracker) Report(name, instance string, full bool, served []Serial, gone
 		x.done(len(x.by))
 	}
 	return nil
+}
+
+// added is how many zones are served with those of a report.
+func (s *secondary) added(served []Serial) int {
+	n := len(s.served)
+	for _, x := range served {
+		if _, known := s.served[x.Zone]; !known {
+			n++
+		}
+	}
+	return n
 }
 
 // Lost notes that a secondary is no longer heard: it does not count until it reports again.

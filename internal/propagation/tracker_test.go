@@ -219,6 +219,14 @@ func TestReportsOfInstances(t *testing.T) {
 	if of := r.Of(example); of[0].Served {
 		t.Error("a full report does not void the one before")
 	}
+	few := newRig(t, func(c *Config) { c.MaxZones = 2 })
+	few.Register([]string{"s0"})
+	few.report("s0", true, "a.test", 1, "b.test", 1)
+	few.report("s0", false, "a.test", 2, "b.test", 2)
+	if err := few.Report("s0", "s0-1", false, []Serial{{example, 1}}, nil); !errors.Is(err, ErrTooMany) {
+		t.Errorf("a third zone of two: %v", err)
+	}
+	few.report("s0", true, "example.test", 1, "b.test", 1)
 	r.Register(nil)
 	if len(r.Of(example)) != 0 {
 		t.Error("a secondary that is not registered any more is known")
@@ -408,7 +416,7 @@ func TestMetrics(t *testing.T) {
 
 func TestConfigValidate(t *testing.T) {
 	_, err := New(Config{})
-	for _, want := range []string{"MaxWaiting", "MaxWaitingPerKey", "Now or After"} {
+	for _, want := range []string{"MaxWaiting", "MaxWaitingPerKey", "MaxZones", "Now or After"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("the error does not name %s: %v", want, err)
 		}
