@@ -1,6 +1,8 @@
 package propagation
 
 import (
+	"time"
+
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/zonekeeper/zonekeeper/internal/zone"
@@ -77,33 +79,53 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	}
 }
 
+// sample is what the metrics show of one secondary.
+type sample struct {
+	behind    int
+	oldest    time.Duration
+	connected bool
+	serials   []Serial
+}
+
 func (t *Tracker) show(c *collector) {
-	now := t.cfg.Now()
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	for name, s := range t.secondaries {
-		n, oldest := s.lag(t.zones, now)
-		c.behind.WithLabelValues(name).Set(float64(n))
-		c.lag.WithLabelValues(name).Set(oldest.Seconds())
+	// Formatting takes longer than looking, and must not keep those waiting who need the lock.
+	for name, x := range t.samples() {
+		c.behind.WithLabelValues(name).Set(float64(x.behind))
+		c.lag.WithLabelValues(name).Set(x.oldest.Seconds())
 		connected := 0.0
-		if s.connected {
+		if x.connected {
 			connected = 1
 		}
 		c.connected.WithLabelValues(name).Set(connected)
-		if len(t.zones) <= maxSerialMetrics {
-			for z := range t.zones {
-				c.showSerial(s, z)
-			}
-			continue
-		}
-		for _, x := range s.worst(t.zones, now, maxSerialMetrics) {
-			c.showSerial(s, x.Zone)
+		for _, z := range x.serials {
+			c.serial.WithLabelValues(name, z.Zone.String()).Set(float64(z.Serial))
 		}
 	}
 }
 
-func (c *collector) showSerial(s *secondary, z zone.Name) {
-	if serial, ok := s.served[z]; ok {
-		c.serial.WithLabelValues(s.name, z.String()).Set(float64(serial))
+func (t *Tracker) samples() map[string]sample {
+	now := t.cfg.Now()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	out := make(map[string]sample, len(t.secondaries))
+	for name, s := range t.secondaries {
+		x := sample{connected: s.connected}
+		x.behind, x.oldest = s.lag(t.zones, now)
+		show := func(z zone.Name) {
+			if serial, ok := s.served[z]; ok {
+				x.serials = append(x.serials, Serial{z, serial})
+			}
+		}
+		if len(t.zones) <= maxSerialMetrics {
+			for z := range t.zones {
+				show(z)
+			}
+		} else {
+			for _, w := range s.worst(t.zones, now, maxSerialMetrics) {
+				show(w.Zone)
+			}
+		}
+		out[name] = x
 	}
+	return out
 }
