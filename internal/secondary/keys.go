@@ -1,6 +1,7 @@
 package secondary
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"time"
@@ -60,7 +61,7 @@ func sameKeys(a, b []tsig.Key) bool {
 		return false
 	}
 	for i := range a {
-		if string(a[i].Secret) != string(b[i].Secret) {
+		if !bytes.Equal(a[i].Secret, b[i].Secret) {
 			return false
 		}
 	}

@@ -94,9 +94,11 @@ func (p *process) start() {
 		close(ended)
 	}(p.cmd, p.ended)
 	p.t.Cleanup(func() {
+		began := time.Now()
 		p.signal(syscall.SIGTERM)
 		select {
 		case <-p.ended:
+			p.t.Logf("%s stopped after %s", p.cfg.Name, time.Since(began).Round(time.Millisecond))
 		case <-time.After(patience):
 			p.t.Errorf("%s does not stop", p.cfg.Name)
 			p.signal(syscall.SIGKILL)

@@ -105,7 +105,10 @@ func newSecondary(cfg Config, version string, log *slog.Logger) (*secondary, err
 	if s.metrics, err = newMetrics(s); err != nil {
 		return nil, err
 	}
-	return s, s.newUpstreams()
+	if err := s.newUpstreams(); err != nil {
+		return nil, err
+	}
+	return s, nil
 }
 
 // assemble makes the proxy, whose port named's configuration has, and named.

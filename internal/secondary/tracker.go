@@ -132,7 +132,11 @@ func (t *tracker) connect(name string) {
 // disconnect ends it.
 func (t *tracker) disconnect(now time.Time, name, reason string) {
 	l := t.link(name)
+	lived := l.live
 	l.live, l.ready, l.reason = false, false, reason
+	if !lived {
+		return // another attempt to reach it
+	}
 	for _, z := range t.zones {
 		t.review(now, z)
 	}
