@@ -78,10 +78,11 @@ func (m *Model) unevaluated(r Request, bad *update.Error) Answer {
 	if ednsVersion(r.Wire) > 0 {
 		return Answer{RCode: badVers}
 	}
-	if a := m.verify(r); a.RCode != update.NoError || bad == nil {
-		return a
+	a := m.verify(r)
+	if bad != nil && (a.RCode == update.NoError || a.TSIGError == tsig.BadKey) {
+		a.RCode = bad.RCode // an unknown key is held against an update only when its zone is known (ns_update_start)
 	}
-	return Answer{RCode: bad.RCode}
+	return a
 }
 
 // verify stands in for package tsig: it knows how the signature was made.
