@@ -84,7 +84,8 @@ func (c *control) try(ctx context.Context, command string) (string, error) {
 	if err := c.conn.SetDeadline(deadline); err != nil {
 		return "", err
 	}
-	stop := context.AfterFunc(ctx, func() { _ = c.conn.SetDeadline(time.Unix(1, 0)) }) // only shortens; a failure leaves the deadline
+	conn := c.conn // the function may still be about to run when the connection has been given up
+	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) }) // only shortens; a failure leaves the deadline
 	defer stop()
 	if c.nonce == "" {
 		// The first message only fetches the nonce that every later one must carry.
