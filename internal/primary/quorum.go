@@ -19,7 +19,7 @@ const (
 
 // watchQuorum keeps p.quorum current until ctx ends.
 func (p *Primary) watchQuorum(ctx context.Context) {
-	last := time.Now()
+	q := quorumWatch{last: time.Now()}
 	t := time.NewTicker(probeEvery)
 	defer t.Stop()
 	for {
@@ -29,7 +29,7 @@ func (p *Primary) watchQuorum(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		p.noteQuorum(err, &last, time.Now())
+		p.noteQuorum(q.probed(err, time.Now()))
 		select {
 		case <-ctx.Done():
 			return
@@ -38,19 +38,36 @@ func (p *Primary) watchQuorum(ctx context.Context) {
 	}
 }
 
-// noteQuorum takes the outcome of a probe; last is when the last one succeeded.
-func (p *Primary) noteQuorum(err error, last *time.Time, now time.Time) {
+// quorumWatch adds up for how long no probe has succeeded.
+type quorumWatch struct {
+	last time.Time     // the end of the last probe
+	lost time.Duration // until then
+}
+
+// probed takes the outcome of a probe, and returns why there is no quorum, nil while there may be one. A process that was
+// stopped for a while finds all its connections silent and nothing else wrong: that time counts as one failed probe, or it
+// would refuse the requests that waited for it.
+func (q *quorumWatch) probed(err error, now time.Time) error {
+	q.lost += min(now.Sub(q.last), probeEvery+probeTimeout)
+	q.last = now
+	switch {
+	case err == nil:
+		q.lost = 0
+	case q.lost >= quorumLost:
+		return fmt.Errorf("no quorum of the log's members was reached for %s: %w", q.lost.Round(100*time.Millisecond), err)
+	}
+	return nil
+}
+
+// noteQuorum carries the outcome of a probe out.
+func (p *Primary) noteQuorum(err error) {
 	if err == nil {
-		*last = now
 		if p.quorum.Swap(nil) != nil {
 			p.log.Info("a quorum of the log's members is reached again")
 		}
 		return
 	}
-	if now.Sub(*last) < quorumLost {
-		return
-	}
-	why := fmt.Sprintf("no quorum of the log's members was reached for %s: %v", now.Sub(*last).Round(100*time.Millisecond), err)
+	why := err.Error()
 	if p.quorum.Swap(&why) == nil {
 		p.log.Error("not ready", "reason", why)
 	}

@@ -12,7 +12,7 @@ import (
 func TestQuorumLost(t *testing.T) {
 	p := &Primary{log: slog.New(slog.DiscardHandler)}
 	now := time.Now()
-	last := now
+	q := quorumWatch{last: now}
 	for _, step := range []struct {
 		after time.Duration
 		err   error
@@ -24,10 +24,12 @@ func TestQuorumLost(t *testing.T) {
 		{time.Second, errors.New("no leader"), true},
 		{time.Second, errors.New("no leader"), true},
 		{time.Second, nil, false},
-		{1900 * time.Millisecond, errors.New("no leader"), false},
+		{10 * time.Second, errors.New("no leader"), false}, // the process was stopped
+		{400 * time.Millisecond, errors.New("no leader"), false},
+		{time.Second, errors.New("no leader"), true},
 	} {
 		now = now.Add(step.after)
-		p.noteQuorum(step.err, &last, now)
+		p.noteQuorum(q.probed(step.err, now))
 		if got := p.quorum.Load() != nil; got != step.lost {
 			t.Fatalf("after a probe with %v: lost %v, want %v", step.err, got, step.lost)
 		}
