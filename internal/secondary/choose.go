@@ -27,11 +27,14 @@ func choose(z zone.Name, all []candidate) []proxy.Primary {
 	order := slices.Clone(all)
 	weight := func(c candidate) uint64 {
 		h := fnv.New64a()
-		// The name first: it differs in its last octet only, which the last step of FNV
-		// mixes so little that of three primaries one would get half of the zones.
 		_, _ = h.Write([]byte(c.name)) // never fails
 		_, _ = h.Write([]byte(z))      // as above
-		return h.Sum64()
+		// FNV alone mixes so little that of three primaries whose names differ in the last octet one would get half of the
+		// zones. This is the finaliser of MurmurHash3.
+		w := h.Sum64()
+		w = (w ^ w>>33) * 0xff51afd7ed558ccd
+		w = (w ^ w>>33) * 0xc4ceb9fe1a85ec53
+		return w ^ w>>33
 	}
 	slices.SortStableFunc(order, func(a, b candidate) int {
 		return cmp.Or(cmp.Compare(a.class(), b.class()), cmp.Compare(weight(b), weight(a)))

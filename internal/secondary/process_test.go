@@ -1,6 +1,7 @@
 package secondary_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -444,4 +445,43 @@ func TestWrongSecret(t *testing.T) {
 	write(string(right))
 	p.ready()
 	p.answers(newWriter(t, c).write("example.test"))
+}
+
+// TestDamagedFile: a bit of a file that turned over is found by comparing content, which the file's format can't show.
+func TestDamagedFile(t *testing.T) {
+	c := harness.Start(t, func(cfg *devcluster.Config) { cfg.Primaries, cfg.Secondaries = 1, 0 })
+	p := register(t, c, "secondary-0", namedtest.Get(t, "9.20"))
+	w := newWriter(t, c)
+	name, addr := w.write("example.test")
+	p.start()
+	p.ready()
+	p.answers(name, addr)
+	p.signal(syscall.SIGTERM)
+	<-p.ended
+
+	files, err := filepath.Glob(filepath.Join(p.cfg.Dir, "named", "members", "*example.test.db"))
+	if err != nil || len(files) != 1 {
+		t.Fatalf("files of the zone: %v, %v", files, err)
+	}
+	b, err := os.ReadFile(files[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := bytes.Index(b, []byte{192, 0, 2, 1})
+	if at < 0 {
+		t.Fatal("the record is not in the file")
+	}
+	b[at+3] ^= 2
+	if err := os.WriteFile(files[0], b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p.start()
+	p.reports("the difference is told", func(st *adminapi.SecondaryStatus) error {
+		if !strings.Contains(strings.Join(st.Problems, "\n"), "differed from the primaries'") {
+			return fmt.Errorf("problems %q", st.Problems)
+		}
+		return nil
+	})
+	t.Logf("right again after %s", p.answers(name, addr).Round(time.Millisecond))
+	p.ready()
 }
