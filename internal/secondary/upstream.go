@@ -151,6 +151,8 @@ func (s *secondary) listen(ctx context.Context, u *upstream) {
 
 var errStopping = errors.New("this secondary is stopping")
 
+const clockProblem = "the clock is more than 5 s off the median of the primaries': mend its time synchronisation"
+
 // heard takes one line of a stream.
 func (s *secondary) heard(u *upstream, c adminapi.Changes) {
 	now := time.Now()
@@ -177,7 +179,7 @@ func (s *secondary) heard(u *upstream, c adminapi.Changes) {
 		s.problemLocked("catalog", fmt.Sprintf("the primaries' catalog zone is %s, this secondary is configured for %s: set catalog", n, s.catalog))
 	}
 	if skew := s.skewLocked(); skew.Abs() > tolerated {
-		s.problemLocked("clock", "the clock is off: compare it with the primaries', mend the time synchronisation")
+		s.problemLocked("clock", clockProblem)
 	}
 	s.wake()
 }
