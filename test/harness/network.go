@@ -202,6 +202,16 @@ func (n *Network) Adjust(c *primary.Config) {
 	c.Etcd.PeerClientURLs = n.urls(c.Etcd.PeerClientURLs)
 }
 
+// Addr is the address of a host of the network.
+func (n *Network) Addr(name string) string {
+	for _, p := range n.ports {
+		if p.name == name {
+			return p.addr
+		}
+	}
+	return ""
+}
+
 func (n *Network) address(primary, hostport string) string {
 	_, number, err := net.SplitHostPort(hostport)
 	if err != nil {

@@ -264,3 +264,8 @@ func (s spread) String() string {
 	ms := func(d time.Duration) string { return fmt.Sprintf("%.1f", float64(d.Microseconds())/1000) }
 	return fmt.Sprintf("p50 %s  p99 %s  max %s ms  (n=%d)", ms(s.at(.5)), ms(s.at(.99)), ms(s.at(1)), len(s))
 }
+
+func sorted(all []time.Duration) spread {
+	slices.Sort(all)
+	return all
+}

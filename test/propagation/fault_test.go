@@ -1,0 +1,168 @@
+package propagation
+
+import (
+	"context"
+	"fmt"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/zonekeeper/zonekeeper/internal/devcluster"
+	"github.com/zonekeeper/zonekeeper/test/harness"
+)
+
+// fault makes one primary bad and good again.
+type fault struct {
+	name       string
+	hurt, heal func(c *harness.Cluster, victim string)
+}
+
+// The watcher looks at a fault for this long; afterwards the primary is healed.
+const faultLength = 4 * time.Second
+
+func closed() fault {
+	return fault{"closed (kill -9)",
+		func(c *harness.Cluster, v string) { c.Kill(v) },
+		func(c *harness.Cluster, v string) { c.Restart(v) }}
+}
+
+// hung: connections stay, and new ones are accepted even; nothing answers.
+func hung() fault {
+	return fault{"hung (SIGSTOP)",
+		func(c *harness.Cluster, v string) { c.Signal(v, syscall.SIGSTOP) },
+		func(c *harness.Cluster, v string) { c.Signal(v, syscall.SIGCONT); c.Ready(v) }}
+}
+
+func namedHung() fault {
+	return fault{"its named hung (SIGSTOP)",
+		func(c *harness.Cluster, v string) { c.SignalNamed(v, syscall.SIGSTOP) },
+		func(c *harness.Cluster, v string) { c.ContinueNamed(v); c.Ready(v) }}
+}
+
+// behind: it is reached by secondaries, and no longer learns what the others write.
+func behind(links *harness.Links) fault {
+	return fault{"behind (cut off the log)",
+		func(c *harness.Cluster, v string) { links.Isolate(c.Names(), []string{v}, harness.Lose) },
+		func(c *harness.Cluster, v string) { links.Heal(); c.Ready(v) }}
+}
+
+// cut: every packet to and from it is lost, and nobody is told.
+func cut(n *harness.Network) fault {
+	return fault{"cut (packets dropped)",
+		func(_ *harness.Cluster, v string) { n.Cut(v) },
+		func(c *harness.Cluster, v string) {
+			n.Join(v)
+			c.Pause(faultLength + time.Second) // TCP sends again what was lost after pauses of that order
+			c.Ready(v)
+		}}
+}
+
+// endure makes one fault after another under load, each of the log's leader and of another primary, and says how long it took
+// at most for an acknowledged change to be visible.
+func endure(t *testing.T, c *harness.Cluster, r rig, limit time.Duration, times int, faults ...fault) {
+	t.Helper()
+	zones := zoneNames(faultZones, "fault.test.")
+	w := watch(t, r.servers, zones, roughly)
+	l := start(t, w, loading{addr: r.write, key: r.key, zones: zones, clients: 1, rate: 40, repeat: 250 * time.Millisecond})
+	for _, f := range faults {
+		for _, leader := range []bool{true, false} {
+			var all spread
+			for range times {
+				victim, who := c.Follower(), "another"
+				if leader {
+					victim, who = c.Leader(), "the leader"
+				}
+				at := time.Now()
+				f.hurt(c, victim)
+				c.Pause(faultLength)
+				s := w.delays(at)
+				f.heal(c, victim)
+				if _, err := w.drained(30 * time.Second); err != nil {
+					t.Errorf("%s of %s: %v", f.name, victim, err)
+				}
+				t.Logf("%s of %s, %s: %v", f.name, who, victim, s)
+				all = append(all, s...)
+				if s.at(1) > limit {
+					t.Errorf("%s of %s, %s: an acknowledged change was visible after %v only, more than %v", f.name, who, victim, s.at(1), limit)
+				}
+				if len(s) == 0 {
+					t.Errorf("%s of %s: no update was acknowledged within %v", f.name, who, faultLength)
+				}
+			}
+			if leader {
+				row("fault: "+f.name, "of the leader", sorted(all).String())
+			} else {
+				row("fault: "+f.name, "of another", sorted(all).String())
+			}
+		}
+	}
+	l.stop()
+	if _, err := w.drained(30 * time.Second); err != nil {
+		t.Error(err)
+	}
+	l.check(r.write)
+	if err := w.monotonic(); err != nil {
+		t.Error(err)
+	}
+	c.Verified()
+	c.CheckLogs()
+}
+
+const faultZones = 10
+
+func startLinked(t *testing.T) (*harness.Cluster, rig, *harness.Links) {
+	t.Helper()
+	dir := t.TempDir()
+	links := harness.NewLinks(t, dir)
+	c, r := cluster(t, zoneNames(faultZones, "fault.test."), func(cfg *devcluster.Config) { cfg.Dir, cfg.Adjust = dir, links.Adjust })
+	return c, r, links
+}
+
+// TestFault is the short form: each fault that needs no network of its own, once.
+func TestFault(t *testing.T) {
+	c, r, links := startLinked(t)
+	endure(t, c, r, faultLength-500*time.Millisecond, 1, closed(), hung(), behind(links))
+}
+
+// TestMeasurePropagationFault: changes go on being visible while a primary is bad in one way or the other.
+func TestMeasurePropagationFault(t *testing.T) {
+	if !measuring(t) {
+		return
+	}
+	t.Run("one machine", func(t *testing.T) {
+		c, r, links := startLinked(t)
+		endure(t, c, r, time.Second, 3, closed(), hung(), namedHung(), behind(links))
+	})
+	t.Run("network", func(t *testing.T) {
+		n := harness.NewNetwork(t, []string{"primary-0", "primary-1", "primary-2"}, 0)
+		c, r := cluster(t, zoneNames(faultZones, "fault.test."), func(cfg *devcluster.Config) {
+			cfg.Adjust = n.Adjust
+			harness.Wrap(t, cfg, n.Enter)
+		})
+		endure(t, c, r, time.Second, 3, cut(n))
+	})
+	t.Run("plain BIND", plainBlackHole)
+}
+
+// plainBlackHole: the first of two primaries of a BIND secondary is a black hole, the second one changes and says so.
+func plainBlackHole(t *testing.T) {
+	n := harness.NewNetwork(t, []string{"hole"}, 0)
+	n.Cut("hole")
+	zones := zoneNames(1, "hole.test.")
+	p := startPlain(t, zones, 1, tuned, n.Addr("hole"))
+	w := watch(t, p.secondaries, zones, roughly)
+	err := harness.Retry(4*time.Minute, func(ctx context.Context) error {
+		_, err := harness.Serial(ctx, p.secondaries[0].addr, zones[0].String())
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := start(t, w, loading{addr: p.primary.String(), key: p.key, zones: zones, clients: 1, rate: 1})
+	<-time.After(3 * time.Second)
+	l.stop()
+	if _, err := w.drained(4 * time.Minute); err != nil {
+		t.Error(err)
+	}
+	row("fault: first primary dropped", "BIND, tuned timers", fmt.Sprint(w.delays(time.Time{})))
+}
