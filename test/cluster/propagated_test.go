@@ -25,6 +25,7 @@ import (
 // TestGuarantee: an update with a propagation guarantee is acknowledged when that many secondaries serve it, or after the
 // limit; acknowledged it is in any case.
 func TestGuarantee(t *testing.T) {
+	t.Parallel()
 	c := harness.Start(t, func(cfg *devcluster.Config) { cfg.Secondaries = 2 })
 	const primary, limit = "primary-0", 1500 * time.Millisecond
 	api, key, n := c.Admin[primary], addKey(t, c, "patient."), 0

@@ -20,6 +20,8 @@ import (
 
 	"github.com/zonekeeper/zonekeeper/internal/adminapi"
 	"github.com/zonekeeper/zonekeeper/internal/devcluster"
+	"github.com/zonekeeper/zonekeeper/internal/named/namedtest"
+	"github.com/zonekeeper/zonekeeper/internal/secondary"
 	"github.com/zonekeeper/zonekeeper/internal/zone"
 	"github.com/zonekeeper/zonekeeper/test/harness"
 )
@@ -29,7 +31,15 @@ const visible = 15 * time.Second
 
 // TestSecondaries is the life of two secondaries: zones come, go and change, processes and disks are lost, on either side.
 func TestSecondaries(t *testing.T) {
-	c := harness.Start(t, func(cfg *devcluster.Config) { cfg.Secondaries = 2 })
+	t.Parallel()
+	c := harness.Start(t, func(cfg *devcluster.Config) {
+		cfg.Secondaries = 2
+		cfg.AdjustSecondary = func(s *secondary.Config) { // both releases
+			if s.Name == "secondary-1" {
+				s.Named.Path = namedtest.Get(t, "9.20").Named
+			}
+		}
+	})
 	t.Run("a change is served", func(t *testing.T) { changeServed(t, c.For(t)) })
 	t.Run("zones come while one is down", func(t *testing.T) { cameWhileDown(t, c.For(t)) })
 	t.Run("a hidden zone is absent", func(t *testing.T) { hiddenAbsent(t, c.For(t)) })
@@ -352,6 +362,7 @@ func noPrimary(t *testing.T, c *harness.Cluster) {
 // TestMassRemoval: a catalog that suddenly loses most of its members is not obeyed until somebody confirms it; also a
 // secondary that was down then obeys it.
 func TestMassRemoval(t *testing.T) {
+	t.Parallel()
 	c := harness.Start(t, func(cfg *devcluster.Config) {
 		cfg.Primaries, cfg.Secondaries, cfg.Zones = 1, 2, nil
 		for i := range 12 {
@@ -445,6 +456,52 @@ func TestMassRemoval(t *testing.T) {
 			return nil
 		})
 	}
+	c.Verified()
+	c.CheckLogs()
+}
+
+// TestExpiry: with no primary left a zone is served until its SOA says that it is too old, restarts or not, and no longer; the
+// others go on. It is back with the first primary.
+func TestExpiry(t *testing.T) {
+	t.Parallel() // it waits most of the time
+	c := harness.Start(t, func(cfg *devcluster.Config) { cfg.Primaries, cfg.Secondaries = 1, 1 })
+	const text = "$ORIGIN %s.\n@ 60 SOA a. b. 7 1 1 %d 60\n@ 60 NS a.\na 60 A 192.0.2.1\n"
+	// BIND takes an expire for no less than refresh and retry together, which are 30 s and 15 s at the least here.
+	for name, expire := range map[string]int{"short.test": 5, "long.test": 86400} {
+		zoneText := strings.NewReader(fmt.Sprintf(text, name, expire))
+		if _, err := c.Admin["primary-0"].ImportZone(t.Context(), name+".", zoneText, adminapi.ImportOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	both := func() {
+		t.Helper()
+		served(t, c, "a.short.test.", "192.0.2.1")
+		served(t, c, "a.long.test.", "192.0.2.1")
+	}
+	both()
+	c.Kill("primary-0")
+	lost := time.Now()
+	c.Kill("secondary-0")
+	c.Until(visible, "secondary-0 starts", func(ctx context.Context) error { return c.StartProcess(ctx, "secondary-0") })
+	both()
+	c.Until(90*time.Second, "the zone expires", func(context.Context) error {
+		if rcode := ask(t, nil, c.Secondary("secondary-0").DNS, "a.short.test.", dns.TypeA); rcode != dns.RcodeServerFailure {
+			return fmt.Errorf("rcode %d", rcode)
+		}
+		return nil
+	})
+	t.Logf("expired %v after the last primary was lost", time.Since(lost).Round(time.Millisecond))
+	served(t, c, "a.long.test.", "192.0.2.1")
+	c.Until(visible, "its status tells of it", func(context.Context) error {
+		if own := c.Own("secondary-0"); own.ZonesNotServed != 1 {
+			return fmt.Errorf("%+v", own)
+		}
+		return nil
+	})
+	c.Restart("primary-0")
+	back := time.Now()
+	both()
+	t.Logf("back %v after the primary", time.Since(back).Round(time.Millisecond))
 	c.Verified()
 	c.CheckLogs()
 }
