@@ -20,7 +20,8 @@ const (
 const (
 	// PathChanges streams Changes, one JSON object a line, for as long as the secondary reads.
 	PathChanges = "/v1/secondaries/{name}/changes"
-	// PathReport takes a POST of Report.
+	// PathReport takes a POST of Report. conflict: the secondary has no stream of changes from this primary, or this is a change
+	// of what was never reported to it; a full report while the stream is open is taken.
 	PathReport = "/v1/secondaries/{name}/report"
 	// PathDigest answers ZoneDigest of the replicated state at ParamSerial, not_found when the history does not reach there.
 	PathDigest  = "/v1/replica/zones/{name}/digest"

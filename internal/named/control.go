@@ -84,7 +84,7 @@ func (c *control) try(ctx context.Context, command string) (string, error) {
 	if err := c.conn.SetDeadline(deadline); err != nil {
 		return "", err
 	}
-	conn := c.conn // the function may still be about to run when the connection has been given up
+	conn := c.conn                                                                   // the function may still be about to run when the connection has been given up
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) }) // only shortens; a failure leaves the deadline
 	defer stop()
 	if c.nonce == "" {
