@@ -19,7 +19,7 @@ FUZZTIME ?= 30s
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  \033[1m%-10s\033[0m %s\n", $$1, $$2}'
 
-run: build ## install BIND if missing, start a local cluster, write to it with nsupdate, show that all replicas agree
+run: build ## install BIND if missing, start a local cluster, write to it with nsupdate, show that all servers agree
 	@scripts/install-deps.sh run
 	@scripts/run-demo.sh $(BIN) $(ARGS)
 
