@@ -81,7 +81,7 @@ type SecondaryStatus struct {
 	Name    string `json:"name"`
 	Version string `json:"version"`
 	PID     int    `json:"pid"`
-	// DNS and Admin are address:port.
+	// DNS are address:port, Admin is host:port.
 	DNS   []string `json:"dns"`
 	Admin string   `json:"admin"`
 	// Ready: it serves every zone of the catalog, and they are current. Reason says why not.

@@ -3,8 +3,10 @@ package primary
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
+	"net/netip"
 	"slices"
 	"sync"
 	"time"
@@ -210,7 +212,10 @@ func (a *admin) secondaryCopy(ctx context.Context, secondary string, name zone.N
 func (a *admin) secondaryClient(name string) (*adminapi.Client, error) {
 	addr, ok := a.p.hub.adminOf(name)
 	if !ok {
-		return nil, fmt.Errorf("it is not connected to this primary; see: zonekeeper status")
+		return nil, errors.New("it is not connected to this primary; see: zonekeeper status")
+	}
+	if ap, err := netip.ParseAddrPort(addr); err == nil && ap.Addr().IsUnspecified() {
+		return nil, fmt.Errorf("its admin API listens on %s, which is no address to ask it at; set admin.advertise in its configuration", addr)
 	}
 	scheme := "http://"
 	if a.p.cfg.Admin.TLSCert != "" {

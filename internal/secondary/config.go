@@ -68,6 +68,8 @@ type DNSConfig struct {
 type AdminConfig struct {
 	// Listen is one address:port. Without TLS only a loopback address is accepted.
 	Listen string `json:"listen"`
+	// Advertise is the host:port at which primaries reach it, when they verify; Listen when empty.
+	Advertise string `json:"advertise,omitempty"`
 	// TLSCert, TLSKey and TLSClientCA (all PEM files) turn on mutual TLS.
 	TLSCert     string `json:"tls_cert,omitempty"`
 	TLSKey      string `json:"tls_key,omitempty"`
@@ -157,6 +159,11 @@ func (c Config) Validate() error {
 	}
 	c.DNS.validate(bad)
 	conf.CheckAdmin(c.Admin.Listen, c.Admin.TLSCert, c.Admin.TLSKey, c.Admin.TLSClientCA, bad)
+	if a := c.Admin.Advertise; a != "" {
+		if _, _, err := net.SplitHostPort(a); err != nil {
+			bad("admin.advertise", "%q is not host:port", a)
+		}
+	}
 	c.validatePrimaries(bad)
 	c.Key.validate("key", bad)
 	if n, err := zone.ParseName(c.Catalog); err != nil || n == zone.Root {

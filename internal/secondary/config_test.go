@@ -39,6 +39,7 @@ func TestConfigValidate(t *testing.T) {
 		"client addresses":        {func(c *Config) { c.DNS.ClientAddresses = "maybe" }, "dns.client_addresses: "},
 		"transfer key":            {func(c *Config) { c.DNS.TransferKeys = []KeyConfig{{}} }, "dns.transfer_keys.name: "},
 		"admin open to all":       {func(c *Config) { c.Admin.Listen = "192.0.2.1:80" }, "admin.listen: "},
+		"advertised, no port":     {func(c *Config) { c.Admin.Advertise = "secondary-0" }, "admin.advertise: "},
 		"half of mutual TLS":      {func(c *Config) { c.Admin.TLSCert = "c" }, "mutual TLS"},
 		"no primaries":            {func(c *Config) { c.Primaries = nil }, "primaries: "},
 		"a primary twice":         {func(c *Config) { c.Primaries = append(c.Primaries, c.Primaries[0]) }, "is there twice"},

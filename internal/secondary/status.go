@@ -1,6 +1,7 @@
 package secondary
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -74,7 +75,7 @@ func (s *secondary) status() adminapi.SecondaryStatus {
 	defer s.mu.Unlock()
 	g := s.t.lag(now)
 	out := adminapi.SecondaryStatus{
-		Name: s.cfg.Name, Version: s.version, PID: os.Getpid(), Admin: s.cfg.Admin.Listen,
+		Name: s.cfg.Name, Version: s.version, PID: os.Getpid(), Admin: cmp.Or(s.cfg.Admin.Advertise, s.cfg.Admin.Listen),
 		DNS: slices.Concat(s.cfg.DNS.Listen, s.cfg.DNS.ListenProxy),
 		Named: adminapi.NamedStatus{
 			Running: st.Phase == named.Running, PID: st.PID, Restarts: int(st.Exits), LastError: st.LastExit, //nolint:gosec // a count
