@@ -17,9 +17,10 @@ const (
 	// firstRepeat and longestRepeat are the pauses between NOTIFYs of one serial; they double.
 	firstRepeat   = 300 * time.Millisecond
 	longestRepeat = 5 * time.Second
-	// A member that named does not serve yet is being transferred: it is left alone as long as any member gets served for
-	// the first time now and then, and transferred anew when that has stopped for unservedLimit.
-	unservedPause   = time.Second
+	// A member that named does not serve yet is being transferred by it. It is told all the same, for when that has failed:
+	// the catalog may be ahead of the zone at the primary, and named would try again after 15 s. With no progress at any
+	// member for unservedLimit the zone is transferred anew.
+	unservedPause   = 500 * time.Millisecond
 	unservedLimit   = 5 * time.Second
 	longestUnserved = time.Minute
 	// notifyRate bounds NOTIFYs of all zones together, a second.
@@ -68,9 +69,11 @@ type tracked struct {
 	waiting   []announcement // serials newer than served, oldest first
 	wanted    time.Time      // since when it is announced and not served at all
 
-	told   uint32 // serial of the last NOTIFY
-	toldAt time.Time
-	tries  int // NOTIFYs of told, or retransfers of a zone that is not served
+	told    uint32 // serial of the last NOTIFY
+	toldAt  time.Time
+	tries   int // NOTIFYs of told; of a zone that is not served, all of them
+	again   int // retransfers of a zone that is not served
+	againAt time.Time
 
 	due   time.Time
 	index int // in the queue, from 1; 0: not in it
@@ -227,7 +230,7 @@ func (t *tracker) serves(now time.Time, n zone.Name, serial uint32) (changed boo
 	if changed {
 		z.tries = 0
 	}
-	z.served, z.serves = serial, true
+	z.served, z.serves, z.again = serial, true, 0
 	if !z.hasFloor || zone.SerialGT(serial, z.floor) {
 		z.floor, z.hasFloor = serial, true
 	}
@@ -267,10 +270,7 @@ func (t *tracker) due(now time.Time, z *tracked) time.Time {
 		if z.toldAt.After(from) {
 			from = z.toldAt
 		}
-		if t.progress.After(from) {
-			from = t.progress
-		}
-		return from.Add(doubled(unservedPause, z.tries, longestUnserved))
+		return from.Add(doubled(unservedPause, z.tries, longestRepeat))
 	}
 	gap := gapZone
 	if z.name == t.catalog {
@@ -311,23 +311,23 @@ func (t *tracker) next(now time.Time) (orders []order, wake time.Time) {
 		case t.budget < 1:
 			return orders, now.Add(time.Second / notifyRate * 10)
 		}
-		// What was due may have been put off since, by progress elsewhere.
-		if due := t.due(now, z); due.After(now) {
-			t.queue.set(z, due)
-			continue
-		}
 		t.budget--
 		o := order{zone: z.name, serial: z.newest}
-		if !z.serves && z.name != t.catalog && now.Sub(z.wanted) >= unservedLimit && now.Sub(t.progress) >= unservedLimit {
+		if !z.serves && z.name != t.catalog && t.stuck(now, z) {
 			o.retransfer = true
-			z.tries++
-		} else if z.serves || z.name == t.catalog {
-			z.tries++
+			z.again, z.againAt = z.again+1, now
 		}
+		z.tries++
 		z.told, z.toldAt = z.newest, now
 		t.queue.set(z, t.due(now, z))
 		orders = append(orders, o)
 	}
+}
+
+// stuck reports whether a member that is not served should be transferred anew.
+func (t *tracker) stuck(now time.Time, z *tracked) bool {
+	limit := doubled(unservedLimit, z.again, longestUnserved)
+	return now.Sub(z.wanted) >= limit && now.Sub(t.progress) >= unservedLimit && now.Sub(z.againAt) >= limit
 }
 
 // hurry makes a zone due now, when there is a reason to believe that the next NOTIFY succeeds.
