@@ -505,3 +505,39 @@ func TestExpiry(t *testing.T) {
 	c.Verified()
 	c.CheckLogs()
 }
+
+// TestResumedSecondaries: a cluster that is started again on its directory has its secondaries with their data, as many as it
+// is told to have.
+func TestResumedSecondaries(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	start := func(secondaries int) *harness.Cluster {
+		t.Helper()
+		return harness.Start(t, func(cfg *devcluster.Config) { cfg.Dir, cfg.Primaries, cfg.Secondaries = dir, 1, secondaries })
+	}
+	c := start(1)
+	name := put(t, c, "example.test.", "a", 1)
+	served(t, c, name, "192.0.2.1")
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+	c = start(2)
+	served(t, c, name, "192.0.2.1")
+	if n := c.Own("secondary-0").Transfers.AXFR; n != 0 {
+		t.Errorf("secondary-0, which had everything on its disk, was sent %d whole zones", n)
+	}
+	served(t, c, put(t, c, "example.test.", "b", 2), "192.0.2.2")
+	c.Verified()
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+	c = start(0)
+	left, err := c.Admin["primary-0"].Secondaries(t.Context())
+	if err != nil || len(left) != 0 {
+		t.Errorf("without secondaries these are registered: %+v, %v", left, err)
+	}
+	if s, err := c.Admin["primary-0"].Status(t.Context()); err != nil || !s.Healthy {
+		t.Errorf("status: %+v, %v", s, err)
+	}
+	c.Verified()
+}
