@@ -5,7 +5,7 @@
 #   install-deps.sh test    the same, and what tests and benchmarks use: a C compiler for the race
 #                           detector, Knot to compare with, Knot, NSD and PowerDNS as foreign
 #                           secondaries, tools to unpack a second BIND, strace and network namespaces
-#                           to slow a disk or a network down, faketime to put a clock wrong
+#                           to slow a disk or a network down
 #
 # No service is started or enabled: ZoneKeeper runs its own named as a child process.
 set -euo pipefail
@@ -39,7 +39,6 @@ if [ "$level" = test ]; then
     need pdnsutil pdns-server
     [ -n "$(find /usr/lib -path '*/powerdns/*' -name 'libgsqlite3backend.so' -print -quit)" ] || want+=(pdns-backend-sqlite3)
     need sqlite3 sqlite3
-    need faketime faketime
     need strace strace
     need ip iproute2
     need nsenter util-linux

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Runs the measurements that are too long for `make test`: measure.sh Scale|Failover [go test flags].
-# They are Go tests under test/, named TestMeasureScale… and TestMeasureFailover…; `make test`
-# passes over them because ZONEKEEPER_MEASURE is not set.
+# Runs the measurements that are too long for `make test`: measure.sh Scale|Failover|Propagation
+# [go test flags].
+# They are Go tests under test/, named TestMeasureScale… and so on; `make test` passes over them because ZONEKEEPER_MEASURE is not set.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 cd "$here/.."
