@@ -132,17 +132,40 @@ func (a *admin) digest(r *http.Request) (adminapi.ZoneDigest, error) {
 	if err != nil {
 		return adminapi.ZoneDigest{}, invalid("%s %q is not a serial: %v", adminapi.ParamSerial, text, err)
 	}
-	v, ok := a.p.hub.machine().Zone(fsm.ZoneOf(name))
-	if !ok || !a.mayKnow(r, v.Config) {
-		return adminapi.ZoneDigest{}, notFound("zone", name)
+	want := uint32(serial)
+	v, z, err := a.at(r, name, want)
+	if err == nil && z == nil && !zone.SerialGT(v.Zone.Serial(), want) {
+		// Another primary may have been quicker, or nobody ever had it. What the quorum has decides.
+		if err = a.p.hub.caughtUp(r.Context()); err == nil {
+			v, z, err = a.at(r, name, want)
+		}
 	}
-	z, ok := v.At(uint32(serial))
-	if !ok {
+	switch {
+	case err != nil:
+		return adminapi.ZoneDigest{}, err
+	case z != nil:
+	case want != v.Zone.Serial() && !zone.SerialGT(v.Zone.Serial(), want):
+		return adminapi.ZoneDigest{}, &adminapi.Error{Code: adminapi.CodeConflict,
+			Message: fmt.Sprintf("zone %s never had serial %d: it is at %d", name, serial, v.Zone.Serial()), Remedy: "transfer the zone anew, whatever serial it has"}
+	default:
 		return adminapi.ZoneDigest{}, &adminapi.Error{Code: adminapi.CodeNotFound,
 			Message: fmt.Sprintf("zone %s: serial %d is not in this primary's history, which ends at %d", name, serial, v.PublishedSerial),
 			Remedy:  "ask again when the zone has been transferred anew"}
 	}
-	return adminapi.ZoneDigest{Serial: uint32(serial), Records: z.Records(), Digest: z.Digest().String()}, nil
+	return adminapi.ZoneDigest{Serial: want, Records: z.Records(), Digest: z.Digest().String()}, nil
+}
+
+// at gives a zone, and what it was at a serial: nil when that is not in the history.
+func (a *admin) at(r *http.Request, name zone.Name, serial uint32) (fsm.ZoneView, *zone.Zone, error) {
+	v, ok := a.p.hub.machine().Zone(fsm.ZoneOf(name))
+	if !ok || !a.mayKnow(r, v.Config) {
+		return v, nil, notFound("zone", name)
+	}
+	z, ok := v.At(serial)
+	if !ok {
+		z = nil
+	}
+	return v, z, nil
 }
 
 // mayKnow says whether whoever asks may know that a zone exists: a secondary knows those that it serves.

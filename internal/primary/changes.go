@@ -26,6 +26,7 @@ type hub struct {
 	now      func() time.Time
 	tracker  *propagation.Tracker
 	notifier announcer
+	caughtUp func(context.Context) error // waits until the machine has all that the quorum had
 
 	// What came from the publisher and was not looked at yet. It has a lock of its own, because it is taken with the
 	// publisher's held.

@@ -31,6 +31,7 @@ type hubRig struct {
 	tracker *propagation.Tracker
 	client  *adminapi.Client
 
+	fresh     error        // what waiting for the quorum ends with; set before it is asked
 	later     atomic.Int64 // how far the hub's clock is ahead
 	seq       uint64
 	mu        sync.Mutex
@@ -46,6 +47,7 @@ func newHubRig(t *testing.T) *hubRig {
 	log := slog.New(slog.DiscardHandler)
 	hub := newHub(func() *fsm.Machine { return r.m }, r.tracker, r, log)
 	hub.now = func() time.Time { return time.Now().Add(time.Duration(r.later.Load())) }
+	hub.caughtUp = func(context.Context) error { return r.fresh }
 	r.p = &Primary{hub: hub, tracker: r.tracker, log: log}
 	r.p.setReady("a test")
 	a := &admin{p: r.p, log: log}
@@ -396,13 +398,17 @@ func TestDigestOfSerial(t *testing.T) {
 			t.Errorf("serial %d: %+v, %v; want %s", serial, d, err, want)
 		}
 	}
-	for _, ask := range []struct {
-		zone   string
-		serial uint32
-	}{{"a.test.", last + 5}, {"none.test.", 1}} {
-		var e *adminapi.Error
-		if _, err := r.client.Digest(t.Context(), ask.zone, ask.serial); !errors.As(err, &e) || e.Code != adminapi.CodeNotFound {
-			t.Errorf("%+v: %v", ask, err)
+	ask := func(zone string, serial uint32, want string) {
+		t.Helper()
+		if _, err := r.client.Digest(t.Context(), zone, serial); !adminapi.IsCode(err, want) {
+			t.Errorf("%s serial %d: %v, want %s", zone, serial, err, want)
 		}
 	}
+	ask("none.test.", 1, adminapi.CodeNotFound)
+	ask("a.test.", last-10, adminapi.CodeNotFound)    // too old to be remembered
+	ask("a.test.", last+5, adminapi.CodeConflict)     // nobody ever had it
+	ask("a.test.", last+1<<31, adminapi.CodeConflict) // neither older nor newer
+	r.fresh = &adminapi.Error{Code: adminapi.CodeUnavailable, Message: "no quorum"}
+	ask("a.test.", last+5, adminapi.CodeUnavailable) // this primary alone can't know
+	ask("a.test.", last-10, adminapi.CodeNotFound)
 }

@@ -83,6 +83,7 @@ func (p *Primary) newHub() error {
 		return err
 	}
 	p.hub = newHub(func() *fsm.Machine { return p.replica.Machine() }, p.tracker, p.notifier, p.log)
+	p.hub.caughtUp = p.admin.fresh
 	return nil
 }
 

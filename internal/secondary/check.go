@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/zonekeeper/zonekeeper/internal/adminapi"
+	"github.com/zonekeeper/zonekeeper/internal/named"
 	"github.com/zonekeeper/zonekeeper/internal/zone"
 )
 
@@ -51,6 +52,15 @@ func (s *secondary) compareZone(ctx context.Context, z zone.Name) {
 	}
 	serial := zone.SOASerial(soa.Data)
 	right, err := u.client.Digest(ctx, z.String(), serial)
+	if adminapi.IsCode(err, adminapi.CodeConflict) {
+		// Nothing that the primaries will ever have is newer than this, so it would be served until it expires.
+		s.mu.Lock()
+		s.t.neverWas(z, serial)
+		s.mu.Unlock()
+		s.differs(ctx, sess, z, fmt.Sprintf("zone %s had serial %d, which the primaries never had, and was transferred anew", z, serial),
+			"serial", serial, "primary", u.name, "err", err)
+		return
+	}
 	if err != nil {
 		// It may be too old to be remembered; the next round finds a newer one.
 		s.log.Debug("compare", "zone", z, "serial", serial, "primary", u.name, "err", err)
@@ -59,10 +69,15 @@ func (s *secondary) compareZone(ctx context.Context, z zone.Name) {
 	if right.Digest == sum.String() {
 		return
 	}
+	s.differs(ctx, sess, z, fmt.Sprintf("zone %s differed from the primaries' at serial %d and was transferred anew", z, serial),
+		"serial", serial, "primary", u.name, "records", records, "digest", sum, "right_records", right.Records, "right_digest", right.Digest)
+}
+
+// differs has a zone transferred anew whose copy is not right.
+func (s *secondary) differs(ctx context.Context, sess *named.Session, z zone.Name, text string, attrs ...any) {
 	s.metrics.mismatches.Inc()
-	s.log.Error("a zone differs from the primaries'; it is transferred anew", "zone", z, "serial", serial, "primary", u.name,
-		"records", records, "digest", sum, "right_records", right.Records, "right_digest", right.Digest)
-	s.problem("content "+z.String(), fmt.Sprintf("zone %s differed from the primaries' at serial %d and was transferred anew", z, serial))
+	s.log.With(attrs...).Error("a zone differs from the primaries'; it is transferred anew", "zone", z)
+	s.problem("content "+z.String(), text)
 	if err := sess.Retransfer(ctx, z); err != nil {
 		s.log.Warn("retransfer", "zone", z, "err", err)
 	}

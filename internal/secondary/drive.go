@@ -45,6 +45,10 @@ func (s *secondary) carryOut(ctx context.Context, o order) {
 	if !ok {
 		return // the tracker repeats it
 	}
+	if o.compare {
+		s.compareZone(ctx, o.zone)
+		return
+	}
 	if o.retransfer {
 		s.log.Warn("named does not serve a zone of the catalog; it is transferred anew", "zone", o.zone)
 		if err := sess.Retransfer(ctx, o.zone); err != nil {

@@ -23,6 +23,11 @@ const (
 	unservedPause   = 500 * time.Millisecond
 	unservedLimit   = 5 * time.Second
 	longestUnserved = time.Minute
+	// A zone that is served with a serial that no live primary announced, and that is not older, has it from a primary that
+	// died, and the others announce it in a moment; or from a damaged file, and would never be told of anything again. So after
+	// aheadLimit it is compared.
+	aheadLimit   = 5 * time.Second
+	longestAhead = time.Minute
 	// notifyRate bounds NOTIFYs of all zones together, a second.
 	notifyRate = 2000
 	// maxAnnounced bounds the serials of a zone whose time is remembered while it is behind.
@@ -63,6 +68,9 @@ type tracked struct {
 	// floor is the newest serial that it ever served, so that nothing older is offered to it.
 	floor    uint32
 	hasFloor bool
+	// unheard is a serial that is served and that the primaries have never had; it is no floor.
+	unheard    uint32
+	hasUnheard bool
 
 	newest    uint32 // announced by live primaries
 	announced bool
@@ -74,6 +82,9 @@ type tracked struct {
 	tries   int // NOTIFYs of told; of a zone that is not served, all of them
 	again   int // retransfers of a zone that is not served
 	againAt time.Time
+
+	ahead    time.Time // since when what is served is announced by nobody, and not older; zero: it is not so
+	compares int       // how often it was compared since
 
 	due   time.Time
 	index int // in the queue, from 1; 0: not in it
@@ -89,6 +100,7 @@ type order struct {
 	zone       zone.Name
 	serial     uint32
 	retransfer bool // drop the copy and transfer the zone whole, instead of a NOTIFY
+	compare    bool // compare the copy with the primaries', instead of a NOTIFY
 }
 
 func newTracker(catalog zone.Name, primaries []string) *tracker {
@@ -190,6 +202,12 @@ func (t *tracker) review(now time.Time, z *tracked) {
 	case z.wanted.IsZero():
 		z.wanted = now
 	}
+	switch {
+	case !announced || !z.serves || newest == z.served || zone.SerialGT(newest, z.served):
+		z.ahead, z.compares = time.Time{}, 0
+	case z.ahead.IsZero():
+		z.ahead = now
+	}
 	t.schedule(now, z)
 }
 
@@ -231,12 +249,22 @@ func (t *tracker) serves(now time.Time, n zone.Name, serial uint32) (changed boo
 		z.tries = 0
 	}
 	z.served, z.serves, z.again = serial, true, 0
-	if !z.hasFloor || zone.SerialGT(serial, z.floor) {
+	if z.hasUnheard && serial != z.unheard {
+		z.hasUnheard = false
+	}
+	if !z.hasUnheard && (!z.hasFloor || zone.SerialGT(serial, z.floor)) {
 		z.floor, z.hasFloor = serial, true
 	}
 	z.waiting = slices.DeleteFunc(z.waiting, func(a announcement) bool { return !zone.SerialGT(a.serial, serial) })
 	t.review(now, z)
 	return changed
+}
+
+// neverWas notes that the primaries never had the serial that is served: whatever they have may replace it.
+func (t *tracker) neverWas(n zone.Name, serial uint32) {
+	if z := t.zones[n]; z != nil && z.serves && z.served == serial {
+		z.unheard, z.hasUnheard, z.hasFloor = serial, true, false
+	}
 }
 
 // servesNot: the own named does not answer for the zone.
@@ -256,15 +284,22 @@ func (z *tracked) behind() bool {
 }
 
 func (t *tracker) schedule(now time.Time, z *tracked) {
-	if !z.behind() {
+	if !z.behind() && z.ahead.IsZero() {
 		t.queue.remove(z)
 		return
 	}
 	t.queue.set(z, t.due(now, z))
 }
 
-// due is when named is told of a zone that is behind.
+// due is when named is told of a zone that is behind, or one that is ahead is compared.
 func (t *tracker) due(now time.Time, z *tracked) time.Time {
+	if !z.ahead.IsZero() {
+		var after time.Duration
+		for i := range z.compares + 1 {
+			after += doubled(aheadLimit, i, longestAhead)
+		}
+		return z.ahead.Add(after)
+	}
 	if !z.serves && z.name != t.catalog {
 		from := z.wanted
 		if z.toldAt.After(from) {
@@ -312,6 +347,12 @@ func (t *tracker) next(now time.Time) (orders []order, wake time.Time) {
 			return orders, now.Add(time.Second / notifyRate * 10)
 		}
 		t.budget--
+		if !z.ahead.IsZero() {
+			z.compares++
+			t.queue.set(z, t.due(now, z))
+			orders = append(orders, order{zone: z.name, compare: true})
+			continue
+		}
 		o := order{zone: z.name, serial: z.newest}
 		if !z.serves && z.name != t.catalog && t.stuck(now, z) {
 			o.retransfer = true

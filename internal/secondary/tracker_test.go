@@ -50,8 +50,11 @@ func (w *world) run(d time.Duration) (told []string) {
 		orders, wake := w.next(w.now)
 		for _, o := range orders {
 			what := fmt.Sprint(o.serial)
-			if o.retransfer {
+			switch {
+			case o.retransfer:
 				what = "retransfer"
+			case o.compare:
+				what = "compare"
 			}
 			told = append(told, fmt.Sprintf("%d %s %s", w.now.Sub(began).Milliseconds(), o.zone, what))
 		}
@@ -163,6 +166,40 @@ func TestFloorOutlivesService(t *testing.T) {
 
 // TestMemberThatIsNotServed: named transfers a new member by itself; it is reminded, then told to start over, less and
 // less often, and not while others make progress.
+// TestSerialThatNobodyHas: a zone whose serial is wrong on disk is told of by nobody. It is compared, and when the primaries
+// never had the serial, it is no floor.
+func TestSerialThatNobodyHas(t *testing.T) {
+	x := zone.MustParseName("x.")
+	for _, wrong := range []uint32{7 + 1<<30, 7 + 1<<31} {
+		w := newWorld(t, "x.")
+		w.serving("x.", wrong)
+		w.expect("nobody is live", w.run(time.Minute))
+		w.says("a", is("x.", 7))
+		w.expect("later and later", w.run(time.Minute), "5000 x. compare", "15000 x. compare", "35000 x. compare")
+		w.neverWas(x, wrong+1) // not what is served now
+		if !w.zones[x].hasFloor {
+			t.Error("the floor is gone")
+		}
+		w.neverWas(x, wrong)
+		w.serving("x.", wrong) // until the transfer is done
+		if w.zones[x].hasFloor {
+			t.Error("it is a floor")
+		}
+		w.serving("x.", 7)
+		if z := w.zones[x]; !z.hasFloor || z.floor != 7 {
+			t.Errorf("floor %d, %v", z.floor, z.hasFloor)
+		}
+		w.expect("right", w.run(time.Minute))
+		w.says("a", is("x.", 8))
+		w.expect("followed again", w.run(0), "0 x. 8")
+		// What came from a primary that died is announced by the others soon.
+		w.serving("x.", 9)
+		w.expect("a moment", w.run(time.Second))
+		w.says("b", is("x.", 9))
+		w.expect("caught up", w.run(time.Minute))
+	}
+}
+
 func TestMemberThatIsNotServed(t *testing.T) {
 	w := newWorld(t, "x.", "y.")
 	w.says("a", is("x.", 1), is("y.", 1))
