@@ -96,7 +96,7 @@ func endure(t *testing.T, c *harness.Cluster, r rig, limit time.Duration, times 
 			}
 		}
 	}
-	l.stop()
+	l.done()
 	if _, err := w.drained(30 * time.Second); err != nil {
 		t.Error(err)
 	}
@@ -160,7 +160,7 @@ func plainBlackHole(t *testing.T) {
 	}
 	l := start(t, w, loading{addr: p.primary.String(), key: p.key, zones: zones, clients: 1, rate: 1})
 	<-time.After(3 * time.Second)
-	l.stop()
+	l.done()
 	if _, err := w.drained(4 * time.Minute); err != nil {
 		t.Error(err)
 	}

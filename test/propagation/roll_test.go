@@ -36,7 +36,7 @@ func roll(t *testing.T, n, rounds int) {
 			c.Restart(p)
 		}
 	}
-	rate := l.stop()
+	rate := l.done()
 	if _, err := w.drained(30 * time.Second); err != nil {
 		t.Error(err)
 	}
