@@ -49,6 +49,7 @@ func TestFaults(t *testing.T) {
 	c := harness.Start(t, func(cfg *devcluster.Config) {
 		cfg.Dir = dir
 		cfg.Zones = []string{"example.test", "second.test"}
+		cfg.Secondaries = 2
 		cfg.Adjust = func(p *primary.Config) {
 			links.Adjust(p)
 			if p.Name == otherBIND { // replicas that run different releases are the same all the same (D1)
@@ -59,10 +60,15 @@ func TestFaults(t *testing.T) {
 			}
 		}
 	})
+	ctx, unwatch := context.WithCancel(t.Context())
+	defer unwatch()
+	watch := watchSerials(ctx, c)
 	l := startLoad(t, c, seed)
 	n := &nemesis{t: t, c: c, links: links, load: l, disk: disk, rnd: rand.New(rand.NewPCG(seed, 1<<32))}
 	n.run(duration)
 	l.stop()
+	unwatch()
+	watch.check(t)
 	l.check(t)
 }
 

@@ -2,6 +2,8 @@
 // project promises: histories are linearizable (I1, I3), every acknowledged update is there once and no refused one (I4,
 // D6), every replica and every named is the same (I2), and nobody answered with less than that meanwhile (I7).
 //
+// Two secondaries follow meanwhile: what they serve never goes back, and is the same at the end.
+//
 // TestFaults is a minute or two in `make test`. Longer, with a seed that failed, under the race detector:
 //
 //	DURATION=30m go test -timeout 1h -v -run TestFaults ./test/cluster
