@@ -37,7 +37,7 @@ if [ "$level" = test ]; then
     need nsd nsd
     need pdns_server pdns-server
     need pdnsutil pdns-server
-    [ -n "$(find /usr/lib -path '*/powerdns/*' -name 'libgsqlite3backend.so' -print -quit)" ] || want+=(pdns-backend-sqlite3)
+    [ -n "$(find /usr/lib -name 'libgsqlite3backend.so' -print -quit)" ] || want+=(pdns-backend-sqlite3)
     need sqlite3 sqlite3
     need strace strace
     need ip iproute2

@@ -2,6 +2,7 @@ package endpoint
 
 import (
 	"encoding/binary"
+	"fmt"
 	"net"
 	"sync"
 	"syscall"
@@ -52,13 +53,13 @@ func BenchmarkUpdateHandler(b *testing.B) {
 func BenchmarkUpdateUDP(b *testing.B) {
 	w := newWorld(b)
 	s := w.start(func(c *Config) { c.Writer = nullWriter{w} })
-	msg := tsig.SignRequest(updateMsg(b, "example.test.", "h.example.test."), testKey(b, "key.", tsig.HMACSHA256), time.Now())
 	const clients, window = 4, 32
+	msgs := signedUpdates(b, clients*window)
 	before := cpuTime(b)
 	b.ReportAllocs()
 	b.ResetTimer()
 	var wg sync.WaitGroup
-	for range clients {
+	for i := range clients {
 		wg.Go(func() {
 			c, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(s.Addrs()[0]))
 			if err != nil {
@@ -69,7 +70,7 @@ func BenchmarkUpdateUDP(b *testing.B) {
 			buf := make([]byte, 512)
 			for sent, got := 0, 0; got < b.N/clients; got++ {
 				for ; sent < b.N/clients && sent-got < window; sent++ {
-					if _, err := c.Write(msg); err != nil {
+					if _, err := c.Write(msgs[i*window+sent%window]); err != nil {
 						b.Error(err)
 					}
 				}
@@ -87,14 +88,16 @@ func BenchmarkUpdateUDP(b *testing.B) {
 func BenchmarkUpdateTCP(b *testing.B) {
 	w := newWorld(b)
 	s := w.start(func(c *Config) { c.Writer = nullWriter{w} })
-	msg := tsig.SignRequest(updateMsg(b, "example.test.", "h.example.test."), testKey(b, "key.", tsig.HMACSHA256), time.Now())
-	frame := append(binary.BigEndian.AppendUint16(nil, uint16(len(msg))), msg...)
 	const clients, window = 4, 32
+	frames := signedUpdates(b, clients*window)
+	for i, msg := range frames {
+		frames[i] = append(binary.BigEndian.AppendUint16(nil, uint16(len(msg))), msg...)
+	}
 	before := cpuTime(b)
 	b.ReportAllocs()
 	b.ResetTimer()
 	var wg sync.WaitGroup
-	for range clients {
+	for i := range clients {
 		wg.Go(func() {
 			c, err := net.Dial("tcp", s.Addrs()[0].String())
 			if err != nil {
@@ -104,7 +107,7 @@ func BenchmarkUpdateTCP(b *testing.B) {
 			defer c.Close()
 			for sent, got := 0, 0; got < b.N/clients; got++ {
 				for ; sent < b.N/clients && sent-got < window; sent++ {
-					if _, err := c.Write(frame); err != nil {
+					if _, err := c.Write(frames[i*window+sent%window]); err != nil {
 						b.Error(err)
 					}
 				}
@@ -116,6 +119,15 @@ func BenchmarkUpdateTCP(b *testing.B) {
 	}
 	wg.Wait()
 	b.ReportMetric(float64((cpuTime(b)-before).Nanoseconds())/float64(b.N), "cpu-ns/op")
+}
+
+// signedUpdates are requests of which none is a copy of another.
+func signedUpdates(b *testing.B, n int) (msgs [][]byte) {
+	key := testKey(b, "key.", tsig.HMACSHA256)
+	for i := range n {
+		msgs = append(msgs, tsig.SignRequest(updateMsg(b, "example.test.", fmt.Sprintf("h%d.example.test.", i)), key, time.Now()))
+	}
+	return msgs
 }
 
 func cpuTime(b *testing.B) time.Duration {

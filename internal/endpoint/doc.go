@@ -6,7 +6,11 @@
 //
 //  1. An UPDATE is answered with the result that the [Writer] reports, with
 //     SERVFAIL only when it is proven not to have been applied, and otherwise
-//     not at all, so that the client retries the same signed bytes (I4).
+//     not at all, so that the client retries the same signed bytes (I4). Copies
+//     of a signed update that come while it is under way here share its answer,
+//     so that none is called refused while another one is on its way into the
+//     log. Of copies sent to other primaries only the log knows: SERVFAIL from
+//     one says nothing of them.
 //  2. UPDATEs of one TCP connection, and those of one key over UDP as they
 //     arrive at one socket, are proposed in that order. Answers may overtake
 //     one another and are matched by message ID.

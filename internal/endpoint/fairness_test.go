@@ -32,13 +32,15 @@ func (h *holder) write(u *fsm.Update, done func(fsm.Result, error)) {
 }
 
 // release answers the n updates that were proposed first.
-func (h *holder) release(n int) {
+func (h *holder) release(n int) { h.answer(n, nil) }
+
+func (h *holder) answer(n int, err error) {
 	h.mu.Lock()
 	out := h.held[:min(n, len(h.held))]
 	h.held = h.held[len(out):]
 	h.mu.Unlock()
 	for _, u := range out {
-		u.done(fsm.Result{}, nil)
+		u.done(fsm.Result{}, err)
 	}
 }
 
@@ -75,10 +77,10 @@ func TestFairness(t *testing.T) {
 		c.MaxUpdates, c.MaxUpdatesPerKey, c.QueueTimeout = 20, 2000, time.Hour
 	})
 	flood, other := testKey(t, "key.", tsig.HMACSHA256), testKey(t, "other.", tsig.HMACSHA256)
-	for range 16 {
+	for i := range 16 {
 		c := tcpDial(t, s.Addrs()[0])
 		for j := range 100 {
-			tcpSend(t, c, tsig.SignRequest(updateMsg(t, "example.test.", fmt.Sprintf("h%d.example.test.", j)), flood, time.Now()))
+			tcpSend(t, c, tsig.SignRequest(updateMsg(t, "example.test.", fmt.Sprintf("h%d-%d.example.test.", i, j)), flood, time.Now()))
 		}
 	}
 	eventually(t, "the flood waits", func() bool { n, q := s.admission.load(); return n == 20 && q == 1580 })

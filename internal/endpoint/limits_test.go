@@ -470,15 +470,14 @@ func TestStop(t *testing.T) {
 	served := make(chan error, 1)
 	go func() { served <- s.Serve(ctx, testTimeout) }()
 	k := testKey(t, "key.", tsig.HMACSHA256)
-	signed := tsig.SignRequest(updateMsg(t, "example.test.", "h.example.test."), k, time.Now())
 	c := tcpDial(t, s.Addrs()[0])
-	tcpSend(t, c, signed)
+	tcpSend(t, c, tsig.SignRequest(updateMsg(t, "example.test.", "h.example.test."), k, time.Now()))
 	u, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(s.Addrs()[0]))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer u.Close()
-	if _, err := u.Write(signed); err != nil {
+	if _, err := u.Write(tsig.SignRequest(updateMsg(t, "example.test.", "u.example.test."), k, time.Now())); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, "both are proposed", func() bool { return len(w.updates()) == 2 })

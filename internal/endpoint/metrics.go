@@ -15,6 +15,7 @@ const (
 	dropResponse     = "response"       // QR set
 	dropProxy        = "proxy"          // PROXY header missing, malformed, forged or from elsewhere
 	dropInDoubt      = "in_doubt"       // the update may be in the log
+	dropCopy         = "copy"           // of an update that is under way and will be answered
 	dropOverload     = "overload"       // a limit is reached; answered SERVFAIL
 	dropSecondLook   = "second_look"    // too many wait for one
 	dropConns        = "connections"    // all connections busy

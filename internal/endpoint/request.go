@@ -68,6 +68,7 @@ type request struct {
 	proposed time.Time
 	done     func(fsm.Result, error) // bound once per pooled request
 	lane     *lane
+	copies   *request // of the same signed update, waiting for its outcome: see copies
 
 	answer answer
 	wire   []byte // a forwarded answer, not yet signed; nil when answer counts

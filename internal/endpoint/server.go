@@ -32,6 +32,7 @@ type Server struct {
 	conns     connTable
 	budget    budget
 	admission admission
+	copies    copies
 	second    secondLook
 	lookSlots *semaphore.Weighted
 	reads     *shares
@@ -68,6 +69,7 @@ func New(cfg Config) (*Server, error) {
 		window: cfg.MaxUpdates, maxQueued: cfg.MaxQueuedUpdates, maxPerKey: cfg.MaxUpdatesPerKey,
 		lanes: map[zone.Name]*lane{}, propose: s.propose, expire: (*request).overloaded,
 	}
+	s.copies = newCopies()
 	s.second = secondLook{refresh: cfg.Reader.Refresh, interval: cfg.RefreshEvery, timeout: cfg.ReadTimeout}
 	s.lookSlots = semaphore.NewWeighted(int64(cfg.MaxSecondLooks))
 	s.budget = newBudget(cfg.MaxRequests, cfg.MaxLargeBytes)
@@ -285,14 +287,16 @@ func (s *Server) accept(ctx context.Context, l *listener) error {
 	}
 }
 
-// tick answers updates that waited too long to be proposed.
+// tick answers updates that waited too long to be proposed, and forgets doubts that no longer matter.
 func (s *Server) tick(ctx context.Context) {
 	t := time.NewTicker(s.cfg.QueueTimeout / 4)
 	defer t.Stop()
 	for {
 		select {
 		case <-t.C:
-			s.admission.sweep(s.cfg.Now().Add(-s.cfg.QueueTimeout))
+			now := s.cfg.Now()
+			s.admission.sweep(now.Add(-s.cfg.QueueTimeout))
+			s.copies.sweep(now)
 		case <-ctx.Done():
 			return
 		}

@@ -105,6 +105,15 @@ func (r *request) propose(z Zone) {
 		binary.BigEndian.PutUint16(u.Wire[10:], binary.BigEndian.Uint16(u.Wire[10:])-1)
 	}
 	r.to.updateOrder(r, u.KeyName)
+	if r.signed {
+		switch r.srv.copies.join(r) {
+		case joinedFirst:
+			return
+		case joinedNot:
+			r.drop(dropCopy)
+			return
+		}
+	}
 	if !r.srv.admission.submit(u.KeyName, r) {
 		r.overloaded()
 	}
@@ -114,8 +123,10 @@ func (r *request) deadline() time.Time { return r.received.Add(r.srv.cfg.UpdateD
 
 // overloaded answers an update that was not proposed.
 func (r *request) overloaded() {
-	r.srv.metrics.drop(dropOverload)
-	r.reply(answer{rcode: rcodeServFail, ede: edeOther, text: "overloaded, the update was not applied: retry later"})
+	r.conclude(outcomeRefused, func(r *request) {
+		r.srv.metrics.drop(dropOverload)
+		r.reply(answer{rcode: rcodeServFail, ede: edeOther, text: "overloaded, the update was not applied: retry later"})
+	})
 }
 
 // fingerprint identifies a signed request by what an attacker can't vary: the
@@ -134,16 +145,18 @@ func (r *request) proposedDone(res fsm.Result, err error) {
 	r.srv.admission.done(r.lane)
 	switch {
 	case err == nil && !res.Expired:
-		r.answered(res)
+		r.conclude(outcomeKnown, func(r *request) { r.answered(res) })
 	case err == nil:
-		r.reply(answer{rcode: rcodeServFail, ede: edeOther, text: "the update took too long and was not applied: retry"})
+		r.conclude(outcomeKnown, func(r *request) {
+			r.reply(answer{rcode: rcodeServFail, ede: edeOther, text: "the update took too long and was not applied: retry"})
+		})
 	case r.srv.notApplied(err):
-		r.srv.refused(r, rcodeServFail, err)
-		r.reply(answer{rcode: rcodeServFail, ede: edeNotReady, text: "not applied: " + err.Error()})
+		r.conclude(outcomeRefused, func(r *request) {
+			r.srv.refused(r, rcodeServFail, err)
+			r.reply(answer{rcode: rcodeServFail, ede: edeNotReady, text: "not applied: " + err.Error()})
+		})
 	default:
-		// It may be in the log. Only the same signed request, sent again, can tell
-		// (I4); SERVFAIL would make the client believe that it was not done (D6).
-		r.drop(dropInDoubt)
+		r.conclude(outcomeDoubt, inDoubt)
 	}
 }
 

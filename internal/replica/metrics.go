@@ -55,7 +55,7 @@ func newMetrics(reg prometheus.Registerer, r *Replica) (*metrics, error) {
 	gauge := func(name, help string, value func(Status) float64) prometheus.Collector {
 		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, func() float64 { return value(r.Status()) })
 	}
-	for _, class := range outClasses {
+	for _, class := range outClasses() {
 		out := prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "zonekeeper_replica_out_of_service", ConstLabels: prometheus.Labels{"reason": class},
 			Help: "1 while this replica takes no updates, by reason: no_majority (the replicas' states differ and nobody can tell who is right: page), " +
 				"minority and behind (it reloads a peer's state), catching_up, owner (start, stop, wrong clock)."}, func() float64 {

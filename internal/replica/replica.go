@@ -69,7 +69,9 @@ const (
 	OutOwner      = "owner"       // its owner does not want it to serve: start, stop, a wrong clock
 )
 
-var outClasses = []string{OutNoMajority, OutMinority, OutBehind, OutCatchingUp, OutOwner}
+func outClasses() []string {
+	return []string{OutNoMajority, OutMinority, OutBehind, OutCatchingUp, OutOwner}
+}
 
 // Open loads the newest checkpoint, if there is one. A damaged one is an error: see ErrCorruptCheckpoint.
 func Open(cfg Config) (*Replica, error) {

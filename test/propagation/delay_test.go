@@ -103,8 +103,7 @@ func delay(t *testing.T, r rig, zones []zone.Name, s sizes) (steady, full spread
 	l := start(t, w, loading{addr: r.write, key: r.key, zones: zones, clients: 1, rate: s.rate})
 	<-time.After(s.steady)
 	rate := l.end(r)
-	drain, err := w.drained(time.Minute)
-	if err != nil {
+	if _, err := w.drained(time.Minute); err != nil {
 		t.Error(err)
 	}
 	steady = w.delays(time.Time{})
@@ -115,7 +114,8 @@ func delay(t *testing.T, r rig, zones []zone.Name, s sizes) (steady, full spread
 	l = start(t, w, loading{addr: r.write, key: r.key, zones: zones, clients: s.clients})
 	<-time.After(s.full)
 	rate = l.end(r)
-	if drain, err = w.drained(2 * time.Minute); err != nil {
+	drain, err := w.drained(2 * time.Minute)
+	if err != nil {
 		t.Error(err)
 	}
 	full = w.delays(time.Time{})
