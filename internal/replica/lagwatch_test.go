@@ -117,6 +117,25 @@ func TestLagWatchIdle(t *testing.T) {
 }
 
 // TestLagWatchBytes: a backlog counts however young it is.
+// TestLagWatchStopped: a process that was stopped with changes on their way to named is not behind when it goes on, unless
+// named stays behind.
+func TestLagWatchStopped(t *testing.T) {
+	b := newLagBench()
+	at := uint64(150)
+	stuck, fine := &at, (*uint64)(nil)
+	b.run(500*time.Millisecond, fine, fine, fine)
+	if v := b.run(100*time.Millisecond, stuck, stuck, stuck); v.Throttle.Refuse != nil {
+		t.Fatal(v.Throttle.Refuse)
+	}
+	b.now = b.now.Add(5 * time.Second)
+	if v := b.run(100*time.Millisecond, stuck, stuck, stuck); v.Throttle.Refuse != nil {
+		t.Errorf("a process that was stopped refuses updates as soon as it goes on: %v", v.Throttle.Refuse)
+	}
+	if v := b.run(3*time.Second, stuck, stuck, stuck); v.Throttle.Refuse == nil {
+		t.Error("named stays behind, and updates are taken")
+	}
+}
+
 func TestLagWatchBytes(t *testing.T) {
 	w := NewLagWatch(LagLimits{Bytes: 8 << 20})
 	look := func(a, b, c int) Throttle {
