@@ -2,6 +2,7 @@ package endpoint
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/zonekeeper/zonekeeper/internal/fsm"
@@ -24,11 +25,15 @@ type Writer interface {
 	Propose(u fsm.Command, deadline time.Time, done func(fsm.Result, error))
 }
 
+// ErrZoneGone is what Reader.Barrier wraps when the zone was deleted.
+var ErrZoneGone = errors.New("endpoint: the zone was deleted")
+
 // Reader tells when the local named may answer.
 type Reader interface {
 	// Barrier returns once the local named serves, of this zone, every update
 	// that was acknowledged anywhere before the call. Concurrent calls share
-	// their work. Settings then show every change acknowledged before the call.
+	// their work. Settings then show every change acknowledged before the call; by
+	// those a zone may be gone, which is an error that wraps ErrZoneGone.
 	Barrier(ctx context.Context, id fsm.ZoneID) (Permit, error)
 	// Serving returns without waiting while the local named has a verified copy of
 	// the zone, which may be behind.

@@ -568,3 +568,30 @@ func TestZoneCutDuringBarrier(t *testing.T) {
 		t.Errorf("barriers for %v, want %v", asked, want)
 	}
 }
+
+// TestZoneGoneDuringBarrier defends I7: a replica that learns at the barrier that the zone was deleted says what every other
+// one says, and not that it can't tell.
+func TestZoneGoneDuringBarrier(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		msg   []byte
+		rcode int
+	}{
+		{"query", queryMsg(t, "www.example.test.", dns.TypeA), rcodeRefused},
+		{"transfer", queryMsg(t, "example.test.", dns.TypeAXFR), rcodeNotAuth},
+		{"notify", packed(t, new(dns.Msg).SetNotify("example.test."), nil), rcodeNotAuth},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			w := newWorld(t)
+			w.barrier = func(_ context.Context, id fsm.ZoneID) error {
+				w.set(func(s *testSettings) { delete(s.zones, id.Name) })
+				return fmt.Errorf("%w: %s", ErrZoneGone, id)
+			}
+			s := w.start(nil)
+			reply := tcpAsk(t, s.Addrs()[0], tsig.SignRequest(tt.msg, testKey(t, "key.", tsig.HMACSHA256), time.Now()))
+			if got := rcodeOf(reply); got != tt.rcode {
+				t.Errorf("RCODE %d, want %d", got, tt.rcode)
+			}
+		})
+	}
+}

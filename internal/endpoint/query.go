@@ -87,10 +87,15 @@ func (r *request) handleNotify() {
 	}
 	z, ok := r.srv.cfg.Settings().Zone(m.name)
 	if !ok {
-		r.refuse(answer{rcode: rcodeNotAuth, ede: edeNotAuthoritative, text: "not authoritative for this zone"}, func() { r.authenticated(r.handleNotify) })
+		r.refuse(notOurs(), func() { r.authenticated(r.handleNotify) })
 		return
 	}
 	r.read(z)
+}
+
+// notOurs answers a NOTIFY for a zone that is not here.
+func notOurs() answer {
+	return answer{rcode: rcodeNotAuth, ede: edeNotAuthoritative, text: "not authoritative for this zone"}
 }
 
 // read waits for the barrier and forwards, in a goroutine of its own.
@@ -137,12 +142,13 @@ func (r *request) current(z Zone) (Permit, answer, bool) {
 	start := r.srv.cfg.Now()
 	for {
 		permit, err := r.srv.cfg.Reader.Barrier(ctx, z.ID)
-		if err != nil {
+		gone := errors.Is(err, ErrZoneGone)
+		if err != nil && !gone {
 			r.srv.logger.Debug("read barrier failed", "zone", z.ID.String(), "err", err)
 			return nil, answer{rcode: rcodeServFail, ede: edeNotReady, text: "no quorum, or this replica is behind: can't answer with certainty"}, false
 		}
 		settings := r.srv.cfg.Settings()
-		if settings.Generation() == r.generation {
+		if !gone && settings.Generation() == r.generation {
 			r.srv.metrics.observe(stageBarrier, r.srv.cfg.Now().Sub(start))
 			return permit, answer{}, true
 		}
@@ -150,13 +156,13 @@ func (r *request) current(z Zone) (Permit, answer, bool) {
 			return nil, answer{rcode: rcodeNotAuth, text: "the key was changed"}, false
 		}
 		if r.message.opcode != opQuery {
-			return permit, answer{}, true
+			return permit, notOurs(), !gone
 		}
 		now, a, ok := r.authorise(settings)
 		if !ok {
 			return nil, a, false
 		}
-		if now.ID == z.ID {
+		if now.ID == z.ID && !gone {
 			return permit, answer{}, true
 		}
 		z = now

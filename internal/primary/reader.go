@@ -3,6 +3,7 @@ package primary
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"github.com/zonekeeper/zonekeeper/internal/endpoint"
 	"github.com/zonekeeper/zonekeeper/internal/fsm"
@@ -20,7 +21,11 @@ func (p *Primary) Barrier(ctx context.Context, id fsm.ZoneID) (endpoint.Permit, 
 	if err != nil {
 		return nil, err
 	}
-	return p.permit(p.publisher.WaitPublished(ctx, id, index))
+	t, err := p.publisher.WaitPublished(ctx, id, index)
+	if err != nil && p.replica.Settings().Zone(id) == nil { // as new as the barrier
+		return nil, fmt.Errorf("%w: %w", endpoint.ErrZoneGone, err)
+	}
+	return p.permit(t, err)
 }
 
 // permit watches over a ticket of the publisher.
