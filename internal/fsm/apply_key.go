@@ -21,6 +21,9 @@ func checkActor(what string, owner string, a Actor) error {
 	return nil
 }
 
+// errTaken refuses a number that must not be used twice. Two replicas may choose the same one at the same time.
+var errTaken = errors.New("was used before")
+
 func quoteActor(by string) string {
 	if by == "" {
 		return "nobody in particular"
@@ -38,7 +41,7 @@ func (m *Machine) putKey(c *PutKey) error {
 	case c.Algorithm == "" || len(c.Sealed) == 0:
 		return fmt.Errorf("%s: algorithm and secret are required", what)
 	case c.Version <= m.st.keyVersion:
-		return fmt.Errorf("%s: version %d was used before; use %d or more", what, c.Version, m.st.keyVersion+1)
+		return fmt.Errorf("%s: version %d %w; use %d or more", what, c.Version, errTaken, m.st.keyVersion+1)
 	case c.NotAfterMS != 0 && c.NotAfterMS <= m.st.timeMS:
 		return fmt.Errorf("%s: end of validity %d is past; log time is %d", what, c.NotAfterMS, m.st.timeMS)
 	case exists && !c.Rotate:

@@ -1,6 +1,7 @@
 package fsm
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -114,6 +115,9 @@ type Result struct {
 	Expired bool
 	// Err is why an administrative command was refused, "" when it was done.
 	Err string
+	// Taken: it was refused for the number that it came with, which another command had taken first. Made anew, with the next
+	// one, it may be done.
+	Taken bool
 }
 
 // ZoneEvent tells that a zone came, went or changed other than by boundaries.
@@ -262,7 +266,7 @@ func (m *Machine) command(c Command, e *Entry) Result {
 
 func refused(err error) Result {
 	if err != nil {
-		return Result{Err: err.Error()}
+		return Result{Err: err.Error(), Taken: errors.Is(err, errTaken)}
 	}
 	return Result{}
 }

@@ -110,7 +110,8 @@ func (a *admin) rotateKey(r *http.Request) (adminapi.Key, error) {
 	return a.putKey(r.Context(), name, req.Algorithm, req.Secret, true)
 }
 
-// putKey seals a secret, a random one when none is given, and adds it.
+// putKey seals a secret, a random one when none is given, and adds it under the next number. Other primaries add keys at the
+// same time, and one of them may have the number first.
 func (a *admin) putKey(ctx context.Context, name zone.Name, algorithm, secret string, rotate bool) (adminapi.Key, error) {
 	if algorithm == "" {
 		algorithm = "hmac-sha256"
@@ -125,19 +126,43 @@ func (a *admin) putKey(ctx context.Context, name zone.Name, algorithm, secret st
 	} else if plain, err = base64.StdEncoding.DecodeString(secret); err != nil || len(plain) == 0 {
 		return adminapi.Key{}, invalid("key %s: the secret is not base64; leave it empty to have one made", name)
 	}
+	ctx, cancel := context.WithTimeout(ctx, adminTimeout)
+	defer cancel()
 	if err := a.fresh(ctx); err != nil {
 		return adminapi.Key{}, err
 	}
-	version := a.p.replica.Settings().NextKeyVersion
-	cmd := &fsm.PutKey{
-		Name: name, Algorithm: alg.String(), Version: version,
-		Sealed: a.sealer.Seal(string(name), version, plain), SecretID: a.sealer.ID(string(name), alg.String(), plain),
-		Rotate: rotate, Actor: fsm.Actor{By: managedByCLI},
-	}
-	if _, err := a.propose(ctx, cmd); err != nil {
+	id := a.sealer.ID(string(name), alg.String(), plain)
+	err = numbered(ctx, "key "+name.String(), func() (fsm.Result, error) {
+		// Who took the number is in these settings: they are those after the refusal.
+		version := a.p.replica.Settings().NextKeyVersion
+		return a.propose(ctx, &fsm.PutKey{
+			Name: name, Algorithm: alg.String(), Version: version, Sealed: a.sealer.Seal(string(name), version, plain), SecretID: id,
+			Rotate: rotate, Actor: fsm.Actor{By: managedByCLI},
+		})
+	})
+	if err != nil {
 		return adminapi.Key{}, err
 	}
 	return a.findKey(name, true)
+}
+
+// maxTries bounds how many numbers one request tries. Whenever one is taken, another request has succeeded.
+const maxTries = 100
+
+// numbered repeats a proposal while the number in it is found taken. Nothing else is repeated: a proposal whose outcome is in
+// doubt may yet be applied, and another one would be applied as well.
+func numbered(ctx context.Context, what string, propose func() (fsm.Result, error)) error {
+	for range maxTries {
+		res, err := propose()
+		if !res.Taken {
+			return err
+		}
+		if err := ctx.Err(); err != nil {
+			return fmt.Errorf("%s: nothing was changed: others were first each time: %w", what, err)
+		}
+	}
+	return &adminapi.Error{Code: adminapi.CodeUnavailable,
+		Message: fmt.Sprintf("%s: nothing was changed: %d times another request of its kind was first", what, maxTries), Remedy: "repeat it"}
 }
 
 // retireKey ends a rotation: every secret but the newest is revoked.

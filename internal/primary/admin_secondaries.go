@@ -74,7 +74,10 @@ func (a *admin) putSecondary(r *http.Request) (struct{}, error) {
 	}
 	if _, _, ok := s.Catalog(); !ok {
 		if err := a.putCatalog(r.Context(), defaultCatalog, newCatalogSettings()); err != nil {
-			return struct{}{}, err
+			// Somebody may have made it meanwhile, under another name: that serves as well.
+			if _, _, ok := a.p.replica.Settings().Catalog(); !ok {
+				return struct{}{}, err
+			}
 		}
 	}
 	_, err = a.propose(r.Context(), cmd)
