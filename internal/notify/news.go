@@ -45,7 +45,7 @@ const (
 	scheduled              // to be sent later; it has a timer
 	queued                 // to be sent as soon as the target's window allows
 	flying                 // sent; it has a timer for the answer
-	forgotten              // the zone is gone
+	forgotten              // the zone is gone, or the target is not to be told of it any more
 )
 
 // peer is a target's window.
@@ -150,6 +150,13 @@ func (s *Sender) land(n *news) {
 		n.state = idle
 		s.cancel(n)
 	}
+}
+
+// forget ends all that happens to news.
+func (s *Sender) forget(n *news) {
+	s.land(n)
+	s.cancel(n)
+	n.state = forgotten
 }
 
 // expired: the news' timer has run out.

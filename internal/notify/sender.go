@@ -63,14 +63,30 @@ func (s *Sender) Announce(z zone.Name, soa zone.RR, to []Target) {
 	s.poke()
 }
 
+// Withdraw drops what is under way or to come for a zone at targets that are not to be told of it any more. A message that is
+// just leaving may still leave.
+func (s *Sender) Withdraw(z zone.Name, from []Target) {
+	s.mu.Lock()
+	of := s.news[z]
+	for _, t := range from {
+		if n := of[t]; n != nil {
+			s.forget(n)
+			delete(of, t)
+		}
+	}
+	if len(of) == 0 {
+		delete(s.news, z)
+	}
+	s.mu.Unlock()
+	s.poke() // a window may have room for others
+}
+
 // Forget drops what is known of a zone: it is gone.
 func (s *Sender) Forget(z zone.Name) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, n := range s.news[z] {
-		s.land(n)
-		s.cancel(n)
-		n.state = forgotten
+		s.forget(n)
 	}
 	delete(s.news, z)
 }

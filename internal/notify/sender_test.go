@@ -501,6 +501,63 @@ func TestWindow(t *testing.T) {
 	}
 }
 
+// A target that is not to be told of a zone any more hears nothing of what was to come: repetitions, what waits for room in its
+// window, what a primary that does not lead sends later. Other zones and targets go on.
+func TestWithdraw(t *testing.T) {
+	x, y := newTarget(t, "", nil), newTarget(t, "", nil)
+	var mu sync.Mutex
+	now := time.Now()
+	r := newRig(t, func(c *Config) {
+		c.MaxInFlight = 1
+		c.Retries = []time.Duration{time.Minute, time.Minute}
+		c.Now = func() time.Time {
+			mu.Lock()
+			defer mu.Unlock()
+			return now
+		}
+	})
+	pass := func(d time.Duration) {
+		mu.Lock()
+		now = now.Add(d)
+		mu.Unlock()
+		r.poke()
+	}
+	queued, other := zone.MustParseName("queued.test."), zone.MustParseName("other.test.")
+	r.Lead(true)
+	r.Announce(example, soaOf(example, 1), []Target{x.Target, y.Target})
+	m := x.next(1)
+	y.answer(y.next(1), rcodeNoError)
+	r.acked(example, y, 1)
+	for i, z := range []zone.Name{queued, other} {
+		r.Announce(z, soaOf(z, uint32(i)+2), []Target{x.Target})
+	}
+	x.none("beyond the window")
+	r.Withdraw(queued, []Target{x.Target})
+	r.Withdraw(example, []Target{x.Target})
+	o := x.next(3) // and not queued's, which was before it
+	x.answer(m, rcodeNoError)
+	x.answer(o, rcodeNoError)
+	r.acked(other, x, 3)
+	if _, ok := r.Acknowledged(example, x.Target); ok {
+		t.Error("an answer counts that came after the target was withdrawn")
+	}
+
+	r.Lead(false)
+	r.Announce(example, soaOf(example, 2), []Target{x.Target, y.Target})
+	r.Announce(other, soaOf(other, 4), []Target{x.Target})
+	r.Withdraw(example, []Target{x.Target})
+	pass(time.Second)
+	y.next(2)
+	x.answer(x.next(4), rcodeNoError)
+	r.acked(other, x, 4)
+	pass(time.Hour)
+	r.Lead(true)
+	r.Announce(example, soaOf(example, 3), []Target{x.Target}) // it is to be told again
+	x.answer(x.next(3), rcodeNoError)
+	r.acked(example, x, 3)
+	x.none("what was withdrawn")
+}
+
 // What can't be sent is said, and no reason to stop.
 func TestSendFails(t *testing.T) {
 	r, x := newRig(t, nil), newTarget(t, "", nil)

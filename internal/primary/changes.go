@@ -50,6 +50,7 @@ type hub struct {
 // announcer sends NOTIFY; *notify.Sender is one.
 type announcer interface {
 	Announce(z zone.Name, soa zone.RR, to []notify.Target)
+	Withdraw(z zone.Name, from []notify.Target)
 	Forget(z zone.Name)
 }
 
@@ -178,8 +179,7 @@ func (h *hub) passOn() {
 			delete(h.told, id)
 			h.notifier.Forget(id.Name)
 		case !s.gone:
-			to := h.targetsOf(conf)
-			h.told[id] = to
+			to, _ := h.retarget(conf)
 			h.announce(m, conf, s.serial, to)
 		}
 	}
@@ -253,6 +253,29 @@ func alsoNotify(conf *fsm.ZoneConfig) []notify.Target {
 	return out
 }
 
+// retarget notes who is told of a zone from now on, and who of them is new. Who is told no more hears nothing of what was still
+// to be said.
+func (h *hub) retarget(conf *fsm.ZoneConfig) (to, fresh []notify.Target) {
+	old := h.told[conf.ID]
+	to = h.targetsOf(conf)
+	h.told[conf.ID] = to
+	if gone := without(old, to); len(gone) > 0 {
+		h.notifier.Withdraw(conf.ID.Name, gone)
+	}
+	return to, without(to, old)
+}
+
+// without gives what is in one list and not in the other.
+func without(list, other []notify.Target) []notify.Target {
+	var out []notify.Target
+	for _, t := range list {
+		if !slices.Contains(other, t) {
+			out = append(out, t)
+		}
+	}
+	return out
+}
+
 func (h *hub) announce(m *fsm.Machine, conf *fsm.ZoneConfig, serial uint32, to []notify.Target) {
 	if len(to) == 0 {
 		return
@@ -267,7 +290,7 @@ func (h *hub) announce(m *fsm.Machine, conf *fsm.ZoneConfig, serial uint32, to [
 }
 
 // reconcile compares all zones with the settings when these have changed: a zone may be hidden or shown now, and a server that
-// is new among those to be told learns of the zone's serial at once.
+// is new among those to be told learns of the zone's serial at once, and one that is among them no more of nothing else.
 func (h *hub) reconcile() {
 	m := h.machine()
 	settings := m.Settings()
@@ -284,14 +307,7 @@ func (h *hub) reconcile() {
 		if conf == nil {
 			continue // the publisher says so as well
 		}
-		to := h.targetsOf(conf)
-		var fresh []notify.Target
-		for _, t := range to {
-			if !slices.Contains(h.told[id], t) {
-				fresh = append(fresh, t)
-			}
-		}
-		h.told[id] = to
+		_, fresh := h.retarget(conf)
 		h.announce(m, conf, serial, fresh)
 	}
 }

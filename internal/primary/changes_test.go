@@ -71,12 +71,20 @@ func newHubRig(t *testing.T) *hubRig {
 	return r
 }
 
-// Announce and Forget implement announcer.
+// Announce, Withdraw and Forget implement announcer.
 func (r *hubRig) Announce(z zone.Name, soa zone.RR, to []notify.Target) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, t := range to {
 		r.announced = append(r.announced, fmt.Sprintf("%s %d %s", z, zone.SOASerial(soa.Data), t))
+	}
+}
+
+func (r *hubRig) Withdraw(z zone.Name, from []notify.Target) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, t := range from {
+		r.announced = append(r.announced, fmt.Sprintf("%s not to %s", z, t))
 	}
 }
 
@@ -373,8 +381,12 @@ func TestAnnouncements(t *testing.T) {
 	r.apply(&fsm.PutSecondary{Name: "away", Key: zone.MustParseName("s1."), Foreign: true, Notify: []string{"192.0.2.1:53", "192.0.2.9:53"}})
 	r.heard("catalog.test. 7 192.0.2.9:53 key s1.", "a.test. 1 192.0.2.9:53 key s1.")
 	r.apply(&fsm.PutZone{Zone: id, Settings: fsm.ZoneSettings{}})
-	r.p.hub.Served(id, 2)
-	r.heard("a.test. 2 192.0.2.1:53 key s1.", "a.test. 2 192.0.2.9:53 key s1.")
+	r.p.hub.Served(id, 2) // nobody says which of the two is noticed first
+	r.heard("a.test. not to [2001:db8::1]:5300", "a.test. not to 192.0.2.2:53 key s0.", "a.test. 2 192.0.2.1:53 key s1.", "a.test. 2 192.0.2.9:53 key s1.")
+	r.apply(&fsm.PutSecondary{Name: "away", Key: zone.MustParseName("s1."), Foreign: true, Notify: []string{"192.0.2.9:53"}})
+	r.heard("catalog.test. not to 192.0.2.1:53 key s1.", "a.test. not to 192.0.2.1:53 key s1.")
+	r.apply(&fsm.PutZone{Zone: id, Settings: fsm.ZoneSettings{AllowQuery: "none;"}}) // secondaries are not to hear of it now
+	r.heard("a.test. not to 192.0.2.9:53 key s1.")
 	r.apply(&fsm.DeleteZone{Zone: hidden, Confirm: hidden.Name})
 	r.p.hub.Gone(hidden)
 	r.heard("hidden.test. forgotten")
