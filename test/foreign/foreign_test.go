@@ -78,7 +78,8 @@ type follower struct {
 	c      *harness.Cluster
 	k      kind
 	site   *site
-	door   *door
+	door   *door // where the server is asked, and told of changes at first
+	other  *door // where it is told of changes in the end
 	state  string
 	key    tsig.Key
 	proc   *process
@@ -88,7 +89,7 @@ type follower struct {
 
 func follow(t *testing.T, c *harness.Cluster, k kind) {
 	s := newSite(t, c)
-	f := &follower{t: t, c: c, k: k, site: s, door: s.newDoor(), state: stateDir(t), writer: harness.Dial(t, c.Info().Endpoint, c.Key())}
+	f := &follower{t: t, c: c, k: k, site: s, door: s.newDoor(), other: s.newDoor(), state: stateDir(t), writer: harness.Dial(t, c.Info().Endpoint, c.Key())}
 	f.key = f.exampleKey()
 	ctx := t.Context()
 	admin := c.Admin[c.Names()[0]]
@@ -150,19 +151,32 @@ func follow(t *testing.T, c *harness.Cluster, k kind) {
 	}
 	registered.Notify = nil
 	must(t, admin.PutSecondary(ctx, registered))
-	other := s.newDoor()
 	settings := devcluster.OpenTo(c.Info().Key.Name + ".")
-	settings.AlsoNotify = []string{other.addr() + " key " + f.key.Name.String()}
+	settings.AlsoNotify = []string{f.other.addr() + " key " + f.key.Name.String()}
 	must(t, second(admin.SetZone(ctx, own, settings)))
-	before := f.door.accepted(own)
-	f.change(own)
-	if other.accepted(own) == 0 {
+	first := f.change(own)
+	if f.other.accepted(own) == 0 {
 		t.Errorf("%s followed %s without a NOTIFY through the zone's also-notify", k.name, own)
 	}
-	if k.catalog && f.door.accepted(own) != before {
-		t.Errorf("an address that is registered no more was still told of %s", own)
+	// Each primary tells of each change, those that do not lead some time after the one that does: what they had to say about the
+	// first one has been said when they all have spoken about the next.
+	f.allTold(own, first)
+	f.allTold(own, f.change(own))
+	for _, n := range f.door.heard(own, first) {
+		t.Errorf("an address that is registered no more was still told of %s: serial %d, the first change without it has %d", own, n.serial, first)
 	}
 	must(t, f.proc.alive(ctx))
+}
+
+// allTold waits until every primary has told the other address of a serial.
+func (f *follower) allTold(name string, serial uint32) {
+	f.t.Helper()
+	f.until(soon, fmt.Sprintf("all primaries tell of serial %d of %s", serial, name), func(context.Context) error {
+		if n := f.other.senders(name, serial); n != len(f.c.Names()) {
+			return fmt.Errorf("%d of %d have", n, len(f.c.Names()))
+		}
+		return nil
+	})
 }
 
 // until repeats a check until it gives nil. It ends this server's test, not that of the cluster.
@@ -219,10 +233,11 @@ func (f *follower) replaceSecret(text string) {
 	f.write(f.k.files[f.k.secretIn], secretText.ReplaceAll(b, []byte(text)))
 }
 
-// change makes one update and waits until the server shows it.
-func (f *follower) change(name string) {
+// change makes one update, waits until the server shows it, and gives a serial with it.
+func (f *follower) change(name string) (serial uint32) {
 	f.t.Helper()
 	f.n++
+	before := f.current(name)
 	origin := zone.MustParseName(name)
 	label := fmt.Sprintf("%s-%d", f.k.name, f.n)
 	rcode, err := f.writer.Update(origin, nil, []zone.RR{harness.A(origin, label, 60, [4]byte{192, 0, 2, byte(f.n)})})
@@ -240,7 +255,13 @@ func (f *follower) change(name string) {
 		}
 		return nil
 	})
-	f.t.Logf("%s shows change %d of %s after %v", f.k.name, f.n, name, time.Since(at).Round(time.Millisecond))
+	shown := time.Since(at)
+	when := "without NOTIFY: it was transferring the zone" // for another change
+	if heard := append(f.door.heard(name, before+1), f.other.heard(name, before+1)...); len(heard) > 0 {
+		when = "told after " + heard[0].at.Sub(at).Round(time.Millisecond).String()
+	}
+	f.t.Logf("%s shows change %d of %s after %v, %s", f.k.name, f.n, name, shown.Round(time.Millisecond), when)
+	return f.current(name)
 }
 
 // serves waits until the server has the cluster's serial of a zone.
@@ -254,15 +275,34 @@ func (f *follower) serves(name string, limit time.Duration) {
 		if err != nil {
 			return err
 		}
-		m, err := harness.Asker{Timeout: patience}.Ask(ctx, "udp", f.c.Info().Endpoint, name, dns.TypeSOA)
+		want, err := f.clusterSerial(ctx, name)
 		if err != nil {
 			return err
 		}
-		if want := soaSerial(m); got != want {
+		if got != want {
 			return fmt.Errorf("serial %d, the cluster has %d", got, want)
 		}
 		return nil
 	})
+}
+
+// current is the serial that the cluster has of a zone.
+func (f *follower) current(name string) (serial uint32) {
+	f.t.Helper()
+	f.until(soon, "the cluster answers for "+name, func(ctx context.Context) (err error) {
+		serial, err = f.clusterSerial(ctx, name)
+		return err
+	})
+	return serial
+}
+
+// clusterSerial is what the cluster answers.
+func (f *follower) clusterSerial(ctx context.Context, name string) (uint32, error) {
+	m, err := harness.Asker{Timeout: patience}.Ask(ctx, "udp", f.c.Info().Endpoint, name, dns.TypeSOA)
+	if err != nil {
+		return 0, err
+	}
+	return soaSerial(m), nil
 }
 
 // serial is what the server answers with authority.

@@ -101,9 +101,19 @@ type door struct {
 	s    *site
 	conn *net.UDPConn
 
-	mu       sync.Mutex
-	turn     int
-	notifies map[string]int // accepted ones: by zone and the address they came from
+	mu   sync.Mutex
+	turn int
+	told []*told
+}
+
+// told is a NOTIFY that came to a door.
+type told struct {
+	zone     string
+	serial   uint32         // in its answer section
+	by       netip.AddrPort // the primary that sent it: each has one socket for all
+	source   string         // where the server saw it come from
+	at       time.Time
+	accepted bool
 }
 
 // newDoor opens one. What comes in goes to the server from one of the addresses of sources after the other.
@@ -113,7 +123,7 @@ func (s *site) newDoor() *door {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	d := &door{s: s, conn: conn, notifies: map[string]int{}}
+	d := &door{s: s, conn: conn}
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		for {
@@ -136,29 +146,55 @@ func (d *door) pass(msg []byte, from netip.AddrPort) {
 	d.mu.Lock()
 	source := sources()[d.turn%len(sources())]
 	d.turn++
+	var n *told
+	if q := new(dns.Msg); q.Unpack(msg) == nil && q.Opcode == dns.OpcodeNotify {
+		n = &told{zone: q.Question[0].Name, serial: soaSerial(q), by: from, source: source, at: time.Now()}
+		d.told = append(d.told, n)
+	}
 	d.mu.Unlock()
 	answer, err := d.s.exchange(msg, source)
 	if err != nil {
 		return // lost, as datagrams are
 	}
-	if q := new(dns.Msg); q.Unpack(msg) == nil && q.Opcode == dns.OpcodeNotify && binary.BigEndian.Uint16(answer[2:])&0xf == dns.RcodeSuccess {
+	if n != nil && binary.BigEndian.Uint16(answer[2:])&0xf == dns.RcodeSuccess {
 		d.mu.Lock()
-		d.notifies[q.Question[0].Name+" from "+source]++
+		n.accepted = true
 		d.mu.Unlock()
 	}
 	_, _ = d.conn.WriteToUDPAddrPort(answer, from)
 }
 
-// accepted counts the addresses that an accepted NOTIFY of a zone came from.
-func (d *door) accepted(zone string) (from int) {
+// heard gives what came of a zone with a serial or one after it, in the order in which it came.
+func (d *door) heard(zone string, serial uint32) []told {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	for k := range d.notifies {
-		if strings.HasPrefix(k, zone+" from ") {
-			from++
+	var out []told
+	for _, n := range d.told {
+		if n.zone == zone && n.serial >= serial {
+			out = append(out, *n)
 		}
 	}
-	return from
+	return out
+}
+
+// accepted counts the addresses that an accepted NOTIFY of a zone came from.
+func (d *door) accepted(zone string) int {
+	from := map[string]bool{}
+	for _, n := range d.heard(zone, 0) {
+		if n.accepted {
+			from[n.source] = true
+		}
+	}
+	return len(from)
+}
+
+// senders counts the primaries that have told of a zone with a serial or one after it.
+func (d *door) senders(zone string, serial uint32) int {
+	by := map[netip.AddrPort]bool{}
+	for _, n := range d.heard(zone, serial) {
+		by[n.by] = true
+	}
+	return len(by)
 }
 
 // exchange sends one datagram to the server from an address of the site, and waits for the answer.
