@@ -52,7 +52,8 @@ type secondary struct {
 	mu        sync.Mutex
 	t         *tracker
 	guard     *guard.Guard
-	confirmed uint32 // serial of the catalog up to which removals are confirmed
+	apart     time.Time // since when the guard knows another version of the catalog than named has; zero: the same
+	confirmed uint32    // serial of the catalog up to which removals are confirmed
 	hold      *adminapi.CatalogHold
 	pursued   map[zone.Name]*pursuit
 	problems  problems

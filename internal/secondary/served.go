@@ -136,6 +136,9 @@ func (s *secondary) answered(z zone.Name, r reply) {
 		s.dirtyLocked(z)
 		s.wake()
 	}
+	if z == s.catalog && r.serves {
+		s.checkGuardLocked(r.serial, now)
+	}
 	if p := s.pursued[z]; p != nil {
 		if r.serves && (p.any || zone.SerialGE(r.serial, p.want)) {
 			p.timer.Stop()
@@ -143,6 +146,25 @@ func (s *secondary) answered(z zone.Name, r reply) {
 		} else {
 			s.continueLocked(z)
 		}
+	}
+}
+
+// guardPatience is how long the guard may know another version of the catalog than the one that named has. While named takes
+// what the guard let pass it does.
+const guardPatience = 2 * time.Second
+
+// checkGuardLocked has the catalog read anew when the guard knows another version than named. named may have been ended
+// before it had taken what passed, or may have taken something while its catalog was read; without this, until the next
+// change of the catalog the wrong zones would be followed.
+func (s *secondary) checkGuardLocked(has uint32, now time.Time) {
+	switch {
+	case has == s.guard.Serial():
+		s.apart = time.Time{}
+	case s.apart.IsZero():
+		s.apart = now
+	case now.Sub(s.apart) >= guardPatience:
+		s.apart = now
+		signal(s.reload)
 	}
 }
 
@@ -196,7 +218,8 @@ func (s *secondary) follow(ctx context.Context, known chan<- struct{}) {
 		select {
 		case <-changed:
 		case <-s.reload:
-			if ok && !s.readCatalog(ctx, sess) {
+			// Without an answer nothing is forgotten: the guard compares with what it knows, and this is tried again.
+			if ok && !s.readCatalog(ctx, sess) && s.lacksCatalog(ctx, sess) {
 				s.forgetCatalog()
 			}
 		case <-ctx.Done():
@@ -301,6 +324,14 @@ func (s *secondary) readCatalog(ctx context.Context, sess *named.Session) bool {
 	s.guard = guard.New(guard.DefaultConfig(), g.Serial(), g.Members(), s.guard.Window())
 	s.setMembersLocked(now)
 	return true
+}
+
+// lacksCatalog: named runs, and says that it does not have the catalog.
+func (s *secondary) lacksCatalog(ctx context.Context, sess *named.Session) bool {
+	st := sess.NewStream()
+	defer st.Close()
+	r := s.soa(ctx, st, s.catalog)
+	return r.known && !r.serves
 }
 
 // forgetCatalog: named has none, so whatever comes next has nothing to be compared with.

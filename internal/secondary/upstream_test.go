@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/zonekeeper/zonekeeper/internal/adminapi"
+	"github.com/zonekeeper/zonekeeper/internal/secondary/guard"
 	"github.com/zonekeeper/zonekeeper/internal/zone"
 )
 
@@ -228,5 +229,45 @@ func TestSkewIsTheMedian(t *testing.T) {
 	}
 	if !slices.ContainsFunc(st.Problems, func(p string) bool { return p == clockProblem }) {
 		t.Errorf("problems %q", st.Problems)
+	}
+}
+
+// TestGuardKnowsWhatNamedHas: when the guard and named have different versions of the catalog for longer than a transfer
+// takes, the catalog is read anew.
+func TestGuardKnowsWhatNamedHas(t *testing.T) {
+	s := follower(t)
+	s.guard = guard.New(guard.DefaultConfig(), 5, nil, nil)
+	reload := func() bool {
+		select {
+		case <-s.reload:
+			return true
+		default:
+			return false
+		}
+	}
+	has := func(serial uint32) { s.answered(s.catalog, reply{serial: serial, serves: true, known: true}) }
+	has(5)
+	has(4) // the guard let 5 pass, named is taking it
+	has(4)
+	if reload() {
+		t.Error("the catalog is read while named takes it")
+	}
+	has(5)
+	s.apart = s.apart.Add(-guardPatience)
+	has(5)
+	if reload() {
+		t.Error("the catalog is read although the guard knows it")
+	}
+	for _, serial := range []uint32{4, 6} { // named did not take 5, or took 6 while its catalog was read
+		has(serial)
+		s.apart = s.apart.Add(-guardPatience)
+		s.answered(s.catalog, reply{known: true})
+		if reload() {
+			t.Error("the catalog is read although named has none")
+		}
+		has(serial)
+		if !reload() {
+			t.Errorf("named stays at %d, and nobody sees it", serial)
+		}
 	}
 }
