@@ -102,7 +102,7 @@ type door struct {
 	conn *net.UDPConn
 
 	mu   sync.Mutex
-	turn int
+	turn map[string]int // how often a zone was told of
 	told []*told
 }
 
@@ -116,14 +116,14 @@ type told struct {
 	accepted bool
 }
 
-// newDoor opens one. What comes in goes to the server from one of the addresses of sources after the other.
+// newDoor opens one. Each NOTIFY of a zone goes to the server from the next of the addresses of sources.
 func (s *site) newDoor() *door {
 	s.t.Helper()
 	conn, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	d := &door{s: s, conn: conn}
+	d := &door{s: s, conn: conn, turn: map[string]int{}}
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		for {
@@ -144,11 +144,13 @@ func (d *door) addr() string { return d.conn.LocalAddr().String() }
 // pass carries a message in and its answer out.
 func (d *door) pass(msg []byte, from netip.AddrPort) {
 	d.mu.Lock()
-	source := sources()[d.turn%len(sources())]
-	d.turn++
+	source := sources()[0]
 	var n *told
 	if q := new(dns.Msg); q.Unpack(msg) == nil && q.Opcode == dns.OpcodeNotify {
-		n = &told{zone: q.Question[0].Name, serial: soaSerial(q), by: from, source: source, at: time.Now()}
+		name := q.Question[0].Name
+		source = sources()[d.turn[name]%len(sources())]
+		d.turn[name]++
+		n = &told{zone: name, serial: soaSerial(q), by: from, source: source, at: time.Now()}
 		d.told = append(d.told, n)
 	}
 	d.mu.Unlock()
