@@ -21,6 +21,9 @@ type lag struct {
 // lagEvery is short beside the limits, and a look costs microseconds; peers are asked every peerEvery.
 const lagEvery = 100 * time.Millisecond
 
+// lagPause is a time between two looks after which this process must have been stopped.
+const lagPause = time.Second
+
 func newLag(reg prometheus.Registerer) (*lag, error) {
 	l := new(lag)
 	l.verdict.Store(&replica.LagVerdict{})
@@ -44,8 +47,13 @@ func (p *Primary) watchLag(ctx context.Context) {
 	w := replica.NewLagWatch(p.cfg.lagLimits())
 	t := time.NewTicker(lagEvery)
 	defer t.Stop()
-	for {
-		p.lookAtLag(ctx, w, time.Now())
+	for last := time.Now(); ; {
+		now := time.Now()
+		if pause := now.Sub(last); pause > lagPause {
+			w.Resume(pause)
+		}
+		last = now
+		p.lookAtLag(ctx, w, now)
 		select {
 		case <-ctx.Done():
 			return

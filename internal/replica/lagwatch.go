@@ -89,7 +89,6 @@ type LagVerdict struct {
 type LagWatch struct {
 	limits   LagLimits
 	seen     []seen // ascending
-	looked   time.Time
 	refusing bool
 	learned  float64 // share of maxPace
 	away     bool
@@ -107,24 +106,17 @@ const maxSeen = 1024
 // NewLagWatch begins with nothing known.
 func NewLagWatch(l LagLimits) *LagWatch { return &LagWatch{limits: l} }
 
-// maxLook is the longest time between two looks of a process that runs.
-const maxLook = time.Second
-
-// resume takes a pause out of the ages: while a process was stopped it published nothing, and that says nothing about named.
-// Without this, one that goes on would refuse the requests that waited for it.
-func (w *LagWatch) resume(now time.Time) {
-	if gap := now.Sub(w.looked); !w.looked.IsZero() && gap > maxLook {
-		for i := range w.seen {
-			w.seen[i].at = w.seen[i].at.Add(gap)
-		}
+// Resume takes a pause out of the ages: while this process was stopped it published nothing, and that says nothing about named.
+// Without this, one that goes on would refuse the requests that waited for it. The owner calls it before the next Look.
+func (w *LagWatch) Resume(pause time.Duration) {
+	for i := range w.seen {
+		w.seen[i].at = w.seen[i].at.Add(pause)
 	}
-	w.looked = now
 }
 
 // Look takes the progress of this replica and of the peers that have answered lately. One that has not has no say: nobody
 // knows how far its named is, and a failure of the way to it must not stop updates.
 func (w *LagWatch) Look(now time.Time, own Progress, peers []Progress) LagVerdict {
-	w.resume(now)
 	newest := own.Applied
 	for _, p := range peers {
 		newest = max(newest, p.Applied)

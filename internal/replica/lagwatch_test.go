@@ -127,7 +127,9 @@ func TestLagWatchStopped(t *testing.T) {
 	if v := b.run(100*time.Millisecond, stuck, stuck, stuck); v.Throttle.Refuse != nil {
 		t.Fatal(v.Throttle.Refuse)
 	}
-	b.now = b.now.Add(5 * time.Second)
+	const pause = 5 * time.Second
+	b.now = b.now.Add(pause)
+	b.w.Resume(pause)
 	if v := b.run(100*time.Millisecond, stuck, stuck, stuck); v.Throttle.Refuse != nil {
 		t.Errorf("a process that was stopped refuses updates as soon as it goes on: %v", v.Throttle.Refuse)
 	}
