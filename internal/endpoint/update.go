@@ -107,6 +107,7 @@ func (r *request) propose(z Zone) {
 	r.to.updateOrder(r, u.KeyName)
 	if r.signed {
 		switch r.srv.copies.join(r) {
+		case joinedNone:
 		case joinedFirst:
 			return
 		case joinedNot:
