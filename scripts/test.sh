@@ -32,6 +32,7 @@ mapfile -t heavy_pkgs < <(pick "$heavy")
 mapfile -t race_pkgs < <(pick "$race" | grep -vE "$heavy")
 mapfile -t pure_pkgs < <(pick -v "$heavy|$race")
 
+suite "go build" "$GO" build ./... # go vet looks at a package together with its tests only
 suite "go vet" "$GO" vet ./...
 suite "lint" env GO="$GO" scripts/lint.sh run ./...
 suite "unit" "$GO" test -timeout 10m "$@" "${pure_pkgs[@]}"

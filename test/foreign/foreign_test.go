@@ -317,15 +317,6 @@ func (f *follower) serial(ctx context.Context, name string) (uint32, error) {
 	return soaSerial(m), nil
 }
 
-func soaSerial(m *dns.Msg) uint32 {
-	for _, rr := range m.Answer {
-		if soa, ok := rr.(*dns.SOA); ok {
-			return soa.Serial
-		}
-	}
-	return 0
-}
-
 // refuses sends a NOTIFY that nobody may believe.
 func (f *follower) refuses(what string, key *tsig.Key) {
 	f.t.Helper()

@@ -304,3 +304,13 @@ func (p *process) alive(context.Context) error {
 		return nil
 	}
 }
+
+// soaSerial is the serial of an answer or a NOTIFY; 0 without a SOA.
+func soaSerial(m *dns.Msg) uint32 {
+	for _, rr := range m.Answer {
+		if soa, ok := rr.(*dns.SOA); ok {
+			return soa.Serial
+		}
+	}
+	return 0
+}
