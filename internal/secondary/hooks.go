@@ -46,6 +46,13 @@ func (s *secondary) floor(z zone.Name) (uint32, bool) {
 	return 0, false
 }
 
+// news implements proxy.Config.News.
+func (s *secondary) news(z zone.Name) (uint32, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.t.news(z)
+}
+
 // screen implements proxy.Config.Screen: what the guard lets pass becomes the set of members.
 func (s *secondary) screen(query []byte, msgs [][]byte) error {
 	c, err := xfr.Decode(query, msgs)

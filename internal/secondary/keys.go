@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/zonekeeper/zonekeeper/internal/named"
 	"github.com/zonekeeper/zonekeeper/internal/tsig"
+	"github.com/zonekeeper/zonekeeper/internal/zone"
 )
 
 // keys reads the secrets of all keys that named needs.
@@ -29,7 +31,26 @@ func (s *secondary) content(context.Context, uint64) (named.Initial, error) {
 	if err != nil {
 		return named.Initial{}, fmt.Errorf("keys for named: %w", err)
 	}
-	return named.Initial{Keys: keys}, nil
+	return named.Initial{Keys: keys}, s.ring.set(keys)
+}
+
+// ring is the keys that named has, for the proxy. It has none before named has.
+type ring struct{ keys atomic.Pointer[tsig.Ring] }
+
+func (r *ring) set(keys []tsig.Key) error {
+	made, err := tsig.NewRing(keys...)
+	if err == nil {
+		r.keys.Store(&made)
+	}
+	return err
+}
+
+// Lookup implements tsig.Keyring.
+func (r *ring) Lookup(name zone.Name) []tsig.Key {
+	if keys := r.keys.Load(); keys != nil {
+		return keys.Lookup(name)
+	}
+	return nil
 }
 
 const keysEvery = 2 * time.Second
@@ -50,6 +71,9 @@ func (s *secondary) watchKeys(ctx context.Context) {
 		if err := sess.SetKeys(ctx, now); err != nil {
 			s.log.Warn("named did not take the new secrets", "err", err)
 			continue
+		}
+		if err := s.ring.set(now); err != nil {
+			s.log.Warn("the proxy did not take the new secrets; primaries answer all questions of named", "err", err)
 		}
 		s.log.Info("named has new secrets")
 		given = now

@@ -12,6 +12,9 @@ const (
 	// reportEvery is how often a primary gets the status when nothing changes.
 	reportEvery   = time.Second
 	reportTimeout = 2 * time.Second
+	// reportGap is the pause after a report: what is served changes with every update, and a request for each would cost more
+	// than the transfer that it tells of.
+	reportGap = 20 * time.Millisecond
 )
 
 // dirtyLocked has every connected primary told of a zone.
@@ -55,7 +58,9 @@ func (s *secondary) report(ctx context.Context, u *upstream) {
 		if err != nil && ctx.Err() == nil {
 			s.log.Debug("report", "primary", u.name, "err", err)
 			pause(ctx, redial)
+			continue
 		}
+		pause(ctx, reportGap)
 	}
 }
 

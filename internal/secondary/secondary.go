@@ -48,6 +48,7 @@ type secondary struct {
 	reload  chan struct{}  // the guard no longer knows what the own named has
 	save    chan struct{}  // state.json is out of date
 	started atomic.Bool    // named and proxy are made
+	ring    ring           // what named signs its questions with
 
 	mu        sync.Mutex
 	t         *tracker
@@ -120,6 +121,7 @@ func (s *secondary) assemble(ctx context.Context) error {
 	}
 	c := proxy.DefaultConfig()
 	c.Listen, c.Choose, c.Floor = listen, s.choose, s.floor
+	c.News, c.Keys = s.news, &s.ring
 	c.Screen, c.Catalog = s.screen, s.catalog
 	c.Done, c.Failed = s.transferred, s.failed
 	c.Logger, c.Registerer = s.log, s.registry

@@ -235,6 +235,21 @@ func (t *tracker) newest(n zone.Name) (serial uint32, ok bool) {
 	return serial, ok
 }
 
+// news is the newest serial of a zone that a primary announced which can answer for it, when what is served is older.
+func (t *tracker) news(n zone.Name) (serial uint32, ok bool) {
+	z := t.zones[n]
+	if z == nil || !z.serves {
+		return 0, false
+	}
+	for _, l := range t.links {
+		s, has := l.serials[n]
+		if l.live && l.ready && has && zone.SerialGT(s, z.served) && (!ok || zone.SerialGT(s, serial)) {
+			serial, ok = s, true
+		}
+	}
+	return serial, ok
+}
+
 // serves takes the own named's answer and reports whether it is news.
 func (t *tracker) serves(now time.Time, n zone.Name, serial uint32) (changed bool) {
 	z := t.zones[n]

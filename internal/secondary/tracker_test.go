@@ -315,3 +315,31 @@ func TestChoose(t *testing.T) {
 		}
 	}
 }
+
+// TestNews: a newer serial is news when a primary says so that is ready, and only of a zone that is served.
+func TestNews(t *testing.T) {
+	w := newWorld(t, "a.test.", "b.test.")
+	origin := zone.MustParseName("a.test.")
+	expect := func(what string, want uint32) {
+		t.Helper()
+		if got, ok := w.news(origin); ok != (want != 0) || got != want {
+			t.Errorf("%s: %d, %v; want %d", what, got, ok, want)
+		}
+	}
+	w.says("a", is("a.test.", 7))
+	expect("not served", 0)
+	w.serving("a.test.", 7)
+	expect("the same", 0)
+	w.says("b", is("a.test.", 9))
+	w.says("a", is("a.test.", 8))
+	expect("newer at two", 9)
+	w.announce(w.now, "b", adminapi.Changes{Ready: false, Reason: "no quorum"})
+	expect("the newest at one that is not ready", 8)
+	w.disconnect(w.now, "a", "gone")
+	expect("at one that is not ready only", 0)
+	w.says("c", is("a.test.", 6))
+	expect("older", 0)
+	if _, ok := w.news(zone.MustParseName("other.test.")); ok {
+		t.Error("news of a zone that is no member")
+	}
+}

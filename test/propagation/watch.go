@@ -19,10 +19,13 @@ import (
 )
 
 const (
-	// closely is the pause between two questions for one zone at one server where delays of milliseconds are measured,
+	// closely is the shortest pause between two questions for one zone at one server where delays of milliseconds are measured,
 	// roughly where the watching must leave the processors to those that are watched.
 	closely = 200 * time.Microsecond
 	roughly = 5 * time.Millisecond
+	// easing is the share of what has been waited for already by which a pause grows. Who asks a server that is late as often as one
+	// that is not keeps it late: the watchers of a hundred zones fill the processors.
+	easing = 20
 	// lost is how long an answer is waited for before the question is asked again.
 	lost = 200 * time.Millisecond
 )
@@ -114,11 +117,13 @@ func (e *eye) poke() {
 func (e *eye) run() {
 	buf := make([]byte, 4096)
 	for range e.wake {
-		for e.waiting() {
-			e.look(buf)
-			if e.pause > 0 {
-				<-time.After(e.pause)
+		for {
+			age, waiting := e.waiting()
+			if !waiting {
+				break
 			}
+			e.look(buf)
+			<-time.After(max(e.pause, age/easing))
 		}
 		e.mu.Lock()
 		closed := e.closed
@@ -129,10 +134,14 @@ func (e *eye) run() {
 	}
 }
 
-func (e *eye) waiting() bool {
+// waiting says for how long the oldest change has been looked for, if there is one.
+func (e *eye) waiting() (age time.Duration, waiting bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return len(e.due) > 0 && !e.closed
+	if len(e.due) == 0 || e.closed {
+		return 0, false
+	}
+	return time.Since(e.due[0].acked), true
 }
 
 // look asks once.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/zonekeeper/zonekeeper/internal/tsig"
 	"github.com/zonekeeper/zonekeeper/internal/zone"
 )
 
@@ -45,6 +46,11 @@ type Config struct {
 	// Floor returns the serial that the own name server serves; ok is false when
 	// it has none. Called for each answer.
 	Floor func(z zone.Name) (serial uint32, ok bool)
+	// News returns a serial newer than the own name server's that a primary has
+	// announced which is live and ready; ok is false when there is none. nil: every
+	// question for an SOA goes to a primary. Keys are those of the own name server.
+	News func(z zone.Name) (serial uint32, ok bool)
+	Keys tsig.Keyring
 	// Screen judges a whole transfer of Catalog before any of it is passed on,
 	// query and messages as they came, nothing verified. An error means REFUSED.
 	// nil passes all.
@@ -97,6 +103,9 @@ func (c *Config) Validate() error {
 	}
 	if c.Floor == nil {
 		bad("Floor is missing: say which serials the name server serves")
+	}
+	if (c.News == nil) != (c.Keys == nil) {
+		bad("News and Keys: answers to a signed question are signed; give both or none")
 	}
 	if c.Screen != nil && !c.Catalog.Valid() {
 		bad("Catalog is %q: Screen needs the name of a catalog zone", string(c.Catalog))

@@ -47,7 +47,7 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		}),
 		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "zonekeeper_proxy_duration_seconds",
-			Help:    "Time from named's question to the last octet of the answer, by kind: soa, incremental, full, up_to_date.",
+			Help:    "Time from named's question to the last octet of the answer, by kind: soa, incremental, full, up_to_date; news is a question for the SOA that was answered without a primary.",
 			Buckets: prometheus.ExponentialBuckets(250e-6, 2, 16), // 250 µs to 8 s
 		}, []string{"kind"}),
 	}

@@ -40,6 +40,7 @@ func TestValidate(t *testing.T) {
 		"MaxCatalogBytes": func(c *Config) { c.MaxCatalogBytes = 0 },
 		"MaxConns":        func(c *Config) { c.MaxConns = 0 },
 		"Logger":          func(c *Config) { c.Logger = nil },
+		"News and Keys":   func(c *Config) { c.Keys = tsig.Ring{} },
 	} {
 		c := good()
 		spoil(&c)

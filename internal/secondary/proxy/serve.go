@@ -129,6 +129,10 @@ func (p *Proxy) answerTCP(ctx context.Context, w timed, msg []byte) error {
 // ctx.
 func (p *Proxy) answerSOA(ctx context.Context, q *question) ([]byte, error) {
 	start := time.Now()
+	if answer := p.news(q); answer != nil {
+		p.metrics.observe("news", time.Since(start))
+		return answer, nil
+	}
 	r := p.newRace(ctx, q)
 	a, err := r.run()
 	r.close()
