@@ -8,6 +8,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/zonekeeper/zonekeeper/internal/fsm"
+	"github.com/zonekeeper/zonekeeper/internal/proxyproto"
 	"github.com/zonekeeper/zonekeeper/internal/update"
 )
 
@@ -87,7 +88,7 @@ func (s *Server) audit(r *request, res fsm.Result) {
 // badProxy counts and logs a connection or datagram whose start is not what its
 // address lets it be.
 func (s *Server) badProxy(c client, err error) {
-	if !errors.Is(err, errProxy) && !errors.Is(err, errNotFront) {
+	if !errors.Is(err, proxyproto.Err) && !errors.Is(err, errNotFront) {
 		s.metrics.drop(dropIdle) // it went away, or never said anything
 		return
 	}

@@ -29,7 +29,7 @@ type Config struct {
 	// ProxyFrom are the prefixes of the fronts. Connections and datagrams from
 	// there must begin with a PROXY protocol header; from elsewhere they must not.
 	ProxyFrom []netip.Prefix
-	// ProxyKey authenticates the fronts' headers; see AppendProxyHeader. Without
+	// ProxyKey authenticates the fronts' headers; see [proxyproto.Append]. Without
 	// it an address that a front reports is audit data.
 	ProxyKey []byte
 

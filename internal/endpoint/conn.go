@@ -15,6 +15,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/zonekeeper/zonekeeper/internal/proxyproto"
 	"github.com/zonekeeper/zonekeeper/internal/xfr"
 	"github.com/zonekeeper/zonekeeper/internal/zone"
 )
@@ -91,14 +92,14 @@ func (k *conn) open(front bool, config *tls.Config) (*bufio.Reader, error) {
 	}
 	r := bufio.NewReaderSize(k.net, readBuffer)
 	if front || k.srv.isFront(k.client.addr.Addr()) {
-		p, err := readProxyHeader(r, k.srv.cfg.ProxyKey, k.srv.cfg.Now())
+		p, err := proxyproto.Read(r, k.srv.cfg.ProxyKey, k.srv.cfg.Now())
 		if err != nil {
 			return nil, err
 		}
 		k.fronted = true
-		k.client.proven = p.proven || (front && p.client.IsValid())
-		if p.client.IsValid() {
-			k.client.addr = p.client
+		k.client.proven = p.Proven || (front && p.Client.IsValid())
+		if p.Client.IsValid() {
+			k.client.addr = p.Client
 		}
 	}
 	if config != nil {
@@ -140,7 +141,7 @@ func (k *conn) read(r *bufio.Reader) error {
 			return err
 		}
 		if first && !k.fronted {
-			if b, err := r.Peek(len(proxyV1Prefix)); err == nil && (looksProxied(b) || string(b) == proxySignature[:len(b)]) {
+			if b, err := r.Peek(proxyproto.FirstOctets); err == nil && proxyproto.Begins(b) {
 				k.srv.badProxy(k.client, errNotFront)
 				return errNotFront
 			}

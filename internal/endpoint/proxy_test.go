@@ -1,18 +1,12 @@
 package endpoint
 
 import (
-	"bufio"
-	"bytes"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
-	"encoding/binary"
-	"errors"
-	"fmt"
-	"io"
 	"math/big"
 	"net"
 	"net/netip"
@@ -23,6 +17,7 @@ import (
 	"github.com/miekg/dns"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/zonekeeper/zonekeeper/internal/proxyproto"
 	"github.com/zonekeeper/zonekeeper/internal/tsig"
 	"github.com/zonekeeper/zonekeeper/internal/xfr"
 )
@@ -30,115 +25,9 @@ import (
 var (
 	proxyKey   = []byte("a key shared by fronts and primaries")
 	clientAddr = netip.MustParseAddrPort("192.0.2.77:40000")
-	client6    = netip.MustParseAddrPort("[2001:db8::77]:40000")
 	serverAddr = netip.MustParseAddrPort("198.51.100.1:53")
-	server6    = netip.MustParseAddrPort("[2001:db8::1]:53")
 	loopback   = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
 )
-
-func TestParseProxy(t *testing.T) {
-	now := time.Unix(1_790_000_000, 0)
-	v2 := func(key []byte, at time.Time, payload []byte) []byte {
-		return AppendProxyHeader(nil, clientAddr, serverAddr, true, key, at, payload)
-	}
-	edit := func(b []byte, f func([]byte)) []byte { b = bytes.Clone(b); f(b); return b }
-	payload := []byte("a DNS message")
-	proven := v2(proxyKey, now, payload)
-	withTLV := func(b []byte, tlv ...byte) []byte {
-		b = append(bytes.Clone(b), tlv...)
-		binary.BigEndian.PutUint16(b[14:], uint16(len(b)-16))
-		return b
-	}
-	for _, tc := range []struct {
-		name   string
-		header []byte
-		client netip.AddrPort
-		proven bool
-		bad    bool
-	}{
-		{name: "version 2", header: v2(nil, now, nil), client: clientAddr},
-		{name: "version 2, IPv6", header: AppendProxyHeader(nil, client6, server6, true, nil, now, nil), client: client6},
-		{name: "unknown TLV", header: withTLV(v2(nil, now, nil), 0x04, 0, 2, 1, 2), client: clientAddr},
-		{name: "proven", header: proven, client: clientAddr, proven: true},
-		{name: "proven, 30 s old", header: v2(proxyKey, now.Add(-30*time.Second), payload), client: clientAddr, proven: true},
-		{name: "proven, 31 s old", header: v2(proxyKey, now.Add(-31*time.Second), payload), bad: true},
-		{name: "proven, 31 s ahead", header: v2(proxyKey, now.Add(31*time.Second), payload), bad: true},
-		{name: "another key", header: v2([]byte("another key, not that of the primaries"), now, payload), bad: true},
-		{name: "another message", header: v2(proxyKey, now, []byte("a spoofed one")), bad: true},
-		{name: "another address", header: edit(proven, func(b []byte) { b[19]++ }), bad: true},
-		{name: "another transport", header: edit(proven, func(b []byte) { b[13] = 0x11 }), bad: true},
-		{name: "TLV behind the MAC", header: withTLV(proven, 0x04, 0, 0), bad: true},
-		{name: "MAC of another length", header: withTLV(v2(nil, now, nil), proxyMACType, 0, 1, 0), bad: true},
-		{name: "TLV cut off", header: withTLV(v2(nil, now, nil), 0x04, 0, 9), bad: true},
-		{name: "LOCAL", header: edit(v2(nil, now, nil), func(b []byte) { b[12] = 0x20 })},
-		{name: "version 3", header: edit(v2(nil, now, nil), func(b []byte) { b[12] = 0x31 }), bad: true},
-		{name: "command 2", header: edit(v2(nil, now, nil), func(b []byte) { b[12] = 0x22 }), bad: true},
-		{name: "family AF_UNIX", header: edit(v2(nil, now, nil), func(b []byte) { b[13] = 0x31 }), bad: true},
-		{name: "IPv6 in the length of IPv4", header: edit(v2(nil, now, nil), func(b []byte) { b[13] = 0x21 }), bad: true},
-		{name: "length beyond the datagram", header: edit(v2(nil, now, nil), func(b []byte) { b[14] = 1 }), bad: true},
-		{name: "none", header: nil, bad: true},
-	} {
-		t.Run(tc.name, func(t *testing.T) {
-			p, err := parseProxyV2(append(bytes.Clone(tc.header), payload...), nil, proxyKey, now)
-			if (err != nil) != tc.bad || (err != nil && !errors.Is(err, errProxy)) {
-				t.Fatalf("error %v", err)
-			}
-			if err == nil && (p.client != tc.client || p.proven != tc.proven || p.length != len(tc.header)) {
-				t.Errorf("%+v", p)
-			}
-		})
-	}
-	t.Run("no key here", func(t *testing.T) {
-		if p, err := parseProxyV2(append(bytes.Clone(proven), payload...), nil, nil, now); err != nil || p.proven {
-			t.Errorf("%+v, %v", p, err)
-		}
-	})
-}
-
-func TestReadProxyHeader(t *testing.T) {
-	now := time.Unix(1_790_000_000, 0)
-	for _, tc := range []struct {
-		header string
-		client string
-		bad    bool
-	}{
-		{header: "PROXY TCP4 192.0.2.77 198.51.100.1 40000 53\r\n", client: "192.0.2.77:40000"},
-		{header: "PROXY TCP6 2001:db8::77 2001:db8::1 40000 53\r\n", client: "[2001:db8::77]:40000"},
-		{header: "PROXY UNKNOWN\r\n"},
-		{header: "PROXY UNKNOWN ffff:f...f:ffff ffff:f...f:ffff 65535 65535\r\n"},
-		{header: string(AppendProxyHeader(nil, clientAddr, serverAddr, false, proxyKey, now, nil)), client: clientAddr.String()},
-		{header: "PROXY TCP4 2001:db8::77 2001:db8::1 40000 53\r\n", bad: true},
-		{header: "PROXY TCP4 192.0.2.77 198.51.100.1 40000\r\n", bad: true},
-		{header: "PROXY TCP4 192.0.2.77 198.51.100.1 70000 53\r\n", bad: true},
-		{header: "PROXY TCP4 " + fmt.Sprintf("%0120d", 1) + "\r\n", bad: true},
-		{header: "PROXY TCP4 192.0", bad: true},
-		{header: "\x00\x1dsome DNS message or other text", bad: true},
-		{header: proxySignature + "\x21\x11\xff\xff", bad: true},
-		{header: proxySignature + "\x21", bad: true},
-		{header: "", bad: true},
-	} {
-		r := bufio.NewReaderSize(bytes.NewReader([]byte(tc.header+"rest")), readBuffer)
-		if tc.bad {
-			r = bufio.NewReaderSize(bytes.NewReader([]byte(tc.header)), readBuffer)
-		}
-		p, err := readProxyHeader(r, proxyKey, now)
-		if (err != nil) != tc.bad {
-			t.Errorf("%q: %v", tc.header, err)
-			continue
-		}
-		if err != nil {
-			continue
-		}
-		got := ""
-		if p.client.IsValid() {
-			got = p.client.String()
-		}
-		rest, _ := io.ReadAll(r)
-		if got != tc.client || string(rest) != "rest" {
-			t.Errorf("%q: client %s, rest %q", tc.header, got, rest)
-		}
-	}
-}
 
 // addressWorld has a zone that 192.0.2.0/24 may update and query without a key.
 func addressWorld(t *testing.T) *world {
@@ -161,7 +50,7 @@ func TestProxySpoofing(t *testing.T) {
 		if udp {
 			payload = plain
 		}
-		return AppendProxyHeader(nil, clientAddr, serverAddr, udp, key, now, payload)
+		return proxyproto.Append(nil, clientAddr, serverAddr, udp, key, now, payload)
 	}
 	for _, tc := range []struct {
 		name  string
@@ -226,7 +115,7 @@ func TestUnprovenAddressIsRecorded(t *testing.T) {
 	w := newWorld(t)
 	s := w.start(func(c *Config) { c.ProxyFrom = loopback })
 	signed := tsig.SignRequest(updateMsg(t, "example.test.", "h.example.test."), testKey(t, "key.", tsig.HMACSHA256), time.Now())
-	reply := udpAsk(t, s.Addrs()[0], append(AppendProxyHeader(nil, clientAddr, serverAddr, true, nil, time.Now(), nil), signed...))
+	reply := udpAsk(t, s.Addrs()[0], append(proxyproto.Append(nil, clientAddr, serverAddr, true, nil, time.Now(), nil), signed...))
 	if rcodeOf(reply) != 0 {
 		t.Fatalf("RCODE %d", rcodeOf(reply))
 	}
@@ -347,7 +236,7 @@ func TestFrontTLS(t *testing.T) {
 		reply, _, err := tlsAsk(t, c, &tls.Config{RootCAs: ca.pool, ServerName: "zonekeeper.test", Certificates: cert}, updateMsg(t, "example.test.", "h.example.test."))
 		return reply, err
 	}
-	header := AppendProxyHeader(nil, clientAddr, serverAddr, false, nil, time.Now(), nil)
+	header := proxyproto.Append(nil, clientAddr, serverAddr, false, nil, time.Now(), nil)
 	if reply, err := ask([]tls.Certificate{ca.issue(t, 3)}, header); err != nil || rcodeOf(reply) != 0 {
 		t.Errorf("front: %v", err)
 	}

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/zonekeeper/zonekeeper/internal/proxyproto"
 	"github.com/zonekeeper/zonekeeper/internal/zone"
 )
 
@@ -62,17 +63,17 @@ func (u *udpSocket) datagram(msg []byte, peer netip.AddrPort, control []byte, no
 	c := client{addr: netip.AddrPortFrom(peer.Addr().Unmap(), peer.Port()), proven: true, via: overUDP}
 	switch {
 	case u.srv.isFront(c.addr.Addr()):
-		p, err := parseProxyV2(msg, nil, u.srv.cfg.ProxyKey, now)
+		p, err := proxyproto.Parse(msg, nil, u.srv.cfg.ProxyKey, now)
 		if err != nil {
 			u.srv.badProxy(c, err)
 			return
 		}
-		c.proven = p.proven
-		if p.client.IsValid() {
-			c.addr = p.client
+		c.proven = p.Proven
+		if p.Client.IsValid() {
+			c.addr = p.Client
 		}
-		msg = msg[p.length:]
-	case looksProxied(msg):
+		msg = msg[p.Length:]
+	case proxyproto.Looks(msg):
 		u.srv.badProxy(c, errNotFront)
 		return
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/miekg/dns"
 
+	"github.com/zonekeeper/zonekeeper/internal/proxyproto"
 	"github.com/zonekeeper/zonekeeper/internal/tsig"
 	"github.com/zonekeeper/zonekeeper/internal/zone"
 )
@@ -198,10 +199,10 @@ func FuzzHandle(f *testing.F) {
 	f.Add(updateMsg(f, "example.test.", "h.example.test."))
 	f.Add(queryMsg(f, "elsewhere.", dns.TypeA, withEDNS))
 	f.Add(queryMsg(f, "example.test.", dns.TypeSOA, func(m *dns.Msg) { m.Opcode = dns.OpcodeNotify }))
-	f.Add(AppendProxyHeader(nil, clientAddr, serverAddr, true, proxyKey, now, nil))
+	f.Add(proxyproto.Append(nil, clientAddr, serverAddr, true, proxyKey, now, nil))
 	done := make(chan []byte, 1)
 	f.Fuzz(func(t *testing.T, msg []byte) {
-		_, _ = parseProxyV2(msg, nil, proxyKey, now)
+		_, _ = proxyproto.Parse(msg, nil, proxyKey, now)
 		if len(msg) > maxMessage {
 			return
 		}

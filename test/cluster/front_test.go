@@ -19,9 +19,9 @@ import (
 
 	"github.com/zonekeeper/zonekeeper/internal/adminapi"
 	"github.com/zonekeeper/zonekeeper/internal/devcluster"
-	"github.com/zonekeeper/zonekeeper/internal/endpoint"
 	"github.com/zonekeeper/zonekeeper/internal/named"
 	"github.com/zonekeeper/zonekeeper/internal/primary"
+	"github.com/zonekeeper/zonekeeper/internal/proxyproto"
 	"github.com/zonekeeper/zonekeeper/internal/zone"
 	"github.com/zonekeeper/zonekeeper/test/harness"
 )
@@ -64,7 +64,7 @@ func TestFronts(t *testing.T) {
 		return named.AppendUpdate(nil, uint16(rand.Uint32()), zone.MustParseName(origin), nil, []zone.RR{rr})
 	}
 	header := func(src netip.AddrPort) []byte {
-		return endpoint.AppendProxyHeader(nil, src, netip.MustParseAddrPort("198.51.100.53:53"), false, nil, time.Now(), nil)
+		return proxyproto.Append(nil, src, netip.MustParseAddrPort("198.51.100.53:53"), false, nil, time.Now(), nil)
 	}
 	overTLS := func(certs ...tls.Certificate) *tls.Config {
 		return &tls.Config{MinVersion: tls.VersionTLS13, RootCAs: ours.Pool, Certificates: certs}
@@ -104,7 +104,7 @@ func TestFronts(t *testing.T) {
 	} {
 		t.Run("UDP/"+tc.name, func(t *testing.T) {
 			msg := message()
-			b := endpoint.AppendProxyHeader(nil, trusted, netip.MustParseAddrPort("198.51.100.53:53"), true, tc.key, time.Now(), msg)
+			b := proxyproto.Append(nil, trusted, netip.MustParseAddrPort("198.51.100.53:53"), true, tc.key, time.Now(), msg)
 			if rcode := fromAddr(t, tc.from, c.Primary("primary-0").DNS, append(b, msg...), binary.BigEndian.Uint16(msg)); rcode != tc.want {
 				t.Errorf("rcode %d, want %d", rcode, tc.want)
 			}

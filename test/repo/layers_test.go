@@ -16,7 +16,7 @@ const module = "github.com/zonekeeper/zonekeeper/"
 // those of its own level that siblings names.
 func levels() map[string]int {
 	return map[string]int{
-		"internal/zone": 0, "internal/tsig": 0, "internal/conf": 0,
+		"internal/zone": 0, "internal/tsig": 0, "internal/conf": 0, "internal/proxyproto": 0,
 		"internal/policy": 1, "internal/update": 1, "internal/xfr": 1,
 		"internal/fsm": 2, "internal/fsm/seal": 2, "internal/named": 2, "internal/log": 2,
 		"internal/notify": 2, "internal/propagation": 2, "internal/secondary/guard": 2, "internal/secondary/proxy": 2,
