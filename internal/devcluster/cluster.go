@@ -155,7 +155,11 @@ func (c *Cluster) configure() error {
 		if err := writeJSON(m.configPath(c.cfg.Dir), m.config); err != nil {
 			return err
 		}
-		client, err := adminapi.NewClient(m.config.Admin.Listen, &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 2}})
+		hc := c.cfg.AdminClient
+		if hc == nil {
+			hc = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 2}}
+		}
+		client, err := adminapi.NewClient(m.adminURL(), hc)
 		if err != nil {
 			return err
 		}
@@ -318,7 +322,7 @@ func (c *Cluster) describe() Info {
 		Secondaries: []SecondaryInfo{},
 	}
 	for _, m := range c.members {
-		pi := PrimaryInfo{Name: m.name, DNS: m.config.DNS.Listen[0], NamedDNS: m.config.Named.Listen, Admin: "http://" + m.config.Admin.Listen}
+		pi := PrimaryInfo{Name: m.name, DNS: m.config.DNS.Listen[0], NamedDNS: m.config.Named.Listen, Admin: m.adminURL()}
 		if p := c.processes[m.name]; p != nil && p.running() {
 			pi.PID, pi.NamedPID = p.pid, namedOf(p.pid)
 		}

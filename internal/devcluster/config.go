@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -49,6 +50,9 @@ type Config struct {
 	// Adjust, when set, may change the configuration of each primary before it is written: an external etcd, proxies
 	// between members, another disk. It is called again at each start of the cluster and must give the same result.
 	Adjust func(*primary.Config)
+	// AdminClient asks the primaries' admin APIs, where Adjust has given them certificates or addresses that this process can't
+	// reach by itself; nil: plain HTTP.
+	AdminClient *http.Client
 	// AdjustSecondary is the same for each secondary.
 	AdjustSecondary func(*secondary.Config)
 	// ReadyTimeout bounds the wait for the cluster to take writes.

@@ -138,6 +138,13 @@ type member struct {
 
 func (m member) dns() netip.AddrPort { return netip.MustParseAddrPort(m.config.DNS.Listen[0]) }
 
+func (m member) adminURL() string {
+	if m.config.Admin.TLSCert != "" {
+		return "https://" + m.config.Admin.Listen
+	}
+	return "http://" + m.config.Admin.Listen
+}
+
 // configPath is where the member's own process reads its configuration.
 func (m member) configPath(dir string) string { return filepath.Join(dir, m.name, "primary.json") }
 

@@ -56,7 +56,7 @@ func (p *plan) resize(n int, listen netip.Addr) (changed bool, err error) {
 func (p plan) secondaries(c Config, primaries []member) []secondaryServer {
 	var upstreams []secondary.PrimaryConfig
 	for _, m := range primaries {
-		upstreams = append(upstreams, secondary.PrimaryConfig{Name: m.name, DNS: m.config.DNS.Listen[0], Admin: "http://" + m.config.Admin.Listen})
+		upstreams = append(upstreams, secondary.PrimaryConfig{Name: m.name, DNS: m.config.DNS.Listen[0], Admin: m.adminURL()})
 	}
 	var l []secondaryServer
 	for i := range p.Secondaries {

@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"sync"
 	"syscall"
@@ -17,7 +16,6 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
-	"golang.org/x/sys/unix"
 
 	"github.com/zonekeeper/zonekeeper/internal/devcluster/relay"
 	"github.com/zonekeeper/zonekeeper/test/harness"
@@ -37,30 +35,20 @@ func sources() []string { return []string{"198.51.100.1", "198.51.100.2", "203.0
 // sockets of the test, unchanged. Needs root; the namespace goes with the process.
 type site struct {
 	t  *testing.T
-	ns *os.File
+	ns *harness.Namespace
 }
 
 func newSite(t *testing.T, c *harness.Cluster) *site {
 	t.Helper()
-	s := &site{t: t}
-	err := onNewThread(func() error {
-		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-			return fmt.Errorf("a network namespace: %w; run this as root", err)
-		}
-		script := "ip link set lo up"
-		for _, a := range append(sources(), primaries, own) {
-			script += " && ip addr add " + a + "/32 dev lo"
-		}
-		if out, err := exec.Command("sh", "-c", script).CombinedOutput(); err != nil {
-			return fmt.Errorf("addresses: %w: %s", err, out)
-		}
-		var err error
-		s.ns, err = os.Open("/proc/thread-self/ns/net")
-		return err
-	})
+	script := "ip link set lo up"
+	for _, a := range append(sources(), primaries, own) {
+		script += " && ip addr add " + a + "/32 dev lo"
+	}
+	ns, err := harness.NewNamespace(script)
 	if err != nil {
 		t.Fatal(err)
 	}
+	s := &site{t: t, ns: ns}
 	t.Cleanup(func() { _ = s.ns.Close() })
 
 	cfg := relay.DefaultConfig()
@@ -69,31 +57,11 @@ func newSite(t *testing.T, c *harness.Cluster) *site {
 		cfg.Backends = append(cfg.Backends, relay.Backend{Name: p.Name, DNS: netip.MustParseAddrPort(p.DNS), Check: c.Admin[p.Name].Ready})
 	}
 	var r *relay.Relay
-	if err := s.inside(func() (err error) { r, err = relay.Start(cfg); return err }); err != nil {
+	if err := s.ns.Inside(func() (err error) { r, err = relay.Start(cfg); return err }); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = r.Close() })
 	return s
-}
-
-// onNewThread runs f on a thread that ends afterwards, because it may have entered another namespace.
-func onNewThread(f func() error) error {
-	done := make(chan error)
-	go func() {
-		runtime.LockOSThread() // and never unlocked
-		done <- f()
-	}()
-	return <-done
-}
-
-// inside runs f in the namespace. Sockets that it makes stay there.
-func (s *site) inside(f func() error) error {
-	return onNewThread(func() error {
-		if err := unix.Setns(int(s.ns.Fd()), unix.CLONE_NEWNET); err != nil {
-			return fmt.Errorf("enter the site: %w", err)
-		}
-		return f()
-	})
 }
 
 // door is an address outside at which the foreign server is reached over UDP.
@@ -202,7 +170,7 @@ func (d *door) senders(zone string, serial uint32) int {
 // exchange sends one datagram to the server from an address of the site, and waits for the answer.
 func (s *site) exchange(msg []byte, source string) ([]byte, error) {
 	var conn net.Conn
-	err := s.inside(func() (err error) {
+	err := s.ns.Inside(func() (err error) {
 		dialer := net.Dialer{LocalAddr: &net.UDPAddr{IP: net.ParseIP(source)}}
 		conn, err = dialer.Dial("udp", own+":53")
 		return err
@@ -253,7 +221,7 @@ func (s *site) run(state string, dirs []string, user, script string) *process {
 		s.t.Fatal(err)
 	}
 	defer logFile.Close()
-	cmd := exec.Command("nsenter", fmt.Sprintf("--net=/proc/%d/fd/%d", os.Getpid(), s.ns.Fd()), "unshare", "--mount", "sh", "-c", setup.String()+script)
+	cmd := exec.Command("nsenter", append(s.ns.Enter()[1:], "unshare", "--mount", "sh", "-c", setup.String()+script)...)
 	cmd.Env = append(os.Environ(), "PATH="+os.Getenv("PATH")+":/usr/sbin:/sbin")
 	cmd.Stdout, cmd.Stderr = logFile, logFile
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}

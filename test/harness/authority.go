@@ -57,6 +57,12 @@ func NewAuthority(t testing.TB, name string) *Authority {
 // Issue writes a certificate for 127.0.0.1, and its key, over an earlier one of the same name. It is for both ends.
 func (a *Authority) Issue(name string) (certFile, keyFile string, cert tls.Certificate) {
 	a.t.Helper()
+	return a.IssueFor(name, "", "127.0.0.1")
+}
+
+// IssueFor is Issue for other hosts, addresses or names, and with an organizational unit unless that is empty.
+func (a *Authority) IssueFor(name, unit string, hosts ...string) (certFile, keyFile string, cert tls.Certificate) {
+	a.t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		a.t.Fatal(err)
@@ -64,7 +70,17 @@ func (a *Authority) Issue(name string) (certFile, keyFile string, cert tls.Certi
 	a.last++
 	tmpl := &x509.Certificate{
 		SerialNumber: big.NewInt(a.last), Subject: pkix.Name{CommonName: name}, NotAfter: time.Now().Add(time.Hour),
-		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth, x509.ExtKeyUsageServerAuth},
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth, x509.ExtKeyUsageServerAuth},
+	}
+	if unit != "" {
+		tmpl.Subject.OrganizationalUnit = []string{unit}
+	}
+	for _, h := range hosts {
+		if ip := net.ParseIP(h); ip != nil {
+			tmpl.IPAddresses = append(tmpl.IPAddresses, ip)
+		} else {
+			tmpl.DNSNames = append(tmpl.DNSNames, h)
+		}
 	}
 	der, err := x509.CreateCertificate(rand.Reader, tmpl, a.cert, &key.PublicKey, a.key)
 	if err != nil {
@@ -78,6 +94,11 @@ func (a *Authority) Issue(name string) (certFile, keyFile string, cert tls.Certi
 	a.write(certFile, "CERTIFICATE", der)
 	a.write(keyFile, "EC PRIVATE KEY", keyDER)
 	return certFile, keyFile, tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
+}
+
+// Client is what a client with a certificate says.
+func (a *Authority) Client(certs ...tls.Certificate) *tls.Config {
+	return &tls.Config{MinVersion: tls.VersionTLS13, RootCAs: a.Pool, Certificates: certs}
 }
 
 func (a *Authority) write(path, kind string, der []byte) {

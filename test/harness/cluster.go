@@ -136,7 +136,7 @@ func Start(t testing.TB, adjust func(*devcluster.Config)) *Cluster {
 		}
 	})
 	for _, p := range dc.Info().Primaries {
-		if c.Admin[p.Name], err = adminapi.NewClient(p.Admin, nil); err != nil {
+		if c.Admin[p.Name], err = adminapi.NewClient(p.Admin, cfg.AdminClient); err != nil {
 			t.Fatal(err)
 		}
 	}

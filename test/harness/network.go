@@ -7,8 +7,6 @@ import (
 	"net"
 	"net/url"
 	"os"
-	"os/exec"
-	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -46,7 +44,7 @@ type Network struct {
 type port struct {
 	name  string
 	addr  string
-	ns    *os.File // nil: the test's own
+	ns    *Namespace // nil: the test's own
 	tun   *os.File
 	queue chan packet
 	cut   atomic.Bool
@@ -68,7 +66,7 @@ func NewNetwork(t testing.TB, primaries []string, delay time.Duration) *Network 
 		p := &port{name: name, addr: net.IPv4(n.block[0], n.block[1], n.block[2], byte(i+1)).String(), queue: make(chan packet, networkQueue)}
 		n.ports = append(n.ports, p)
 		if err := n.plug(p); err != nil {
-			t.Fatalf("a network namespace for %q: %v; run this as root, with the packages iproute2 and util-linux", name, err)
+			t.Fatalf("the network, %q: %v", name, err)
 		}
 		n.receivers.Go(func() { n.receive(p) })
 		n.deliverers.Go(func() { n.deliver(p) })
@@ -78,24 +76,12 @@ func NewNetwork(t testing.TB, primaries []string, delay time.Duration) *Network 
 
 // plug makes the device of a port, in a new namespace unless it is the test's own.
 func (n *Network) plug(p *port) error {
-	done := make(chan error)
-	go func() {
-		if p.name != "" {
-			// Never unlocked: a thread that is in another namespace must end with this goroutine.
-			runtime.LockOSThread()
-			if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-				done <- err
-				return
-			}
-			var err error
-			if p.ns, err = os.Open("/proc/thread-self/ns/net"); err != nil {
-				done <- err
-				return
-			}
-		}
-		done <- n.device(p)
-	}()
-	return <-done
+	if p.name == "" {
+		return n.device(p)
+	}
+	var err error
+	p.ns, err = newNamespace(func() error { return n.device(p) })
+	return err
 }
 
 func (n *Network) device(p *port) error {
@@ -113,17 +99,13 @@ func (n *Network) device(p *port) error {
 	}
 	p.tun = os.NewFile(uintptr(fd), ifr.Name())
 	// The route stands in the table of local addresses, ahead of 127.0.0.0/8, which is there.
-	script := fmt.Sprintf(`set -e
-ip link set lo up
+	_, err = shell(fmt.Sprintf(`ip link set lo up
 ip link set %[1]s mtu %[2]d up
 echo 1 >/proc/sys/net/ipv4/conf/%[1]s/route_localnet
 ip addr add %[3]s/32 dev %[1]s
 ip route add %[4]d.%[5]d.%[6]d.0/24 dev %[1]s src %[3]s table local
-`, ifr.Name(), networkMTU, p.addr, n.block[0], n.block[1], n.block[2])
-	if out, err := exec.Command("sh", "-c", script).CombinedOutput(); err != nil {
-		return fmt.Errorf("set up %s: %w: %s", ifr.Name(), err, out)
-	}
-	return nil
+`, ifr.Name(), networkMTU, p.addr, n.block[0], n.block[1], n.block[2]))
+	return err
 }
 
 // receive takes what a host sends.
@@ -185,22 +167,14 @@ func (n *Network) set(primary string, cut bool) {
 func (n *Network) Enter(primary string) []string {
 	for _, p := range n.ports {
 		if p.name == primary && p.ns != nil {
-			return []string{"nsenter", fmt.Sprintf("--net=/proc/%d/fd/%d", os.Getpid(), p.ns.Fd())}
+			return p.ns.Enter()
 		}
 	}
 	return nil
 }
 
 // Adjust gives a primary, and those it knows, their addresses on the network. It is meant for devcluster.Config.Adjust.
-func (n *Network) Adjust(c *primary.Config) {
-	c.DNS.Listen = []string{n.address(c.Name, c.DNS.Listen[0])}
-	c.Admin.Listen = n.address(c.Name, c.Admin.Listen)
-	c.Admin.Peers = n.urls(c.Admin.Peers)
-	c.Etcd.PeerURL = n.url(c.Name, c.Etcd.PeerURL)
-	c.Etcd.ClientURL = n.url(c.Name, c.Etcd.ClientURL)
-	c.Etcd.InitialCluster = n.urls(c.Etcd.InitialCluster)
-	c.Etcd.PeerClientURLs = n.urls(c.Etcd.PeerClientURLs)
-}
+func (n *Network) Adjust(c *primary.Config) { readdress(c, n.Addr) }
 
 // Addr is the address of a host of the network.
 func (n *Network) Addr(name string) string {
@@ -212,34 +186,38 @@ func (n *Network) Addr(name string) string {
 	return ""
 }
 
-func (n *Network) address(primary, hostport string) string {
-	_, number, err := net.SplitHostPort(hostport)
-	if err != nil {
+// readdress gives a primary, and those it knows, the addresses that addr tells for their names, "" for those without one.
+// Ports stay.
+func readdress(c *primary.Config, addr func(name string) string) {
+	address := func(name, hostport string) string {
+		_, number, err := net.SplitHostPort(hostport)
+		if host := addr(name); err == nil && host != "" {
+			return net.JoinHostPort(host, number)
+		}
 		return hostport // Validate will say what is wrong with it
 	}
-	for _, p := range n.ports {
-		if p.name == primary {
-			return net.JoinHostPort(p.addr, number)
+	one := func(name, s string) string {
+		u, err := url.Parse(s)
+		if err != nil {
+			return s
 		}
+		u.Host = address(name, u.Host)
+		return u.String()
 	}
-	return hostport
-}
-
-func (n *Network) url(primary, s string) string {
-	u, err := url.Parse(s)
-	if err != nil {
-		return s
+	all := func(m map[string]string) map[string]string {
+		out := map[string]string{}
+		for name, u := range m {
+			out[name] = one(name, u)
+		}
+		return out
 	}
-	u.Host = n.address(primary, u.Host)
-	return u.String()
-}
-
-func (n *Network) urls(all map[string]string) map[string]string {
-	out := map[string]string{}
-	for name, u := range all {
-		out[name] = n.url(name, u)
-	}
-	return out
+	c.DNS.Listen = []string{address(c.Name, c.DNS.Listen[0])}
+	c.Admin.Listen = address(c.Name, c.Admin.Listen)
+	c.Admin.Peers = all(c.Admin.Peers)
+	c.Etcd.PeerURL = one(c.Name, c.Etcd.PeerURL)
+	c.Etcd.ClientURL = one(c.Name, c.Etcd.ClientURL)
+	c.Etcd.InitialCluster = all(c.Etcd.InitialCluster)
+	c.Etcd.PeerClientURLs = all(c.Etcd.PeerClientURLs)
 }
 
 func (n *Network) close() {
