@@ -23,7 +23,7 @@ func TestFailover(t *testing.T) {
 	c := harness.Start(t, nil)
 	s := start(t, c, clients, repeat)
 	for _, f := range faults(killed, hung) {
-		if gap := measure(t, c, s, f, 1)[0].gap; gap > 5*time.Second {
+		if gap := measure(t, c, s, f, 1)[0].Gap; gap > 5*time.Second {
 			t.Errorf("%s: gap %v", f.name, gap)
 		}
 	}
@@ -59,10 +59,10 @@ func table(t *testing.T, c *harness.Cluster, where string, n map[*kind]int, list
 	for _, f := range list {
 		l := measure(t, c, s, f, times(n[f.kind]))
 		row(where, f.name, l.String())
-		if p50 := l.gaps().p50(); f.kind.p50 > 0 && p50 > f.kind.p50 {
+		if p50 := l.Gaps().P50(); f.kind.p50 > 0 && p50 > f.kind.p50 {
 			t.Errorf("%s, %s: median gap %v, the target is %v", where, f.name, p50, f.kind.p50)
 		}
-		if longest := l.gaps().max(); longest > f.kind.max {
+		if longest := l.Gaps().Max(); longest > f.kind.max {
 			t.Errorf("%s, %s: longest gap %v, the target is %v", where, f.name, longest, f.kind.max)
 		}
 	}
@@ -153,7 +153,7 @@ func TestMeasureFailoverStalls(t *testing.T) {
 		})
 		stalls = harness.CountDelayed(t, trace) - stalls
 		after := now(t, c)
-		row("stalls", "500 ms fsync of the "+who, fmt.Sprintf("%d stalls, elections: %v; %v", stalls, after.String() != before.String(), outages{s.since(at)}))
+		row("stalls", "500 ms fsync of the "+who, fmt.Sprintf("%d stalls, elections: %v; %v", stalls, after.String() != before.String(), harness.Outages{s.Since(at)}))
 		if after.String() != before.String() {
 			t.Errorf("%d stalls of %v of the %s's fsync caused an election: before, %v; after, %v", stalls, stall, who, before, after)
 		}
@@ -171,9 +171,9 @@ func TestMeasureFailoverLoad(t *testing.T) {
 	before, at := now(t, c), time.Now()
 	s := start(t, c, load, time.Second)
 	c.Pause(length)
-	after, n := now(t, c), s.count()
+	after, n := now(t, c), s.Count()
 	row("load", fmt.Sprint(load, " clients"), fmt.Sprintf("elections: %v; %.0f updates/s; %v", after.String() != before.String(),
-		float64(n)/time.Since(at).Seconds(), outages{s.since(at)}))
+		float64(n)/time.Since(at).Seconds(), harness.Outages{s.Since(at)}))
 	if after.String() != before.String() {
 		t.Errorf("the load caused an election: before, %v; after, %v", before, after)
 	}

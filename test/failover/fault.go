@@ -89,9 +89,9 @@ func faults(kinds ...*kind) (out []fault) {
 }
 
 // measure injects a fault some times under load.
-func measure(t *testing.T, c *harness.Cluster, s *stream, f fault, times int) outages {
+func measure(t *testing.T, c *harness.Cluster, s *stream, f fault, times int) harness.Outages {
 	t.Helper()
-	var out outages
+	var out harness.Outages
 	for range times {
 		victim := c.Follower()
 		if f.leader {
@@ -100,13 +100,13 @@ func measure(t *testing.T, c *harness.Cluster, s *stream, f fault, times int) ou
 		at := time.Now()
 		f.kind.hurt(c, victim)
 		c.Until(20*time.Second, "writes go on after "+f.name, func(context.Context) error {
-			if n := s.waiting(at); n > 0 || time.Since(at) < f.kind.watch {
+			if n := s.Waiting(at); n > 0 || time.Since(at) < f.kind.watch {
 				return fmt.Errorf("%d clients wait for an answer to what they asked before", n)
 			}
 			return nil
 		})
-		o := s.since(at)
-		t.Logf("%s (%s): gap %v, longest request %v", f.name, victim, o.gap.Round(time.Millisecond), o.longest.Round(time.Millisecond))
+		o := s.Since(at)
+		t.Logf("%s (%s): gap %v, longest request %v", f.name, victim, o.Gap.Round(time.Millisecond), o.Longest.Round(time.Millisecond))
 		out = append(out, o)
 		f.kind.heal(c, victim)
 	}
@@ -114,16 +114,16 @@ func measure(t *testing.T, c *harness.Cluster, s *stream, f fault, times int) ou
 }
 
 // planned restarts every primary in order, as a rolling update does.
-func planned(t *testing.T, c *harness.Cluster, s *stream) outages {
+func planned(t *testing.T, c *harness.Cluster, s *stream) harness.Outages {
 	t.Helper()
-	var out outages
+	var out harness.Outages
 	for _, victim := range c.Names() {
 		at := time.Now()
 		c.Signal(victim, syscall.SIGTERM)
 		c.Gone(victim)
 		c.Restart(victim)
-		o := s.since(at)
-		t.Logf("planned restart of %s: gap %v, longest request %v", victim, o.gap.Round(time.Millisecond), o.longest.Round(time.Millisecond))
+		o := s.Since(at)
+		t.Logf("planned restart of %s: gap %v, longest request %v", victim, o.Gap.Round(time.Millisecond), o.Longest.Round(time.Millisecond))
 		out = append(out, o)
 	}
 	return out
@@ -133,13 +133,13 @@ func planned(t *testing.T, c *harness.Cluster, s *stream) outages {
 // acknowledged records there.
 func check(t *testing.T, c *harness.Cluster, s *stream) {
 	t.Helper()
-	for _, f := range s.stop() {
+	for _, f := range s.Stop() {
 		t.Errorf("a write failed: %s", f)
 	}
 	rep := c.Verified()
 	for _, copy := range rep.Zones[0].Copies {
-		if got := copy.Records - 3; got != s.records { // SOA, NS and its address
-			t.Errorf("%s: %s has %d records, %d were acknowledged", copy.Server, rep.Zones[0].Name, got, s.records)
+		if got := int64(copy.Records) - 3; got != s.records.Load() { // SOA, NS and its address
+			t.Errorf("%s: %s has %d records, %d were acknowledged", copy.Server, rep.Zones[0].Name, got, s.records.Load())
 		}
 	}
 }

@@ -82,7 +82,7 @@ type follower struct {
 	other  *door // where it is told of changes in the end
 	state  string
 	key    tsig.Key
-	proc   *process
+	proc   *harness.Process
 	writer *harness.Client
 	n      int
 }
@@ -131,7 +131,7 @@ func follow(t *testing.T, c *harness.Cluster, k kind) {
 	text := randomSecret(t)
 	must(t, second(admin.RotateKey(ctx, f.key.Name.String(), adminapi.RotateKey{Secret: text})))
 	f.change(common)
-	f.proc.stop()
+	f.proc.Stop()
 	f.replaceSecret(text)
 	renew := k.renew
 	if renew != "" {
@@ -165,7 +165,7 @@ func follow(t *testing.T, c *harness.Cluster, k kind) {
 	for _, n := range f.door.heard(own, first) {
 		t.Errorf("an address that is registered no more was still told of %s: serial %d, the first change without it has %d", own, n.serial, first)
 	}
-	must(t, f.proc.alive(ctx))
+	must(t, f.proc.Alive())
 }
 
 // allTold waits until every primary has told the other address of a serial.
@@ -268,7 +268,7 @@ func (f *follower) change(name string) (serial uint32) {
 func (f *follower) serves(name string, limit time.Duration) {
 	f.t.Helper()
 	f.until(limit, f.k.name+" serves "+name, func(ctx context.Context) error {
-		if err := f.proc.alive(ctx); err != nil {
+		if err := f.proc.Alive(); err != nil {
 			return err
 		}
 		got, err := f.serial(ctx, name)

@@ -1,7 +1,6 @@
 package foreign
 
 import (
-	"context"
 	"encoding/binary"
 	"fmt"
 	"net"
@@ -11,7 +10,6 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -193,16 +191,9 @@ func (s *site) exchange(msg []byte, source string) ([]byte, error) {
 	return buf[:n], err
 }
 
-// process is a running foreign server.
-type process struct {
-	cmd   *exec.Cmd
-	log   string
-	ended chan struct{}
-}
-
 // run starts a shell script in the site, which ends in exec of the server. Each of dirs is a file system of its own, which
 // belongs to user and is kept from one run to the next; /run is empty and has a folder for each server.
-func (s *site) run(state string, dirs []string, user, script string) *process {
+func (s *site) run(state string, dirs []string, user, script string) *harness.Process {
 	s.t.Helper()
 	var setup strings.Builder
 	setup.WriteString("set -e\nmount -t tmpfs none /run\n")
@@ -223,54 +214,7 @@ func (s *site) run(state string, dirs []string, user, script string) *process {
 	defer logFile.Close()
 	cmd := exec.Command("nsenter", append(s.ns.Enter()[1:], "unshare", "--mount", "sh", "-c", setup.String()+script)...)
 	cmd.Env = append(os.Environ(), "PATH="+os.Getenv("PATH")+":/usr/sbin:/sbin")
-	cmd.Stdout, cmd.Stderr = logFile, logFile
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	if err := cmd.Start(); err != nil {
-		s.t.Fatal(err)
-	}
-	p := &process{cmd: cmd, log: logFile.Name(), ended: make(chan struct{})}
-	go func() { defer close(p.ended); _ = cmd.Wait() }()
-	s.t.Cleanup(func() {
-		p.stop()
-		if s.t.Failed() {
-			s.t.Logf("%s:\n%s", p.log, p.tail())
-		}
-	})
-	return p
-}
-
-// stop ends the server and what it started, if they run.
-func (p *process) stop() {
-	select {
-	case <-p.ended:
-	default:
-		_ = syscall.Kill(-p.cmd.Process.Pid, syscall.SIGTERM)
-		select {
-		case <-p.ended:
-		case <-time.After(patience):
-		}
-	}
-	_ = syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL)
-	<-p.ended
-}
-
-func (p *process) tail() string {
-	b, err := os.ReadFile(p.log)
-	if err != nil {
-		return err.Error()
-	}
-	lines := strings.Split(string(b), "\n")
-	return strings.Join(lines[max(0, len(lines)-60):], "\n")
-}
-
-// alive fails once the server has ended.
-func (p *process) alive(context.Context) error {
-	select {
-	case <-p.ended:
-		return fmt.Errorf("it ended:\n%s", p.tail())
-	default:
-		return nil
-	}
+	return harness.StartProcess(s.t, cmd, logFile.Name())
 }
 
 // soaSerial is the serial of an answer or a NOTIFY; 0 without a SOA.

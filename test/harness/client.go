@@ -65,6 +65,11 @@ func Dial(t testing.TB, addr string, key tsig.Key) *Client {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return NewClient(t, conn, key)
+}
+
+// NewClient makes a client of a UDP socket that has a destination.
+func NewClient(t testing.TB, conn net.Conn, key tsig.Key) *Client {
 	t.Cleanup(func() { _ = conn.Close() })
 	return &Client{key: key, conn: conn, buf: make([]byte, 65535), Repeat: time.Second, GiveUp: 10 * time.Second}
 }
