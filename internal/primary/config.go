@@ -79,6 +79,8 @@ type DNSConfig struct {
 	// ProxyKeyFile authenticates fronts over UDP and plain TCP: a key of at least 16 octets in base64, by which a front
 	// signs each header. Without it an address in such a header is audit data and never authority.
 	ProxyKeyFile string `json:"proxy_key_file,omitempty"`
+	// AuditUpdates logs every update with its sender, not only requests that are refused.
+	AuditUpdates bool `json:"audit_updates,omitempty"`
 	// ForwardFrom is the loopback address from which queries are passed to named;
 	// named's ACLs admit it and nothing else.
 	ForwardFrom netip.Addr `json:"forward_from"`

@@ -90,6 +90,7 @@ func (p *Primary) newHub() error {
 func (p *Primary) endpointConfig() (endpoint.Config, error) {
 	d := p.cfg.DNS
 	c := endpoint.DefaultConfig()
+	c.AuditUpdates = d.AuditUpdates
 	var err error
 	if c.Listen, err = addrPorts(d.Listen); err != nil {
 		return c, fmt.Errorf("dns.listen: %w", err)

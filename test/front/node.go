@@ -1,0 +1,246 @@
+package front
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/zonekeeper/zonekeeper/test/harness"
+)
+
+const (
+	statsAddr = "127.0.0.1:8405" // HAProxy's
+	adminAddr = "127.0.0.1:8406" // the front's
+)
+
+// node is a front node: its process, the processes of that, and its addresses.
+type node struct {
+	*harness.Host
+	s      *site
+	config string
+	dir    string
+	proc   *harness.Process
+	http   *http.Client
+}
+
+// object is a JSON object of a configuration.
+type object = map[string]any
+
+// startFronts starts all nodes and waits until one of them has the address and writes pass.
+func (s *site) startFronts(change func(name string, c object)) {
+	s.t.Helper()
+	for _, name := range nodeNames() {
+		s.newNode(name, change).start()
+	}
+	s.settled()
+}
+
+// newNode writes a node's configuration, which change may alter.
+func (s *site) newNode(name string, change func(name string, c object)) *node {
+	s.t.Helper()
+	h := s.Host(name)
+	// Short: the names of UNIX sockets have 107 octets at most.
+	dir, err := os.MkdirTemp("", "zkf-")
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	var peers, primaries []any
+	for _, p := range nodeNames() {
+		if p != name {
+			peers = append(peers, s.Host(p).V4.String())
+		}
+	}
+	for _, p := range primaryNames() {
+		primaries = append(primaries, object{"name": p, "address": s.Host(p).V4.String()})
+	}
+	certFile, keyFile, _ := s.fronts.IssueFor(name, "zonekeeper-front", h.V4.String())
+	c := object{
+		"name": name, "dir": dir, "mode": "vip",
+		"vip": object{
+			"addresses": []any{vip4 + "/32", vip6 + "/128"}, "interface": harness.Device, "router_id": 53,
+			"node_address": h.V4.String(), "peers": peers,
+		},
+		"primaries": object{
+			"static": primaries,
+			"ports":  object{"dns": portDNS, "front": portFront, "admin": portAdmin},
+			"tls":    object{"cert": certFile, "key": keyFile, "ca": s.servers.CA, "server_name": "primary"},
+
+			"proxy_key_file": s.proxyKeyFile,
+		},
+		"haproxy": object{"stats": statsAddr},
+		"admin":   object{"listen": adminAddr},
+	}
+	if change != nil {
+		change(name, c)
+	}
+	b, err := json.MarshalIndent(c, "", "  ")
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	n := &node{Host: h, s: s, dir: dir, config: filepath.Join(dir, "front.json")}
+	n.http = &http.Client{Timeout: 2 * time.Second, Transport: &http.Transport{DialContext: s.DialContext(name)}}
+	if err := os.WriteFile(n.config, b, 0o600); err != nil {
+		s.t.Fatal(err)
+	}
+	s.nodes[name] = n
+	return n
+}
+
+// start starts the front; one that was started before must have ended.
+func (n *node) start() {
+	n.s.t.Helper()
+	cmd := n.s.Command(n.Name, harness.Program(n.s.t), "front", "--config", n.config)
+	cmd.Env = append(os.Environ(), "PATH="+os.Getenv("PATH")+":/usr/sbin:/sbin")
+	n.proc = harness.StartProcess(n.s.t, cmd, filepath.Join(n.dir, "log"))
+}
+
+// run runs a subcommand of `zonekeeper front` at the node.
+func (n *node) run(args ...string) (string, error) {
+	cmd := n.s.Command(n.Name, append([]string{harness.Program(n.s.t), "front"}, args...)...)
+	cmd.Env = append(os.Environ(), "PATH="+os.Getenv("PATH")+":/usr/sbin:/sbin")
+	out, err := cmd.CombinedOutput()
+	return string(out), err
+}
+
+// settled waits until one node has the address, all fronts are ready, and a write passes over both protocols.
+func (s *site) settled() {
+	s.t.Helper()
+	for _, name := range nodeNames() {
+		n := s.nodes[name]
+		s.until(30*time.Second, name+" is ready", func(ctx context.Context) error {
+			if err := n.proc.Alive(); err != nil {
+				return err
+			}
+			_, err := n.get(ctx, adminAddr, "/readyz")
+			return err
+		})
+	}
+	s.holder()
+	for _, network := range []string{"udp", "tcp"} {
+		cl := s.client(network, endpoints()[0])
+		s.until(15*time.Second, "a write over "+network+" passes", func(context.Context) error { return cl.nothing() })
+	}
+}
+
+// held gives the addresses of the front that a node has on its device.
+func (s *site) held(name string) (out []netip.Addr) {
+	s.t.Helper()
+	err := s.Host(name).Inside(func() error {
+		i, err := net.InterfaceByName(harness.Device)
+		if err != nil {
+			return err
+		}
+		all, err := i.Addrs()
+		if err != nil {
+			return err
+		}
+		for _, a := range all {
+			p, err := netip.ParsePrefix(a.String())
+			if err == nil && (p.Addr().String() == vip4 || p.Addr().String() == vip6) {
+				out = append(out, p.Addr())
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return out
+}
+
+// get asks an HTTP server at the node, by an address on its loopback.
+func (n *node) get(ctx context.Context, addr, path string) (string, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+addr+path, http.NoBody)
+	if err != nil {
+		return "", err
+	}
+	resp, err := n.http.Do(req)
+	if err != nil {
+		return "", err
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err == nil && resp.StatusCode != http.StatusOK {
+		err = fmt.Errorf("http://%s%s: %s: %s", addr, path, resp.Status, strings.TrimSpace(string(b)))
+	}
+	return string(b), err
+}
+
+// metrics gives every series of the front and of its HAProxy.
+func (n *node) metrics() map[string]float64 {
+	n.s.t.Helper()
+	out := map[string]float64{}
+	for _, addr := range []string{adminAddr, statsAddr} {
+		text, err := n.get(n.s.t.Context(), addr, "/metrics")
+		if err != nil {
+			n.s.t.Fatalf("%s: %v", n.Name, err)
+		}
+		maps.Copy(out, parse(text))
+	}
+	return out
+}
+
+// parse reads the text format of Prometheus.
+func parse(text string) map[string]float64 {
+	out := map[string]float64{}
+	for sc := bufio.NewScanner(strings.NewReader(text)); sc.Scan(); {
+		i := strings.LastIndexByte(sc.Text(), ' ')
+		if i < 0 || strings.HasPrefix(sc.Text(), "#") {
+			continue
+		}
+		if v, err := strconv.ParseFloat(sc.Text()[i+1:], 64); err == nil {
+			out[sc.Text()[:i]] = v
+		}
+	}
+	return out
+}
+
+// processes gives the node's processes of a program's name, parents before their children: keepalived is two.
+func (n *node) processes(comm string) (out []int) {
+	n.s.t.Helper()
+	var below func(pid int)
+	below = func(pid int) {
+		lists, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
+		if err != nil {
+			n.s.t.Fatal(err)
+		}
+		for _, list := range lists {
+			b, err := os.ReadFile(list)
+			if err != nil {
+				continue // the thread ended meanwhile
+			}
+			for _, f := range strings.Fields(string(b)) {
+				child, err := strconv.Atoi(f)
+				if err != nil {
+					continue
+				}
+				if b, err := os.ReadFile("/proc/" + f + "/comm"); err == nil && strings.TrimSpace(string(b)) == comm {
+					out = append(out, child)
+				}
+				below(child)
+			}
+		}
+	}
+	below(n.proc.PID())
+	return out
+}
+
+// kill ends processes as a power loss would. One that has just ended is as good.
+func kill(pids ...int) {
+	for _, pid := range pids {
+		_ = syscall.Kill(pid, syscall.SIGKILL)
+	}
+}

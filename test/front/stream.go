@@ -1,0 +1,168 @@
+package front
+
+import (
+	"context"
+	"encoding/base64"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/miekg/dns"
+
+	"github.com/zonekeeper/zonekeeper/internal/tsig"
+	"github.com/zonekeeper/zonekeeper/internal/zone"
+	"github.com/zonekeeper/zonekeeper/test/harness"
+)
+
+const (
+	writers = 4                     // of each transport, half of them by IPv6
+	pace    = 20 * time.Millisecond // between two writes of one: the nodes share this machine
+)
+
+// stream is clients that write, and one that reads. Each writer has a counter: a write takes it from n to n+1 on condition that it
+// is n. Applied twice, or lost, the next one fails; and because only one writes, whoever reads must see what was acknowledged
+// before the question, and no more than was asked for before the answer (I1, I3, I4).
+type stream struct {
+	s    *site
+	load map[string]*harness.Stream // by transport
+
+	mu       sync.Mutex
+	counters []*tally
+	reads    int
+	wrong    []string
+
+	stopReading context.CancelFunc
+	readers     sync.WaitGroup
+}
+
+// tally is what a writer knows of its counter, and what it was shown to others.
+type tally struct {
+	client       *client
+	asked, acked int
+	seen         int
+}
+
+func base64Secret(k *tsig.Key) string { return base64.StdEncoding.EncodeToString(k.Secret) }
+
+// startStream starts writers of each transport through the front.
+func (s *site) startStream(transports ...string) *stream {
+	s.t.Helper()
+	st := &stream{s: s, load: map[string]*harness.Stream{}}
+	for _, network := range transports {
+		load := &harness.Stream{}
+		st.load[network] = load
+		for i := range writers {
+			y := &tally{client: s.client(network, endpoints()[i%2])}
+			name := counter(len(st.counters))
+			st.counters = append(st.counters, y)
+			load.Go(pace, func(int) error { return st.count(y, name) })
+		}
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	st.stopReading = cancel
+	s.t.Cleanup(func() { cancel(); st.stop() })
+	st.readers.Go(func() { st.read(ctx) })
+	return st
+}
+
+// count takes a counter one further.
+func (st *stream) count(y *tally, name zone.Name) error {
+	st.mu.Lock()
+	n := y.acked
+	y.asked = n + 1
+	st.mu.Unlock()
+	rr := func(class zone.Class, ttl uint32, data string) zone.RR {
+		return zone.RR{Name: name, Type: zone.TypeA, Class: class, TTL: ttl, Data: data}
+	}
+	prereq := rr(zone.ClassIN, 0, a(n))
+	change := []zone.RR{rr(zone.ClassNONE, 0, a(n)), rr(zone.ClassIN, 60, a(n+1))}
+	if n == 0 {
+		prereq, change = rr(zone.ClassNONE, 0, ""), change[1:]
+	}
+	rcode, err := y.client.update(zone.MustParseName(origin), []zone.RR{prereq}, change)
+	if err != nil || rcode != 0 {
+		return fmt.Errorf("%s %s from %d: %s, %v", y.client.network, name, n, dns.RcodeToString[int(rcode)], err)
+	}
+	st.mu.Lock()
+	y.acked = n + 1
+	st.mu.Unlock()
+	return nil
+}
+
+// read asks for one counter after the other through the front, while it can.
+func (st *stream) read(ctx context.Context) {
+	for i := 0; ctx.Err() == nil; i++ {
+		y := st.counters[i%len(st.counters)]
+		name := counter(i % len(st.counters))
+		st.mu.Lock()
+		least := max(y.acked, y.seen)
+		st.mu.Unlock()
+		m := new(dns.Msg)
+		m.SetQuestion(name.String(), dns.TypeA)
+		m.RecursionDesired = false
+		answer, err := st.s.ask("client", "udp", endpoints()[i%2], m, nil)
+		select {
+		case <-ctx.Done():
+		case <-time.After(pace):
+		}
+		if err != nil || answer.Rcode == dns.RcodeServerFailure {
+			continue // no answer is no wrong one
+		}
+		v, err := valueOf(answer)
+		st.mu.Lock()
+		st.reads++
+		switch {
+		case err != nil:
+			st.wrong = append(st.wrong, fmt.Sprintf("%s: %v", name, err))
+		case v < least || v > y.asked:
+			st.wrong = append(st.wrong, fmt.Sprintf("%s was %d: %d was acknowledged or seen before, %d asked for", name, v, least, y.asked))
+		}
+		y.seen = max(y.seen, v)
+		st.mu.Unlock()
+	}
+}
+
+// stop ends the clients and gives the failed writes of each transport.
+func (st *stream) stop() map[string][]string {
+	out := map[string][]string{}
+	for network, load := range st.load {
+		out[network] = load.Stop()
+	}
+	st.stopReading()
+	st.readers.Wait()
+	return out
+}
+
+// check stops the stream and asserts what must hold after any faults: no failed write, every acknowledged one there, applied once,
+// and the same at every primary.
+func (st *stream) check(t *testing.T) {
+	t.Helper()
+	for network, failed := range st.stop() {
+		for _, f := range failed {
+			t.Errorf("a write over %s failed: %s", network, f)
+		}
+	}
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	for _, w := range st.wrong {
+		t.Errorf("a wrong answer: %s", w)
+	}
+	st.s.c.Verified()
+	total := 0
+	for i, y := range st.counters {
+		total += y.acked
+		for _, p := range primaryNames() {
+			m := new(dns.Msg)
+			m.SetQuestion(counter(i).String(), dns.TypeA)
+			answer, err := st.s.ask("client", "tcp", addrPort(st.s.Host(p).V4, portDNS), m, nil)
+			if err != nil {
+				t.Fatalf("%s: %v", p, err)
+			}
+			if v, err := valueOf(answer); err != nil || v != y.acked {
+				t.Errorf("%s: %s is %d (%v), %d were acknowledged", p, counter(i), v, err, y.acked)
+			}
+		}
+	}
+	t.Logf("%d writes acknowledged, each applied once; %d reads", total, st.reads)
+}
