@@ -14,7 +14,7 @@ BIN     := bin/zonekeeper
 ARGS     ?=
 FUZZTIME ?= 30s
 
-.PHONY: help run build test vet lint fmt fuzz bench scale failover propagation docs deps clean
+.PHONY: help run build test vet lint fmt fuzz bench scale failover front propagation docs deps clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  \033[1m%-11s\033[0m %s\n", $$1, $$2}'
@@ -54,6 +54,10 @@ scale: build ## one zone of 1,000,000 records and 10,000 zones: rate, memory, re
 failover: build ## the gap in writes that a client sees when a primary dies, hangs or is cut off
 	@scripts/install-deps.sh test
 	@GO=$(GO) scripts/measure.sh Failover $(ARGS)
+
+front: build ## the gap when a front node, its programs or its network fail, and what a front costs beside dnsdist; as root
+	@scripts/install-deps.sh front
+	@GO=$(GO) scripts/measure.sh Front $(ARGS)
 
 propagation: build ## how soon secondaries show a change: beside plain BIND, with bad primaries, rolling restarts, 10,000 zones
 	@scripts/install-deps.sh test

@@ -5,7 +5,8 @@
 #   install-deps.sh test    the same, and what tests and benchmarks use: a C compiler for the race
 #                           detector, Knot to compare with, Knot, NSD and PowerDNS as foreign
 #                           secondaries, tools to unpack a second BIND, strace and network namespaces
-#                           to slow a disk or a network down
+#                           to slow a disk or a network down, HAProxy, keepalived and nftables for the front
+#   install-deps.sh front   the same, and dnsdist to compare the front with
 #
 # No service is started or enabled: ZoneKeeper runs its own named as a child process.
 set -euo pipefail
@@ -19,14 +20,14 @@ need() { # need COMMAND PACKAGE
 }
 
 level=${1:-run}
-case $level in run | test) ;; *) die "unknown level '$level'" "use: $0 run|test" ;; esac
+case $level in run | test | front) ;; *) die "unknown level '$level'" "use: $0 run|test|front" ;; esac
 
 need named bind9
 need rndc bind9-utils
 need named-checkzone bind9-utils
 need nsupdate bind9-dnsutils
 need dig bind9-dnsutils
-if [ "$level" = test ]; then
+if [ "$level" != run ]; then
     need gcc gcc
     [ -e /usr/include/stdlib.h ] || want+=(libc6-dev)
     need curl curl
@@ -42,6 +43,12 @@ if [ "$level" = test ]; then
     need strace strace
     need ip iproute2
     need nsenter util-linux
+    need haproxy haproxy
+    need keepalived keepalived
+    need nft nftables
+fi
+if [ "$level" = front ]; then
+    need dnsdist dnsdist
 fi
 [ ${#want[@]} -gt 0 ] || exit 0
 
@@ -78,6 +85,7 @@ if [ -d /run/systemd/system ]; then
         knot) as_root systemctl disable --quiet knot.service 2>/dev/null || true ;;
         nsd) as_root systemctl disable --quiet nsd.service 2>/dev/null || true ;;
         pdns-server) as_root systemctl disable --quiet pdns.service 2>/dev/null || true ;;
+        haproxy | keepalived | dnsdist) as_root systemctl disable --quiet "$pkg.service" 2>/dev/null || true ;;
         esac
     done
 fi

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs the measurements that are too long for `make test`: measure.sh Scale|Failover|Propagation
+# Runs the measurements that are too long for `make test`: measure.sh Scale|Failover|Propagation|Front
 # [go test flags].
 # They are Go tests under test/, named TestMeasureScale… and so on; `make test` passes over them because ZONEKEEPER_MEASURE is not set.
 set -euo pipefail
