@@ -205,9 +205,6 @@ func reason(m *dns.Msg) (code uint16, text string) {
 // a is the value of a counter as an address.
 func a(n int) string { return string(binary.BigEndian.AppendUint32(nil, uint32(n))) }
 
-// counter is the name of a client's counter.
-func counter(i int) zone.Name { return zone.MustParseName(fmt.Sprintf("counter-%d.%s", i, origin)) }
-
 // valueOf reads a counter's value in an answer: 0 where there is none yet.
 func valueOf(m *dns.Msg) (int, error) {
 	switch {

@@ -56,7 +56,7 @@ func (s *site) newNode(name string, change func(name string, c object)) *node {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	s.t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	s.whole.Cleanup(func() { _ = os.RemoveAll(dir) })
 	var peers, primaries []any
 	for _, p := range nodeNames() {
 		if p != name {
@@ -80,6 +80,8 @@ func (s *site) newNode(name string, change func(name string, c object)) *node {
 
 			"proxy_key_file": s.proxyKeyFile,
 		},
+		// Two descriptors a connection: not every machine allows what the default needs.
+		"limits":  object{"connections": 1000},
 		"haproxy": object{"stats": statsAddr},
 		"admin":   object{"listen": adminAddr},
 	}
@@ -104,7 +106,7 @@ func (n *node) start() {
 	n.s.t.Helper()
 	cmd := n.s.Command(n.Name, harness.Program(n.s.t), "front", "--config", n.config)
 	cmd.Env = append(os.Environ(), "PATH="+os.Getenv("PATH")+":/usr/sbin:/sbin")
-	n.proc = harness.StartProcess(n.s.t, cmd, filepath.Join(n.dir, "log"))
+	n.proc = harness.StartProcess(n.s.whole, cmd, filepath.Join(n.dir, "log"))
 }
 
 // run runs a subcommand of `zonekeeper front` at the node.

@@ -46,19 +46,21 @@ func endpoints() []string { return []string{vip4 + ":53", "[" + vip6 + "]:53"} }
 // site is everything on the bridge.
 type site struct {
 	*harness.Bridge
-	t *testing.T
-	c *harness.Cluster
+	whole testing.TB // what it starts lives until this ends
+	t     testing.TB // what fails, fails this: a part of it
+	c     *harness.Cluster
 
 	servers, fronts *harness.Authority
 	proxyKeyFile    string
 	nodes           map[string]*node
+	streams         int // so far
 }
 
 // newSite starts the primaries. Fronts are started by the tests.
-func newSite(t *testing.T) *site {
+func newSite(t testing.TB) *site {
 	t.Helper()
 	s := &site{
-		t: t, Bridge: harness.NewBridge(t, hosts()), nodes: map[string]*node{},
+		whole: t, t: t, Bridge: harness.NewBridge(t, hosts()), nodes: map[string]*node{},
 		servers: harness.NewAuthority(t, "servers"), fronts: harness.NewAuthority(t, "fronts"),
 		proxyKeyFile: filepath.Join(t.TempDir(), "proxy.key"),
 	}
@@ -82,11 +84,21 @@ func newSite(t *testing.T) *site {
 	return s
 }
 
+// part runs a part of the test. Parts run in order and leave the site as they found it.
+func (s *site) part(t *testing.T, name string, f func(t *testing.T)) {
+	t.Run(name, func(t *testing.T) {
+		testing, c, bridge := s.t, s.c, s.Bridge
+		s.t, s.c, s.Bridge = t, s.c.For(t), s.Bridge.For(t)
+		defer func() { s.t, s.c, s.Bridge = testing, c, bridge }()
+		f(t)
+	})
+}
+
 // adjust gives a primary its addresses, certificates and trust in the fronts.
 func (s *site) adjust(c *primary.Config) {
 	h := s.Host(c.Name)
 	s.Bridge.Adjust(c)
-	certFile, keyFile, _ := s.certificate(c.Name)
+	certFile, keyFile := s.certificate(c.Name)
 	c.DNS.Listen = []string{addrPort(h.V4, portDNS), addrPort(h.V6, portDNS)}
 	c.DNS.ListenFront = []string{addrPort(h.V4, portFront), addrPort(h.V6, portFront)}
 	c.DNS.FrontTLSCert, c.DNS.FrontTLSKey, c.DNS.FrontTLSClientCA = certFile, keyFile, s.fronts.CA
@@ -104,14 +116,14 @@ func (s *site) adjust(c *primary.Config) {
 }
 
 // certificate issues a primary's once: devcluster asks for its configuration more than once and wants the same.
-func (s *site) certificate(name string) (certFile, keyFile string, err error) {
+func (s *site) certificate(name string) (certFile, keyFile string) {
 	h := s.Host(name)
 	certFile, keyFile = filepath.Join(filepath.Dir(s.servers.CA), name+".pem"), filepath.Join(filepath.Dir(s.servers.CA), name+".key")
 	if _, err := os.Stat(keyFile); err == nil {
-		return certFile, keyFile, nil
+		return certFile, keyFile
 	}
 	certFile, keyFile, _ = s.servers.IssueFor(name, "", h.V4.String(), h.V6.String(), "primary")
-	return certFile, keyFile, nil
+	return certFile, keyFile
 }
 
 func addrPort(a netip.Addr, port uint16) string { return netip.AddrPortFrom(a, port).String() }

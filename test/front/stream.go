@@ -38,6 +38,7 @@ type stream struct {
 
 // tally is what a writer knows of its counter, and what it was shown to others.
 type tally struct {
+	name         zone.Name
 	client       *client
 	asked, acked int
 	seen         int
@@ -48,15 +49,16 @@ func base64Secret(k *tsig.Key) string { return base64.StdEncoding.EncodeToString
 // startStream starts writers of each transport through the front.
 func (s *site) startStream(transports ...string) *stream {
 	s.t.Helper()
+	s.streams++
 	st := &stream{s: s, load: map[string]*harness.Stream{}}
 	for _, network := range transports {
 		load := &harness.Stream{}
 		st.load[network] = load
 		for i := range writers {
-			y := &tally{client: s.client(network, endpoints()[i%2])}
-			name := counter(len(st.counters))
+			name := zone.MustParseName(fmt.Sprintf("counter-%d-%s-%d.%s", s.streams, network, i, origin))
+			y := &tally{name: name, client: s.client(network, endpoints()[i%2])}
 			st.counters = append(st.counters, y)
-			load.Go(pace, func(int) error { return st.count(y, name) })
+			load.Go(pace, func(int) error { return st.count(y) })
 		}
 	}
 	ctx, cancel := context.WithCancel(context.Background())
@@ -67,13 +69,13 @@ func (s *site) startStream(transports ...string) *stream {
 }
 
 // count takes a counter one further.
-func (st *stream) count(y *tally, name zone.Name) error {
+func (st *stream) count(y *tally) error {
 	st.mu.Lock()
 	n := y.acked
 	y.asked = n + 1
 	st.mu.Unlock()
 	rr := func(class zone.Class, ttl uint32, data string) zone.RR {
-		return zone.RR{Name: name, Type: zone.TypeA, Class: class, TTL: ttl, Data: data}
+		return zone.RR{Name: y.name, Type: zone.TypeA, Class: class, TTL: ttl, Data: data}
 	}
 	prereq := rr(zone.ClassIN, 0, a(n))
 	change := []zone.RR{rr(zone.ClassNONE, 0, a(n)), rr(zone.ClassIN, 60, a(n+1))}
@@ -82,7 +84,7 @@ func (st *stream) count(y *tally, name zone.Name) error {
 	}
 	rcode, err := y.client.update(zone.MustParseName(origin), []zone.RR{prereq}, change)
 	if err != nil || rcode != 0 {
-		return fmt.Errorf("%s %s from %d: %s, %v", y.client.network, name, n, dns.RcodeToString[int(rcode)], err)
+		return fmt.Errorf("%s %s from %d: %s, %v", y.client.network, y.name, n, dns.RcodeToString[int(rcode)], err)
 	}
 	st.mu.Lock()
 	y.acked = n + 1
@@ -94,12 +96,11 @@ func (st *stream) count(y *tally, name zone.Name) error {
 func (st *stream) read(ctx context.Context) {
 	for i := 0; ctx.Err() == nil; i++ {
 		y := st.counters[i%len(st.counters)]
-		name := counter(i % len(st.counters))
 		st.mu.Lock()
 		least := max(y.acked, y.seen)
 		st.mu.Unlock()
 		m := new(dns.Msg)
-		m.SetQuestion(name.String(), dns.TypeA)
+		m.SetQuestion(y.name.String(), dns.TypeA)
 		m.RecursionDesired = false
 		answer, err := st.s.ask("client", "udp", endpoints()[i%2], m, nil)
 		select {
@@ -114,9 +115,9 @@ func (st *stream) read(ctx context.Context) {
 		st.reads++
 		switch {
 		case err != nil:
-			st.wrong = append(st.wrong, fmt.Sprintf("%s: %v", name, err))
+			st.wrong = append(st.wrong, fmt.Sprintf("%s: %v", y.name, err))
 		case v < least || v > y.asked:
-			st.wrong = append(st.wrong, fmt.Sprintf("%s was %d: %d was acknowledged or seen before, %d asked for", name, v, least, y.asked))
+			st.wrong = append(st.wrong, fmt.Sprintf("%s was %d: %d was acknowledged or seen before, %d asked for", y.name, v, least, y.asked))
 		}
 		y.seen = max(y.seen, v)
 		st.mu.Unlock()
@@ -139,30 +140,34 @@ func (st *stream) stop() map[string][]string {
 func (st *stream) check(t *testing.T) {
 	t.Helper()
 	for network, failed := range st.stop() {
-		for _, f := range failed {
-			t.Errorf("a write over %s failed: %s", network, f)
-		}
+		report(t, "a write over "+network+" failed", failed)
 	}
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	for _, w := range st.wrong {
-		t.Errorf("a wrong answer: %s", w)
-	}
+	report(t, "a wrong answer", st.wrong)
 	st.s.c.Verified()
 	total := 0
-	for i, y := range st.counters {
+	for _, y := range st.counters {
 		total += y.acked
 		for _, p := range primaryNames() {
 			m := new(dns.Msg)
-			m.SetQuestion(counter(i).String(), dns.TypeA)
+			m.SetQuestion(y.name.String(), dns.TypeA)
 			answer, err := st.s.ask("client", "tcp", addrPort(st.s.Host(p).V4, portDNS), m, nil)
 			if err != nil {
 				t.Fatalf("%s: %v", p, err)
 			}
 			if v, err := valueOf(answer); err != nil || v != y.acked {
-				t.Errorf("%s: %s is %d (%v), %d were acknowledged", p, counter(i), v, err, y.acked)
+				t.Errorf("%s: %s is %d (%v), %d were acknowledged", p, y.name, v, err, y.acked)
 			}
 		}
 	}
 	t.Logf("%d writes acknowledged, each applied once; %d reads", total, st.reads)
+}
+
+// report fails the test for the first few of what went wrong: one mistake often has a thousand consequences.
+func report(t *testing.T, what string, all []string) {
+	t.Helper()
+	for _, one := range all[:min(len(all), 5)] {
+		t.Errorf("%s (one of %d): %s", what, len(all), one)
+	}
 }

@@ -62,6 +62,13 @@ ip link set %[1]s up`, Device, h.V4, h.V6))
 	return b
 }
 
+// For is the bridge as a part of the test that made it sees it: what fails there fails that part.
+func (b *Bridge) For(t testing.TB) *Bridge {
+	part := *b
+	part.t = t
+	return &part
+}
+
 // Host gives a host by its name.
 func (b *Bridge) Host(name string) *Host {
 	b.t.Helper()

@@ -14,7 +14,6 @@ import (
 
 // Process is a program that a test runs. It ends with the test, and when the test is killed.
 type Process struct {
-	t     testing.TB
 	cmd   *exec.Cmd
 	log   string
 	ended chan struct{}
@@ -50,7 +49,7 @@ func StartProcess(t testing.TB, cmd *exec.Cmd, log string) *Process {
 	if err := <-started; err != nil {
 		t.Fatalf("start %v: %v", cmd.Args, err)
 	}
-	p := &Process{t: t, cmd: cmd, log: log, ended: make(chan struct{})}
+	p := &Process{cmd: cmd, log: log, ended: make(chan struct{})}
 	go func() { defer close(p.ended); _ = cmd.Wait() }()
 	t.Cleanup(func() {
 		p.Stop()
@@ -65,14 +64,14 @@ func StartProcess(t testing.TB, cmd *exec.Cmd, log string) *Process {
 func (p *Process) PID() int { return p.cmd.Process.Pid }
 
 // Signal sends a signal to the process alone.
-func (p *Process) Signal(sig syscall.Signal) {
-	p.t.Helper()
+func (p *Process) Signal(sig syscall.Signal) error {
 	if err := p.Alive(); err != nil {
-		p.t.Fatal(err)
+		return err
 	}
 	if err := syscall.Kill(p.PID(), sig); err != nil {
-		p.t.Fatalf("signal %v to %v: %v", sig, p.cmd.Args, err)
+		return fmt.Errorf("signal %v to %v: %w", sig, p.cmd.Args, err)
 	}
+	return nil
 }
 
 // Ended is closed when the process has ended.

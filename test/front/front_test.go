@@ -1,0 +1,239 @@
+package front
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/miekg/dns"
+
+	"github.com/zonekeeper/zonekeeper/internal/named"
+	"github.com/zonekeeper/zonekeeper/internal/zone"
+	"github.com/zonekeeper/zonekeeper/test/harness"
+)
+
+// TestFront is the short form for make test: everything once, on one site.
+func TestFront(t *testing.T) {
+	s := newSite(t)
+	s.startFronts(nil)
+	s.part(t, "OnlyHolderReceives", func(t *testing.T) { onlyHolderReceives(t, s, 200) })
+	s.part(t, "ClientAddress", func(t *testing.T) { clientAddress(t, s) })
+	s.part(t, "Drain", func(t *testing.T) { drain(t, s, 2) })
+	s.part(t, "TwoHolders", func(t *testing.T) { twoHolders(t, s, 2*time.Second) })
+	s.part(t, "Faults", func(t *testing.T) {
+		st := s.startStream("udp", "tcp")
+		for _, f := range faults() {
+			s.measure(t, st, f, 1)
+		}
+		st.check(t)
+	})
+	s.part(t, "AllPrimariesDown", func(t *testing.T) { allPrimariesDown(t, s, 2*time.Second) })
+}
+
+// onlyHolderReceives: every node has its sockets bound to the address, and the one that has it receives all.
+func onlyHolderReceives(t *testing.T, s *site, requests int) {
+	for _, name := range nodeNames() {
+		listening := s.Shell(name, "ss -Hlnut 'sport = :53'")
+		for _, want := range []string{vip4 + ":53", "[" + vip6 + "]:53"} {
+			for _, network := range []string{"udp", "tcp"} {
+				if !slices.ContainsFunc(strings.Split(listening, "\n"), func(l string) bool {
+					return strings.HasPrefix(l, network) && strings.Contains(l, " "+want+" ")
+				}) {
+					t.Errorf("%s does not listen on %s %s:\n%s", name, network, want, listening)
+				}
+			}
+		}
+	}
+	holder := s.holder()
+	before := received(s)
+	for _, network := range []string{"udp", "tcp"} {
+		for i := range requests {
+			if err := s.client(network, endpoints()[i%2]).nothing(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if now := s.holder(); now != holder {
+		t.Fatalf("the address moved from %s to %s meanwhile", holder, now)
+	}
+	after := received(s)
+	for _, name := range nodeNames() {
+		for network, n := range after[name] {
+			n -= before[name][network]
+			switch {
+			case name == holder && n < requests:
+				t.Errorf("%s has the address and received %d of %d requests over %s", name, n, requests, network)
+			case name != holder && n != 0:
+				t.Errorf("%s does not have the address and received %d requests over %s", name, n, network)
+			}
+		}
+	}
+}
+
+// received counts the datagrams of clients and their connections at each node.
+func received(s *site) map[string]map[string]int {
+	out := map[string]map[string]int{}
+	for _, name := range nodeNames() {
+		m := s.nodes[name].metrics()
+		out[name] = map[string]int{
+			"udp": int(m[`zonekeeper_relay_datagrams_total{direction="request"}`]),
+			"tcp": int(m[`haproxy_frontend_connections_total{proxy="dns_write_tcp"}`]),
+		}
+	}
+	return out
+}
+
+// clientAddress: the primaries know whom the front speaks for, and the policy of a zone that trusts addresses goes by it.
+func clientAddress(t *testing.T, s *site) {
+	for _, from := range []string{"client", "stranger"} {
+		for i, network := range []string{"udp", "tcp", "udp", "tcp"} {
+			addr, host := endpoints()[i/2], s.Host(from).V4
+			if i/2 == 1 {
+				host = s.Host(from).V6
+			}
+			want := dns.RcodeSuccess
+			if from == "stranger" {
+				want = dns.RcodeRefused
+			}
+			m := unsigned(fmt.Sprintf("%s-%d", from, i))
+			answer, err := s.ask(from, network, addr, m, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if answer.Rcode != want {
+				t.Errorf("an unsigned update over %s from %s: %s, want %s", network, host, dns.RcodeToString[answer.Rcode], dns.RcodeToString[want])
+			}
+			logged := "client=" + host.String() + ":"
+			if host.Is6() {
+				logged = fmt.Sprintf(`client=[%s]:`, host)
+			}
+			s.until(5*time.Second, fmt.Sprintf("a primary's log has the %s of an update over %s", logged, network), func(context.Context) error {
+				for _, p := range primaryNames() {
+					b, err := os.ReadFile(filepath.Join(s.c.Dir(), p, "log"))
+					if err != nil {
+						return err
+					}
+					for line := range strings.Lines(string(b)) {
+						line = strings.ReplaceAll(line, `"`, "")
+						if strings.Contains(line, logged) && strings.Contains(line, "proven=true transport="+network) && strings.Contains(line, "name="+byAddress) {
+							return nil
+						}
+					}
+				}
+				return fmt.Errorf("no line has it")
+			})
+		}
+	}
+}
+
+// unsigned is an update of the zone that trusts addresses.
+func unsigned(label string) *dns.Msg {
+	rr := harness.A(zone.MustParseName(byAddress), label, 60, [4]byte{192, 0, 2, 1})
+	m := new(dns.Msg)
+	if err := m.Unpack(named.AppendUpdate(nil, dns.Id(), zone.MustParseName(byAddress), nil, []zone.RR{rr})); err != nil {
+		panic(err) // we made it
+	}
+	return m
+}
+
+// drain: planned moves under load, and no write fails.
+func drain(t *testing.T, s *site, moves int) {
+	st := s.startStream("udp", "tcp", "tcp-kept")
+	for range moves {
+		from := s.holder()
+		s.nodes[from].proc.Stop()
+		to := s.holder()
+		if to == from {
+			t.Fatalf("%s has stopped and has the address", from)
+		}
+		t.Logf("the address moved from %s to %s", from, to)
+		s.nodes[from].start()
+		s.settled()
+	}
+	var resets, closed int64
+	for _, y := range st.counters {
+		resets += y.client.resets.Load()
+		closed += y.client.closed.Load()
+	}
+	st.check(t)
+	if resets > 0 {
+		t.Errorf("%d connections broke while an answer was awaited", resets)
+	}
+	t.Logf("%d kept connections were closed before they were used again", closed)
+}
+
+// twoHolders: the nodes don't hear each other, so each takes the address. Nothing comes of it.
+func twoHolders(t *testing.T, s *site, length time.Duration) {
+	st := s.startStream("udp", "tcp")
+	s.Isolate(true, nodeNames()...)
+	s.until(10*time.Second, "more than one node has the address", func(context.Context) error {
+		if l := s.holders(); len(l) < 2 {
+			return fmt.Errorf("these have it: %v", l)
+		}
+		return nil
+	})
+	s.c.Pause(length)
+	if l := s.holders(); len(l) < 2 {
+		t.Errorf("only %v has the address after %v", l, length)
+	} else {
+		t.Logf("%v had the address at the same time", l)
+	}
+	s.Isolate(false, nodeNames()...)
+	healed := time.Now()
+	s.holder()
+	t.Logf("one holder %v after the nodes heard each other again", time.Since(healed).Round(time.Millisecond))
+	s.settled()
+	st.check(t)
+}
+
+// allPrimariesDown: without a quorum, and then without any primary, the address stays where it is, and clients are told why.
+func allPrimariesDown(t *testing.T, s *site, length time.Duration) {
+	key := s.c.Key()
+	question := func() *dns.Msg {
+		m := new(dns.Msg)
+		m.SetUpdate(origin)
+		m.SetEdns0(1232, false)
+		return m
+	}
+	s.c.Kill("primary-1")
+	s.c.Kill("primary-2")
+	for _, network := range []string{"udp", "tcp"} {
+		s.until(20*time.Second, "a signed SERVFAIL with a reason over "+network, func(context.Context) error {
+			answer, err := s.ask("client", network, endpoints()[0], question(), &key)
+			if err != nil {
+				return err
+			}
+			if code, text := reason(answer); answer.Rcode != dns.RcodeServerFailure || answer.IsTsig() == nil || text == "" {
+				return fmt.Errorf("%s, EDE %d %q, signed: %v", dns.RcodeToString[answer.Rcode], code, text, answer.IsTsig() != nil)
+			}
+			return nil
+		})
+	}
+	s.c.Kill("primary-0")
+	s.c.Pause(2 * time.Second)
+	holder := s.holder()
+	for end := time.Now().Add(length); time.Now().Before(end); s.c.Pause(50 * time.Millisecond) {
+		if l := s.holders(); !slices.Equal(l, []string{holder}) {
+			t.Fatalf("the address is at %v, was at %s", l, holder)
+		}
+	}
+	for i, network := range []string{"udp", "tcp", "udp", "tcp"} {
+		s.until(10*time.Second, "SERVFAIL with EDE 22 over "+network, func(context.Context) error {
+			answer, err := s.ask("client", network, endpoints()[i/2], question(), nil)
+			if err != nil {
+				return err
+			}
+			if code, text := reason(answer); answer.Rcode != dns.RcodeServerFailure || code != dns.ExtendedErrorCodeNoReachableAuthority {
+				return fmt.Errorf("%s, EDE %d %q", dns.RcodeToString[answer.Rcode], code, text)
+			}
+			return nil
+		})
+	}
+	s.c.RestartDead()
+	s.settled()
+}
