@@ -31,10 +31,16 @@ type admin struct {
 // adminTimeout bounds one change through the admin API. Imports have no bound: they report progress by being read.
 const adminTimeout = 30 * time.Second
 
-func (a *admin) handler(gather prometheus.Gatherer) http.Handler {
+// What a front may ask; see adminTrust.restricted.
+const (
+	patternLive  = "GET " + adminapi.PathLive
+	patternReady = "GET " + adminapi.PathReady
+)
+
+func (a *admin) handler(gather prometheus.Gatherer, trust *adminTrust) http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET "+adminapi.PathLive, a.live)
-	mux.HandleFunc("GET "+adminapi.PathReady, a.ready)
+	mux.HandleFunc(patternLive, a.live)
+	mux.HandleFunc(patternReady, a.ready)
 	mux.Handle("GET "+adminapi.PathMetrics, promhttp.HandlerFor(gather, promhttp.HandlerOpts{ErrorLog: slog.NewLogLogger(a.log.Handler(), slog.LevelWarn)}))
 	mux.HandleFunc("GET "+adminapi.PathStatus, reply(a.status))
 	mux.HandleFunc("POST "+adminapi.PathVerify, reply(a.verify))
@@ -64,7 +70,7 @@ func (a *admin) handler(gather prometheus.Gatherer) http.Handler {
 	mux.HandleFunc("GET "+adminapi.PathCopy, reply(a.copyOf))
 	mux.HandleFunc("GET "+adminapi.PathClock, reply(a.clock))
 	mux.HandleFunc("GET "+adminapi.PathCheckpoint, a.checkpoint)
-	return a.opened(secondaryOnly(mux, patternChanges, patternReport, patternDigest))
+	return a.opened(trust.restricted(mux, []string{patternChanges, patternReport, patternDigest}, []string{patternLive, patternReady}))
 }
 
 // opened answers "not ready" before there is a replica to ask.

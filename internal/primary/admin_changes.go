@@ -21,7 +21,7 @@ func (a *admin) handleChanges(mux *http.ServeMux) {
 	mux.HandleFunc("GET "+adminapi.PathPropagation, reply(a.propagation))
 }
 
-// What a secondary may ask; see secondaryOnly.
+// What a secondary may ask; see adminTrust.restricted.
 const (
 	patternChanges = "GET " + adminapi.PathChanges
 	patternReport  = "POST " + adminapi.PathReport

@@ -489,11 +489,13 @@ func (p *Primary) serveAdmin() (*http.Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("admin.listen: %w", err)
 	}
-	if l, err = adminTLS(p.cfg.Admin, l); err != nil {
+	trust, err := loadAdminTrust(p.cfg.Admin, p.files.front)
+	if err != nil {
 		return nil, err
 	}
+	l = trust.listen(l)
 	srv := &http.Server{
-		Handler: p.admin.handler(p.gatherer()), ReadHeaderTimeout: 5 * time.Second,
+		Handler: p.admin.handler(p.gatherer(), trust), ReadHeaderTimeout: 5 * time.Second,
 		ErrorLog: slog.NewLogLogger(p.log.Handler(), slog.LevelDebug),
 	}
 	go func() {

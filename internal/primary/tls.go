@@ -2,7 +2,9 @@ package primary
 
 import (
 	"crypto/tls"
+	"crypto/x509"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -61,16 +63,81 @@ func readProxyKey(path string) ([]byte, error) {
 	return key, nil
 }
 
-// adminTLS wraps the admin API's listener in mutual TLS where the configuration has certificates.
-func adminTLS(c AdminConfig, l net.Listener) (net.Listener, error) {
+// adminTrust decides who reaches the admin API by mutual TLS, and tells fronts from administrators. nil: no TLS, on loopback.
+type adminTrust struct {
+	own   *conf.Certificate // shown to clients; its CA signed those who may ask anything
+	front *conf.Certificate // its CA signed fronts; nil without listeners for them
+}
+
+// loadAdminTrust reads the certificates where the configuration has some. front is what the fronts' listeners use, or nil.
+func loadAdminTrust(c AdminConfig, front *conf.Certificate) (*adminTrust, error) {
 	if c.TLSCert == "" {
-		return l, nil // a loopback address, as Validate saw to
+		return nil, nil //nolint:nilnil // a loopback address, as Validate saw to
 	}
 	cert, err := conf.LoadCertificate(c.TLSCert, c.TLSKey, c.TLSClientCA)
 	if err != nil {
 		return nil, fmt.Errorf("admin: %w", err)
 	}
-	return tls.NewListener(l, cert.Mutual()), nil
+	return &adminTrust{own: cert, front: front}, nil
+}
+
+// listen wraps the admin API's listener in TLS.
+func (t *adminTrust) listen(l net.Listener) net.Listener {
+	if t == nil {
+		return l
+	}
+	if t.front == nil {
+		return tls.NewListener(l, t.own.Mutual())
+	}
+	return tls.NewListener(l, &tls.Config{
+		MinVersion: tls.VersionTLS13,
+		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
+			return &tls.Config{
+				MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{*t.own.Get()},
+				// Two CAs that are replaced independently can't be one pool, so the chain is verified here; resumed sessions too.
+				ClientAuth: tls.RequireAnyClientCert,
+				VerifyConnection: func(s tls.ConnectionState) error {
+					err := verifyClient(s.PeerCertificates, t.own.Pool())
+					if err != nil && verifyClient(s.PeerCertificates, t.front.Pool()) == nil {
+						return nil
+					}
+					return err
+				},
+			}, nil
+		},
+	})
+}
+
+// verifyClient checks what a client showed as crypto/tls does it.
+func verifyClient(shown []*x509.Certificate, roots *x509.CertPool) error {
+	if len(shown) == 0 {
+		return errors.New("admin: the client has shown no certificate")
+	}
+	between := x509.NewCertPool()
+	for _, c := range shown[1:] {
+		between.AddCert(c)
+	}
+	_, err := shown[0].Verify(x509.VerifyOptions{Roots: roots, Intermediates: between, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}})
+	return err
+}
+
+// frontUnit is the organizational unit in the subject of a front's certificate, for clusters in which one CA signs everything.
+const frontUnit = "zonekeeper-front"
+
+// frontOf gives the name of the front whose certificate a request came with; false when it is not a front's. A front is whoever has the
+// unit, or a certificate that only the fronts' CA vouches for.
+func (t *adminTrust) frontOf(r *http.Request) (name string, ok bool) {
+	if r.TLS == nil || len(r.TLS.PeerCertificates) == 0 {
+		return "", false
+	}
+	subject := r.TLS.PeerCertificates[0].Subject
+	if slices.Contains(subject.OrganizationalUnit, frontUnit) {
+		return subject.CommonName, true
+	}
+	if t == nil || t.front == nil {
+		return "", false // the handshake has verified it
+	}
+	return subject.CommonName, verifyClient(r.TLS.PeerCertificates, t.own.Pool()) != nil
 }
 
 // adminClient makes the HTTP client for the peers' admin APIs: it shows this primary's own certificate.
@@ -99,14 +166,21 @@ func secondaryOf(r *http.Request) (name string, ok bool) {
 	return subject.CommonName, slices.Contains(subject.OrganizationalUnit, secondaryUnit)
 }
 
-// secondaryOnly lets the certificates of secondaries ask for what matches one of the patterns of mux, and for nothing else.
-func secondaryOnly(mux *http.ServeMux, patterns ...string) http.Handler {
+// restricted lets the certificates of secondaries and of fronts ask for what matches one of their patterns of mux, and for nothing
+// else. Fronts stand where clients reach them, as secondaries do, and must know nothing but whether a primary is ready.
+func (t *adminTrust) restricted(mux *http.ServeMux, secondaries, fronts []string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if name, ok := secondaryOf(r); ok {
+		kind, unit, patterns := "front", frontUnit, fronts
+		name, ok := t.frontOf(r)
+		if !ok {
+			kind, unit, patterns = "secondary", secondaryUnit, secondaries
+			name, ok = secondaryOf(r)
+		}
+		if ok {
 			if _, pattern := mux.Handler(r); !slices.Contains(patterns, pattern) {
 				writeError(w, &adminapi.Error{Code: adminapi.CodeForbidden,
-					Message: fmt.Sprintf("%s %s: the certificate is that of secondary %q, which may not ask this", r.Method, r.URL.Path, name),
-					Remedy:  "use an administrator's certificate, whose subject has no organizational unit " + secondaryUnit})
+					Message: fmt.Sprintf("%s %s: the certificate is that of %s %q, which may not ask this", r.Method, r.URL.Path, kind, name),
+					Remedy:  "use an administrator's certificate: signed by admin.tls_client_ca, its subject without the organizational unit " + unit})
 				return
 			}
 		}

@@ -9,6 +9,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"io"
+	"log/slog"
 	"math/big"
 	"net"
 	"net/http"
@@ -21,6 +22,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/zonekeeper/zonekeeper/internal/adminapi"
+	"github.com/zonekeeper/zonekeeper/internal/conf"
 	"github.com/zonekeeper/zonekeeper/internal/fsm"
 )
 
@@ -100,9 +102,11 @@ func TestAdminNeedsCertificate(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if l, err = adminTLS(c, l); err != nil {
+	trust, err := loadAdminTrust(c, nil)
+	if err != nil {
 		t.Fatal(err)
 	}
+	l = trust.listen(l)
 	srv := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "in") }), ReadHeaderTimeout: time.Second}
 	go func() { _ = srv.Serve(l) }()
 	t.Cleanup(func() { _ = srv.Close() })
@@ -153,10 +157,12 @@ func TestSecondaryIsNoAdministrator(t *testing.T) {
 		t.Fatal(err)
 	}
 	addr := l.Addr().String()
-	if l, err = adminTLS(server, l); err != nil {
+	trust, err := loadAdminTrust(server, nil)
+	if err != nil {
 		t.Fatal(err)
 	}
-	srv := &http.Server{Handler: a.handler(prometheus.NewRegistry()), ReadHeaderTimeout: time.Second}
+	l = trust.listen(l)
+	srv := &http.Server{Handler: a.handler(prometheus.NewRegistry(), trust), ReadHeaderTimeout: time.Second}
 	go func() { _ = srv.Serve(l) }()
 	t.Cleanup(func() { _ = srv.Close() })
 	client := func(name string, serial int64, units ...string) *http.Client {
@@ -217,6 +223,107 @@ func TestSecondaryIsNoAdministrator(t *testing.T) {
 	heard := errors.New("heard")
 	if err := own.Changes(t.Context(), "s0", func(adminapi.Changes) error { return heard }); !errors.Is(err, heard) {
 		t.Errorf("the stream of its own name: %v", err)
+	}
+}
+
+// TestFrontIsNoAdministrator: a front asks whether a primary is ready, and nothing else, whether it is known by its unit or by its CA.
+func TestFrontIsNoAdministrator(t *testing.T) {
+	ours, fronts, foreign := newAuthority(t, "ours"), newAuthority(t, "fronts"), newAuthority(t, "foreign")
+	frontCert := func() *conf.Certificate {
+		certFile, keyFile := ours.issue("primary-front", 9)
+		c, err := conf.LoadCertificate(certFile, keyFile, fronts.pool())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}()
+	const turnedAway = 0
+	for name, tc := range map[string]struct {
+		by         *authority
+		units      []string
+		withFronts bool // the primary has listeners for fronts
+		ready, any int
+	}{
+		"front by its CA":                      {fronts, nil, true, http.StatusOK, http.StatusForbidden},
+		"front by its CA and unit":             {fronts, []string{frontUnit}, true, http.StatusOK, http.StatusForbidden},
+		"front by its unit":                    {ours, []string{"other", frontUnit}, true, http.StatusOK, http.StatusForbidden},
+		"front by its unit, without fronts":    {ours, []string{frontUnit}, false, http.StatusOK, http.StatusForbidden},
+		"the fronts' CA, without fronts":       {fronts, nil, false, turnedAway, turnedAway},
+		"administrator":                        {ours, nil, true, http.StatusOK, http.StatusOK},
+		"administrator, without fronts":        {ours, nil, false, http.StatusOK, http.StatusOK},
+		"secondary":                            {ours, []string{secondaryUnit}, true, http.StatusForbidden, http.StatusForbidden},
+		"a secondary's unit by the fronts' CA": {fronts, []string{secondaryUnit}, true, http.StatusOK, http.StatusForbidden},
+		"stranger":                             {foreign, nil, true, turnedAway, turnedAway},
+		"stranger with a front's unit":         {foreign, []string{frontUnit}, true, turnedAway, turnedAway},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newHubRig(t)
+			a := &admin{p: r.p, log: r.p.log}
+			r.p.opened = make(chan struct{})
+			close(r.p.opened)
+			server := AdminConfig{TLSClientCA: ours.pool()}
+			server.TLSCert, server.TLSKey = ours.issue("primary-0", 2)
+			l, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			var front *conf.Certificate
+			if tc.withFronts {
+				front = frontCert
+			}
+			trust, err := loadAdminTrust(server, front)
+			if err != nil {
+				t.Fatal(err)
+			}
+			srv := &http.Server{Handler: a.handler(prometheus.NewRegistry(), trust), ReadHeaderTimeout: time.Second, ErrorLog: slog.NewLogLogger(slog.DiscardHandler, 0)}
+			addr := l.Addr().String()
+			go func() { _ = srv.Serve(trust.listen(l)) }()
+			t.Cleanup(func() { _ = srv.Close() })
+
+			c := AdminConfig{TLSClientCA: ours.pool()}
+			c.TLSCert, c.TLSKey = tc.by.issue("client", 3, tc.units...)
+			hc, err := adminClient(c)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(hc.CloseIdleConnections)
+			want := map[string]int{"GET " + adminapi.PathLive: tc.ready, "HEAD " + adminapi.PathLive: tc.ready, "GET " + adminapi.PathMetrics: tc.any}
+			if tc.any != http.StatusOK { // an administrator's request would get to parts that this primary has not
+				for _, request := range []string{
+					"POST " + adminapi.PathLive, "GET " + adminapi.PathZones, "GET " + adminapi.PathKeys, "GET " + adminapi.PathClock,
+					"GET /debug/pprof/", "GET /nowhere", "GET /livez/../v1/keys",
+				} {
+					want[request] = tc.any
+				}
+			}
+			for request, status := range want {
+				method, path, _ := strings.Cut(request, " ")
+				req, err := http.NewRequestWithContext(t.Context(), method, "https://"+addr+path, http.NoBody)
+				if err != nil {
+					t.Fatal(err)
+				}
+				got := turnedAway
+				resp, err := hc.Do(req)
+				if err == nil {
+					_ = resp.Body.Close()
+					got = resp.StatusCode
+				}
+				if got != status {
+					t.Errorf("%s: %d, want %d", request, got, status)
+				}
+			}
+			// Whether it is ready is another matter than whether one may ask.
+			resp, err := hc.Get("https://" + addr + adminapi.PathReady)
+			if (err != nil) != (tc.ready == turnedAway) {
+				t.Fatalf("/readyz: %v", err)
+			}
+			if err == nil {
+				_ = resp.Body.Close()
+				if (resp.StatusCode == http.StatusForbidden) != (tc.ready == http.StatusForbidden) {
+					t.Errorf("/readyz: %s", resp.Status)
+				}
+			}
+		})
 	}
 }
 
