@@ -12,6 +12,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash"
 	"net/netip"
 	"strings"
 	"time"
@@ -202,18 +203,43 @@ func verify(header, value, payload, key []byte, now time.Time) bool {
 }
 
 func sum(key, header, payload []byte) []byte {
-	h := hmac.New(sha256.New, key)
+	return appendSum(nil, hmac.New(sha256.New, key), header, payload)
+}
+
+func appendSum(b []byte, h hash.Hash, header, payload []byte) []byte {
+	h.Reset()
 	h.Write([]byte(macLabel))
 	h.Write(header)
 	h.Write(payload)
-	return h.Sum(nil)
+	return h.Sum(b)
 }
 
 // Append appends the version 2 header that a front of ours sends: before a
 // connection's first octet, or in front of each datagram. With a key it proves
-// the header; payload is the DNS message of a datagram, nil for a
-// connection. src and dst must be of one address family.
+// the header; payload is the DNS message of a datagram, nil for a connection.
+// src and dst must be of one address family.
 func Append(b []byte, src, dst netip.AddrPort, udp bool, key []byte, now time.Time, payload []byte) []byte {
+	w := NewWriter(key)
+	return w.Append(b, src, dst, udp, now, payload)
+}
+
+// Writer is [Append] for whoever sends many headers with one key. It is not safe
+// for concurrent use.
+type Writer struct {
+	mac hash.Hash // nil without a key
+}
+
+// NewWriter returns a Writer of headers that are proven with key, or of bare ones
+// when key is empty.
+func NewWriter(key []byte) Writer {
+	if len(key) == 0 {
+		return Writer{}
+	}
+	return Writer{hmac.New(sha256.New, key)}
+}
+
+// Append is the function of that name.
+func (w *Writer) Append(b []byte, src, dst netip.AddrPort, udp bool, now time.Time, payload []byte) []byte {
 	start := len(b)
 	b = append(b, signature...)
 	family := byte(0x11)
@@ -225,8 +251,8 @@ func Append(b []byte, src, dst netip.AddrPort, udp bool, key []byte, now time.Ti
 	}
 	b = append(b, 0x21, family, 0, 0)
 	if family&0xf0 == 0x10 {
-		b = append(b, src.Addr().Unmap().AsSlice()...)
-		b = append(b, dst.Addr().Unmap().AsSlice()...)
+		s, d := src.Addr().Unmap().As4(), dst.Addr().Unmap().As4()
+		b = append(append(b, s[:]...), d[:]...)
 	} else {
 		s, d := src.Addr().As16(), dst.Addr().As16()
 		b = append(append(b, s[:]...), d[:]...)
@@ -234,14 +260,14 @@ func Append(b []byte, src, dst netip.AddrPort, udp bool, key []byte, now time.Ti
 	b = binary.BigEndian.AppendUint16(b, src.Port())
 	b = binary.BigEndian.AppendUint16(b, dst.Port())
 	size := len(b) - start - v2Fixed
-	if len(key) > 0 {
+	if w.mac != nil {
 		size += 3 + macSize
 	}
 	binary.BigEndian.PutUint16(b[start+14:], uint16(size))
-	if len(key) == 0 {
+	if w.mac == nil {
 		return b
 	}
 	b = append(b, macType, 0, macSize)
 	b = binary.BigEndian.AppendUint64(b, uint64(now.Unix()))
-	return append(b, sum(key, b[start:], payload)...)
+	return appendSum(b, w.mac, b[start:], payload)
 }

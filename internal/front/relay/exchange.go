@@ -1,0 +1,423 @@
+package relay
+
+import (
+	"bytes"
+	"hash/maphash"
+	"net/netip"
+	"slices"
+	"sync/atomic"
+	"time"
+)
+
+// wire does what an exchange decides. Its methods don't wait. The octets stay valid until the wire has called reclaim.
+type wire interface {
+	// ask sends e's message to a primary, under an ID of that line.
+	ask(l *line, e *entry, id uint16)
+	// reply sends an answer that has the client's ID.
+	reply(to *origin, msg []byte)
+}
+
+// exchange decides for one worker: which primary is asked, when another one, and which answer the client gets. It is not safe
+// for concurrent use. Time is given to it and never goes back.
+type exchange struct {
+	retry   Retry
+	none    func(query []byte) []byte // Config.Answer
+	wire    wire
+	shared  *shared
+	lines   []*line
+	leaving []*line // not asked any more, but they may still answer
+	turn    int
+
+	byMessage map[messageKey]*entry
+	lives     list
+	due       list
+	doubts    doubts
+	seed      maphash.Seed
+	spare     []*entry // to be used again
+	ended     []*entry // the same, once the wire has let go of them
+}
+
+// shared is what the workers of a relay have in common.
+type shared struct {
+	budget     *budget
+	buckets    *buckets
+	pending    atomic.Int64
+	maxPending int64
+	idle       chan struct{} // gets a value when pending falls to 0
+	metrics    *metrics
+}
+
+// messageKey finds the request that a datagram repeats.
+type messageKey struct {
+	from    netip.AddrPort
+	content uint64
+	id      uint16
+}
+
+func (e *entry) key() messageKey {
+	return messageKey{e.from.client, e.content, messageID(e.msg)}
+}
+
+func newExchange(c *Config, w wire, s *shared) exchange {
+	return exchange{
+		retry: c.Retry, none: c.Answer, wire: w, shared: s,
+		byMessage: map[messageKey]*entry{}, lives: list{of: byStart}, due: list{of: byDue}, seed: maphash.MakeSeed(),
+	}
+}
+
+// request takes a client's datagram; it has a whole header and is no response.
+func (x *exchange) request(now time.Time, from *origin, msg []byte) {
+	b, v := x.shared.buckets.take(from.client.Addr(), now)
+	if v != admitted {
+		x.shared.metrics.limit(v)
+		return
+	}
+	content := maphash.Bytes(x.seed, msg[2:])
+	first, known := x.byMessage[messageKey{from.client, content, messageID(msg)}]
+	switch {
+	case known && first.from == *from && bytes.Equal(first.msg, msg):
+		x.joined(now, first)
+	case x.shared.pending.Load() >= x.shared.maxPending:
+		x.shared.metrics.limitedAll.Inc()
+	default:
+		if l := x.pick(now, nil); l != nil {
+			x.enter(now, from, msg, content, b, l)
+			return
+		}
+		x.unreachable(now, from, msg, content)
+	}
+	x.shared.buckets.done(b)
+}
+
+// unreachable answers for the primaries, of which none can be asked.
+func (x *exchange) unreachable(now time.Time, from *origin, msg []byte, content uint64) {
+	if isUpdate(msg) && x.doubts.has(now, content) {
+		x.shared.metrics.heldBack.Inc()
+		return
+	}
+	x.shared.metrics.unreachable.Inc()
+	if reply := x.none(msg); reply != nil {
+		x.wire.reply(from, reply)
+	}
+}
+
+// enter begins to wait for an answer.
+func (x *exchange) enter(now time.Time, from *origin, msg []byte, content uint64, b *bucket, l *line) {
+	var e *entry
+	if n := len(x.spare); n > 0 {
+		e, x.spare = x.spare[n-1], x.spare[:n-1]
+	} else {
+		e = new(entry)
+	}
+	*e = entry{from: *from, msg: append(e.msg[:0], msg...), content: content, bucket: b, start: now, asked: e.asked[:0]}
+	e.update, e.again = isUpdate(msg), repeatable(msg)
+	e.doubt = e.update && x.doubts.has(now, content)
+	x.shared.pending.Add(1)
+	x.lives.push(e)
+	if k := e.key(); x.byMessage[k] == nil {
+		x.byMessage[k] = e
+	}
+	x.ask(now, e, l)
+	x.arm(now, e)
+}
+
+// arm sees to it that e is looked at again after a time of silence.
+func (x *exchange) arm(now time.Time, e *entry) {
+	if e.again && e.hedged < x.retry.Max {
+		e.due = now.Add(x.retry.After)
+		x.due.push(e)
+	}
+}
+
+func (x *exchange) ask(now time.Time, e *entry, l *line) {
+	id := l.assign(now, e, len(e.asked))
+	e.asked = append(e.asked, attempt{line: l, id: id, sent: now, sends: 1})
+	x.wire.ask(l, e, id)
+}
+
+// joined takes a datagram that repeats a request under way. It joins that one: what can be done for it is done by asking
+// another primary after a time of silence. Only when there is no other left is it passed on, if it may be.
+func (x *exchange) joined(now time.Time, e *entry) {
+	x.shared.metrics.copies.Inc()
+	if !e.again || len(e.asked) == maxAttempts {
+		return
+	}
+	l := x.pick(now, e)
+	if !e.waits() { // all have failed: the client asks anew
+		if l == nil {
+			l = x.pick(now, nil)
+		}
+		if l != nil {
+			x.ask(now, e, l)
+		}
+		return
+	}
+	if l != nil {
+		return
+	}
+	for i := len(e.asked) - 1; i >= 0; i-- {
+		if a := &e.asked[i]; a.waiting() {
+			a.sends++
+			x.wire.ask(a.line, e, a.id)
+			return
+		}
+	}
+}
+
+// answer takes a datagram from a primary.
+func (x *exchange) answer(now time.Time, l *line, msg []byte) {
+	id := messageID(msg)
+	s, ok := l.used[id]
+	if !ok || !isResponse(msg) {
+		x.shared.metrics.stray.Inc()
+		return
+	}
+	e := s.e
+	if e == nil {
+		l.release(id)
+		x.shared.metrics.late.Inc()
+		return
+	}
+	if isUpdate(msg) != e.update {
+		x.shared.metrics.stray.Inc()
+		return
+	}
+	a := &e.asked[s.i]
+	l.seconds.Observe(now.Sub(a.sent).Seconds())
+	if isServFail(msg) {
+		a.servfail++
+	}
+	if a.sends == 1 { // no second answer can come
+		a.closed = true
+		l.release(id)
+		l.live--
+	}
+	switch {
+	case !isServFail(msg):
+	case e.update && e.doubtful():
+		x.shared.metrics.heldBack.Inc()
+		return
+	case !e.update && e.waits() && a.closed:
+		e.held = append(e.held[:0], msg...)
+		return
+	}
+	if e.hedged > 0 {
+		x.shared.metrics.hedged(s.i > 0)
+	}
+	if e.doubt {
+		x.doubts.remove(e.content)
+	}
+	x.deliver(e, msg)
+	x.end(now, e)
+}
+
+func (x *exchange) deliver(e *entry, msg []byte) {
+	setMessageID(msg, messageID(e.msg))
+	x.wire.reply(&e.from, msg)
+}
+
+// end forgets a request.
+func (x *exchange) end(now time.Time, e *entry) {
+	for i := range e.asked {
+		if a := &e.asked[i]; !a.closed {
+			a.line.forsake(now, a.id)
+		}
+	}
+	x.lives.remove(e)
+	x.due.remove(e)
+	if k := e.key(); x.byMessage[k] == e {
+		delete(x.byMessage, k)
+	}
+	x.shared.buckets.done(e.bucket)
+	if x.shared.pending.Add(-1) == 0 {
+		select {
+		case x.shared.idle <- struct{}{}:
+		default:
+		}
+	}
+	x.ended = append(x.ended, e)
+}
+
+// What is kept for later requests: entries, and messages of ordinary size.
+const (
+	maxSpare = 1024
+	keepSize = 2048
+)
+
+// reclaim is called when the wire holds no octets any more.
+func (x *exchange) reclaim() {
+	for i, e := range x.ended {
+		if len(x.spare) < maxSpare && cap(e.msg) <= keepSize {
+			e.held = nil
+			x.spare = append(x.spare, e)
+		}
+		x.ended[i] = nil
+	}
+	x.ended = x.ended[:0]
+}
+
+// tick does what time brings, and returns next.
+func (x *exchange) tick(now time.Time) time.Time {
+	for e := x.lives.first; e != nil && !now.Before(e.start.Add(x.retry.Forget)); e = x.lives.first {
+		if e.held != nil {
+			x.deliver(e, e.held)
+		} else {
+			x.shared.metrics.unanswered.Inc()
+		}
+		if e.update && e.doubtful() {
+			x.doubts.add(now, e.content)
+		}
+		x.end(now, e)
+	}
+	for e := x.due.first; e != nil && !now.Before(e.due); e = x.due.first {
+		x.due.remove(e)
+		x.hedge(now, e, true)
+		x.arm(now, e)
+	}
+	return x.next()
+}
+
+// next is when to call tick; zero: not before a request comes.
+func (x *exchange) next() (t time.Time) {
+	if e := x.lives.first; e != nil {
+		t = e.start.Add(x.retry.Forget)
+	}
+	if e := x.due.first; e != nil && e.due.Before(t) {
+		t = e.due
+	}
+	return t
+}
+
+// hedge asks one more primary, if that is allowed.
+func (x *exchange) hedge(now time.Time, e *entry, charge bool) {
+	if !e.again || e.hedged >= x.retry.Max || len(e.asked) == maxAttempts {
+		return
+	}
+	l := x.pick(now, e)
+	if l == nil {
+		return
+	}
+	if charge && !x.shared.budget.spend(now) {
+		x.shared.metrics.overBudget.Inc()
+		return
+	}
+	e.hedged++
+	x.ask(now, e, l)
+}
+
+// refused is told that nobody listens at a line's primary, or that it can't be reached.
+func (x *exchange) refused(now time.Time, l *line) {
+	l.shunned = now.Add(x.retry.After)
+	x.lost(now, l)
+}
+
+// lost gives up a line: what it owes is asked elsewhere, if that can be.
+func (x *exchange) lost(now time.Time, l *line) {
+	if l.live == 0 {
+		return
+	}
+	var next *entry
+	for e := x.lives.first; e != nil; e = next {
+		next = e.links[byStart].next
+		concerned := false
+		for i := range e.asked {
+			if a := &e.asked[i]; a.line == l && a.waiting() {
+				a.lost, concerned = true, true
+			}
+		}
+		if !concerned {
+			continue
+		}
+		if x.hedge(now, e, false); e.held != nil && !e.waits() {
+			x.deliver(e, e.held)
+			x.end(now, e)
+		}
+	}
+}
+
+// unsent is told that what was to be asked under an ID has not left this machine. It may go elsewhere, whatever it is.
+func (x *exchange) unsent(now time.Time, l *line, id uint16) {
+	l.shunned = now.Add(x.retry.After)
+	s, ok := l.used[id]
+	if !ok || s.e == nil {
+		return
+	}
+	e := s.e
+	a := &e.asked[s.i]
+	if a.sends--; a.sends > 0 {
+		return
+	}
+	a.closed = true
+	l.release(id)
+	l.live--
+	if e.waits() || len(e.asked) == maxAttempts {
+		return
+	}
+	if other := x.pick(now, e); other != nil {
+		x.ask(now, e, other)
+		return
+	}
+	if !e.update || !e.doubtful() {
+		x.unreachable(now, &e.from, e.msg, e.content)
+		x.end(now, e)
+	}
+}
+
+// pick chooses the primary that has least to answer, of those of the best tier that there is; e, if given, was not yet sent to
+// it.
+func (x *exchange) pick(now time.Time, e *entry) *line {
+	tier := uint8(tierDown)
+	for _, l := range x.lines {
+		tier = min(tier, l.tier)
+	}
+	if tier == tierDown {
+		return nil
+	}
+	var best *line
+	for i := range x.lines {
+		l := x.lines[(x.turn+i)%len(x.lines)]
+		if l.tier != tier || (e != nil && e.wasAsked(l)) || !l.room(now) {
+			continue
+		}
+		if best == nil || l.before(best, now) {
+			best = l
+		}
+	}
+	x.turn++
+	return best
+}
+
+func (l *line) before(other *line, now time.Time) bool {
+	if a, b := l.shunned.After(now), other.shunned.After(now); a != b {
+		return b
+	}
+	return l.load() < other.load()
+}
+
+// set replaces the lines. What those owe that are missing, or are not to be asked any more, is asked elsewhere.
+func (x *exchange) set(now time.Time, lines []*line) {
+	old := x.lines
+	x.lines = lines
+	for _, l := range old {
+		if !slices.Contains(lines, l) {
+			x.leaving = append(x.leaving, l)
+			x.lost(now, l)
+		}
+	}
+	for _, l := range lines {
+		if l.tier == tierDown {
+			x.lost(now, l)
+		}
+	}
+}
+
+// left returns the lines that have left and owe nothing more.
+func (x *exchange) left() (lines []*line) {
+	x.leaving = slices.DeleteFunc(x.leaving, func(l *line) bool {
+		if l.live == 0 {
+			lines = append(lines, l)
+		}
+		return l.live == 0
+	})
+	return lines
+}

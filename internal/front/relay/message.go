@@ -1,0 +1,36 @@
+package relay
+
+import (
+	"encoding/binary"
+
+	"github.com/zonekeeper/zonekeeper/internal/tsig"
+)
+
+const (
+	maxDatagram = 65535
+	headerSize  = 12
+
+	opcodeUpdate  = 5 // RFC 2136 section 1.3
+	rcodeServFail = 2
+)
+
+func messageID(msg []byte) uint16 { return binary.BigEndian.Uint16(msg) }
+
+func setMessageID(msg []byte, id uint16) { binary.BigEndian.PutUint16(msg, id) }
+
+func isResponse(msg []byte) bool { return msg[2]&0x80 != 0 }
+
+func isUpdate(msg []byte) bool { return msg[2]>>3&0xf == opcodeUpdate }
+
+func isServFail(msg []byte) bool { return msg[3]&0xf == rcodeServFail }
+
+// repeatable says whether a second primary may be asked after a first one was: any query, and an UPDATE with a TSIG RR. The
+// relay can't verify it and need not: a signature that fails applies nothing anywhere, and one that verifies is recognised by
+// its MAC (I4). SIG(0) is no such identity. msg has a whole header.
+func repeatable(msg []byte) bool {
+	if !isUpdate(msg) {
+		return true
+	}
+	r, err := tsig.Find(msg)
+	return err == nil && r != nil
+}
