@@ -9,6 +9,7 @@ import (
 	"syscall"
 
 	"github.com/zonekeeper/zonekeeper/internal/cli"
+	"github.com/zonekeeper/zonekeeper/internal/front"
 	"github.com/zonekeeper/zonekeeper/internal/primary"
 	"github.com/zonekeeper/zonekeeper/internal/secondary"
 )
@@ -29,6 +30,7 @@ func run() int {
 		Version:      version,
 		RunPrimary:   primary.Run,
 		RunSecondary: secondary.Run,
+		RunFront:     front.Run,
 		Getenv:       os.Getenv,
 		In:           os.Stdin,
 		Out:          os.Stdout,

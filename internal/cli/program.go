@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/zonekeeper/zonekeeper/internal/front"
 	"github.com/zonekeeper/zonekeeper/internal/primary"
 	"github.com/zonekeeper/zonekeeper/internal/secondary"
 )
@@ -29,6 +30,8 @@ type Program struct {
 	RunPrimary func(ctx context.Context, cfg primary.Config, version string, log *slog.Logger) error
 	// RunSecondary runs one secondary until ctx ends.
 	RunSecondary func(ctx context.Context, cfg secondary.Config, version string, log *slog.Logger) error
+	// RunFront runs one front node until ctx ends.
+	RunFront func(ctx context.Context, cfg front.Config, version string, log *slog.Logger) error
 	// Getenv reads the environment.
 	Getenv func(string) string
 	In     io.Reader
@@ -116,6 +119,7 @@ Exit codes: 0 success, 1 failure, 2 a mistake in the command or a configuration.
 		p.zoneCommand(),
 		p.keyCommand(),
 		p.secondaryCommand(),
+		p.frontCommand(),
 		p.catalogCommand(),
 		p.memberCommand(),
 		p.benchCommand(),

@@ -1,0 +1,299 @@
+package front
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/zonekeeper/zonekeeper/internal/conf"
+	"github.com/zonekeeper/zonekeeper/internal/front/backends"
+	"github.com/zonekeeper/zonekeeper/internal/front/checks"
+	"github.com/zonekeeper/zonekeeper/internal/front/haproxy"
+	"github.com/zonekeeper/zonekeeper/internal/front/keepalived"
+	"github.com/zonekeeper/zonekeeper/internal/front/relay"
+	"github.com/zonekeeper/zonekeeper/internal/front/vip"
+)
+
+// ErrConfig marks errors that a person has to mend: the configuration, or a directory that is in use.
+var ErrConfig = errors.New("configuration")
+
+// front is one running front node. See Run.
+type front struct {
+	cfg     Config
+	set     settings
+	version string
+	log     *slog.Logger
+
+	registry   *prometheus.Registry
+	metrics    *metrics
+	source     backends.Source
+	checker    *checks.Checker
+	relay      *relay.Relay
+	haproxy    *haproxy.Process
+	keepalived *keepalived.Process // nil outside mode vip
+	servfail   *servfail
+	identity   identity
+
+	configs  chan []byte        // HAProxy's newest configuration
+	changed  chan struct{}      // the model has
+	kick     chan struct{}      // HAProxy has news: look at it now
+	pings    chan chan struct{} // closed by steer, to show that it works
+	draining sync.Once
+	drained  chan struct{}
+	ends     atomic.Uint64 // of HAProxy, unwanted
+
+	mu sync.Mutex
+	m  *model
+}
+
+// Run runs a front node until ctx ends, which drains and stops it in order and is no error, or until it can't go on. An error that
+// wraps ErrConfig is the operator's to mend.
+func Run(ctx context.Context, cfg Config, version string, log *slog.Logger) error {
+	lock, err := conf.LockDir(cfg.Dir)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrConfig, err)
+	}
+	defer func() { _ = lock.Close() }() // releases the lock; the process ends anyway
+	f, err := newFront(cfg, version, log)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrConfig, err)
+	}
+	return f.run(ctx)
+}
+
+// newFront makes every part; sockets of clients are bound, nothing runs yet.
+func newFront(cfg Config, version string, log *slog.Logger) (*front, error) {
+	set, err := cfg.settings()
+	if err != nil {
+		return nil, err
+	}
+	f := &front{
+		cfg: cfg, set: set, version: version, log: log, registry: newRegistry(version),
+		configs: make(chan []byte, 1), changed: make(chan struct{}, 1), kick: make(chan struct{}, 1), pings: make(chan chan struct{}),
+		drained: make(chan struct{}), m: newModel(time.Now(), cfg.Mode),
+	}
+	if f.metrics, err = newMetrics(f); err != nil {
+		return nil, err
+	}
+	if f.source, err = newSource(cfg, set, log); err != nil {
+		return nil, err
+	}
+	if f.identity, err = newIdentity(cfg); err != nil {
+		return nil, err
+	}
+	if f.checker, err = f.newChecker(); err != nil {
+		return nil, err
+	}
+	if f.haproxy, err = f.newHAProxy(); err != nil {
+		return nil, err
+	}
+	if cfg.Mode == ModeVIP {
+		// Before anything else binds or starts: what a killed process left must not make two holders.
+		if err := vip.Remove(cfg.VIP.Interface, set.vips); err != nil {
+			return nil, fmt.Errorf("vip.interface: %w", err)
+		}
+		if f.keepalived, err = f.newKeepalived(); err != nil {
+			return nil, err
+		}
+	}
+	return f, nil
+}
+
+// run is the start order, the life, and the stop order of a front node.
+func (f *front) run(ctx context.Context) error {
+	r := newRunner(ctx)
+
+	// 1. Who asks why this node does not serve gets an answer from the first moment.
+	closeAdmin, err := f.serveAdmin()
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrConfig, err)
+	}
+	defer closeAdmin()
+
+	// 2. The last resort of HAProxy, and the relay's sockets: a client's datagram is answered from here on.
+	if f.servfail, err = listenServfail(haproxy.ServfailPath(f.cfg.Dir), f.log); err != nil {
+		return fmt.Errorf("%w: %w", ErrConfig, err)
+	}
+	if err := f.bindRelay(); err != nil {
+		_ = f.servfail.l.Close() // nobody has connected
+		return fmt.Errorf("%w: %w", ErrConfig, err)
+	}
+	last := r.start("the SERVFAIL socket", f.servfail.run)
+	udp := r.start("the relay", f.relay.Run)
+
+	// 3. The primaries, what to do about them, and HAProxy, which starts with the first list.
+	steering := r.start("steering", f.steer)
+	finding := r.start("finding the primaries", f.find)
+	checking := r.start("the checks", f.checker.Run)
+	tcp := r.start("HAProxy", func(ctx context.Context) error { return f.haproxy.Run(ctx, f.configs) })
+	watching := r.start("watching", f.watch)
+
+	// 4. The address, last: after the network has said that nobody else has it.
+	var moving *part
+	if f.keepalived != nil {
+		moving = r.start("keepalived", f.move)
+	}
+
+	stopSignals := f.drainOnSignal(r.stopping)
+	<-r.stopping.Done()
+	stopSignals()
+	f.log.Info("stopping", "planned", ctx.Err() != nil)
+	if ctx.Err() != nil {
+		f.drain()
+	}
+	r.stop(moving) // keepalived gives the addresses away
+	f.removeLeft("the stop")
+	r.stop(udp)
+	r.stop(tcp)
+	for _, p := range []*part{watching, checking, finding, steering, last} {
+		r.stop(p)
+	}
+	return r.err()
+}
+
+// find follows the list of primaries. What was known last is used when the first list does not come in time.
+func (f *front) find(ctx context.Context) error {
+	late := time.AfterFunc(firstList, func() {
+		f.mu.Lock()
+		known := f.m.listed
+		f.mu.Unlock()
+		if known {
+			return
+		}
+		saved, err := readBackends(f.backendsPath())
+		if err != nil {
+			f.log.Error("there is no list of primaries yet, and no earlier one", "after", firstList, "err", err)
+			return
+		}
+		f.log.Warn("there is no list of primaries yet; the last one is used", "after", firstList, "primaries", len(saved))
+		f.listed(saved, false)
+	})
+	defer late.Stop()
+	return f.source.Run(ctx, func(list []backends.Primary) { f.listed(list, true) })
+}
+
+// firstList is how long a start waits for a list of primaries before it takes the last one.
+const firstList = 5 * time.Second
+
+// listed takes a list; a saved one counts only until there is another.
+func (f *front) listed(list []backends.Primary, fresh bool) {
+	f.mu.Lock()
+	if !fresh && f.m.listed {
+		f.mu.Unlock()
+		return
+	}
+	f.m.list(list)
+	f.mu.Unlock()
+	if fresh {
+		f.log.Info("the primaries", "primaries", names(list))
+		if err := writeBackends(f.backendsPath(), list); err != nil {
+			f.log.Warn("the list of primaries was not kept for the next start", "err", err)
+		}
+	}
+	signal(f.changed)
+}
+
+func (f *front) backendsPath() string { return filepath.Join(f.cfg.Dir, "backends.json") }
+
+func names(list []backends.Primary) (out []string) {
+	for _, p := range list {
+		out = append(out, p.Name)
+	}
+	return out
+}
+
+// signal leaves a note in a channel that holds one.
+func signal(c chan<- struct{}) {
+	select {
+	case c <- struct{}{}:
+	default: // there is one
+	}
+}
+
+// minKey is what the primaries accept.
+const minKey = 16
+
+// readKey reads the key of PROXY headers; nil without a file.
+func readKey(file string) ([]byte, error) {
+	if file == "" {
+		return nil, nil
+	}
+	const remedy = "write 32 random octets in base64, the same as in the primaries' dns.proxy_key_file: head -c 32 /dev/urandom | base64"
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("primaries.proxy_key_file: %w; %s", err, remedy)
+	}
+	key, err := base64.StdEncoding.DecodeString(strings.TrimSpace(string(b)))
+	if err != nil {
+		return nil, fmt.Errorf("primaries.proxy_key_file: %s: not base64: %w; %s", file, err, remedy)
+	}
+	if len(key) < minKey {
+		return nil, fmt.Errorf("primaries.proxy_key_file: %s: a key of %d octets, at least %d are needed; %s", file, len(key), minKey, remedy)
+	}
+	return key, nil
+}
+
+// runner runs the parts of a node, each with a stop of its own. One that ends unasked stops the node.
+type runner struct {
+	stopping context.Context
+	cancel   context.CancelFunc
+
+	mu   sync.Mutex
+	errs []error
+}
+
+// part is one that runs.
+type part struct {
+	cancel context.CancelFunc
+	done   chan struct{}
+}
+
+func newRunner(ctx context.Context) *runner {
+	r := &runner{}
+	r.stopping, r.cancel = context.WithCancel(ctx)
+	return r
+}
+
+func (r *runner) start(name string, run func(context.Context) error) *part {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(r.stopping))
+	p := &part{cancel: cancel, done: make(chan struct{})}
+	go func() {
+		defer close(p.done)
+		err := run(ctx)
+		if ctx.Err() == nil && err == nil {
+			err = errors.New("ended unasked")
+		}
+		if err != nil && (ctx.Err() == nil || !errors.Is(err, context.Canceled)) {
+			r.mu.Lock()
+			r.errs = append(r.errs, fmt.Errorf("%s: %w", name, err))
+			r.mu.Unlock()
+			r.cancel()
+		}
+	}()
+	return p
+}
+
+// stop ends a part and waits for it; nil is none.
+func (r *runner) stop(p *part) {
+	if p != nil {
+		p.cancel()
+		<-p.done
+	}
+}
+
+func (r *runner) err() error {
+	r.cancel()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return errors.Join(r.errs...)
+}

@@ -1,0 +1,140 @@
+package front
+
+import (
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/zonekeeper/zonekeeper/internal/front/backends"
+	"github.com/zonekeeper/zonekeeper/internal/front/checks"
+	"github.com/zonekeeper/zonekeeper/internal/front/keepalived"
+	"github.com/zonekeeper/zonekeeper/internal/front/relay"
+)
+
+// What can be wrong with this node. Each is a reason for FAULT of its own: the address leaves while any is there.
+const (
+	faultHAProxy  = "haproxy"
+	faultRelay    = "relay"
+	faultConflict = "conflict"
+	faultDrain    = "drain"
+)
+
+// model is what the front knows of its node and of the primaries. It decides, and does nothing; front.mu guards it.
+type model struct {
+	primaries []backends.Primary
+	listed    bool // a list has come
+	states    map[string]checks.Change
+	faults    map[string]string // reason by what is wrong
+
+	vip         keepalived.State
+	vipSince    time.Time
+	transitions map[keepalived.State]uint64
+	score       int // as keepalived was told it
+}
+
+// newModel begins with faults: a part that has not said that it works may not.
+func newModel(now time.Time, mode Mode) *model {
+	m := &model{
+		states: map[string]checks.Change{}, faults: map[string]string{faultHAProxy: "it has not started yet", faultRelay: "it has not started yet"},
+		vipSince: now, transitions: map[keepalived.State]uint64{},
+	}
+	if mode == ModeVIP {
+		m.faults[faultConflict] = "the network has not been asked yet who uses the addresses"
+	}
+	return m
+}
+
+// list takes a new list of primaries; what is known of those that stay is kept.
+func (m *model) list(primaries []backends.Primary) {
+	m.primaries, m.listed = slices.Clone(primaries), true
+	maps.DeleteFunc(m.states, func(name string, _ checks.Change) bool { return !m.knows(name) })
+}
+
+func (m *model) knows(name string) bool {
+	return slices.ContainsFunc(m.primaries, func(p backends.Primary) bool { return p.Name == name })
+}
+
+// checked takes news about a primary; a late one, of a primary that has gone, is dropped.
+func (m *model) checked(c checks.Change) {
+	if m.knows(c.Name) {
+		m.states[c.Name] = c
+	}
+}
+
+// fault notes what is wrong with a part, "" when nothing is; it reports whether that is news.
+func (m *model) fault(part, reason string) bool {
+	if m.faults[part] == reason {
+		return false
+	}
+	m.faults[part] = reason
+	if reason == "" {
+		delete(m.faults, part)
+	}
+	return true
+}
+
+// moved takes keepalived's new state.
+func (m *model) moved(s keepalived.State, now time.Time) {
+	if s != m.vip {
+		m.transitions[s]++
+		m.vip, m.vipSince = s, now
+	}
+}
+
+// local is why this node must not hold the addresses; "" when it may.
+func (m *model) local() string {
+	var all []string
+	for _, part := range slices.Sorted(maps.Keys(m.faults)) {
+		all = append(all, part+": "+m.faults[part])
+	}
+	return strings.Join(all, "; ")
+}
+
+// rawScore is the score of this moment, before damping.
+func (m *model) rawScore() int {
+	states := make(map[string]checks.State, len(m.states))
+	for name, c := range m.states {
+		states[name] = c.State
+	}
+	return checks.Score(states)
+}
+
+// upstreams are the relay's. A primary of which nothing is known yet is not asked.
+func (m *model) upstreams(port uint16) []relay.Upstream {
+	out := make([]relay.Upstream, 0, len(m.primaries))
+	for _, p := range m.primaries {
+		u := relay.Upstream{Name: p.Name, DNS: netip.AddrPortFrom(p.Addr, port), Tier: 2}
+		switch m.states[p.Name].State {
+		case checks.Ready:
+			u.Tier = 0
+		case checks.Alive:
+			u.Tier = 1
+		case checks.Down:
+		}
+		out = append(out, u)
+	}
+	return out
+}
+
+// targets are the checker's.
+func (m *model) targets(port uint16) []checks.Target {
+	out := make([]checks.Target, 0, len(m.primaries))
+	for _, p := range m.primaries {
+		out = append(out, checks.Target{Name: p.Name, Admin: netip.AddrPortFrom(p.Addr, port)})
+	}
+	return out
+}
+
+// ready is why this node does not serve clients as well as it could; "" when relay and HAProxy work. Not to hold the
+// addresses is no reason, nor is a lack of primaries: then it is this node that answers SERVFAIL.
+func (m *model) ready() string {
+	var all []string
+	for _, part := range []string{faultHAProxy, faultRelay, faultDrain} {
+		if r := m.faults[part]; r != "" {
+			all = append(all, part+": "+r)
+		}
+	}
+	return strings.Join(all, "; ")
+}

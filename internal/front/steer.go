@@ -1,0 +1,114 @@
+package front
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/zonekeeper/zonekeeper/internal/front/backends"
+	"github.com/zonekeeper/zonekeeper/internal/front/checks"
+	"github.com/zonekeeper/zonekeeper/internal/front/haproxy"
+	"github.com/zonekeeper/zonekeeper/internal/front/keepalived"
+	"github.com/zonekeeper/zonekeeper/internal/front/relay"
+)
+
+// certificateEvery is how often the front's certificate is looked at.
+const certificateEvery = 5 * time.Second
+
+// told is what the parts were told last, so that they hear news only.
+type told struct {
+	primaries []backends.Primary
+	upstreams []relay.Upstream
+	local     string
+	score     int
+	once      bool // local and score have been told
+}
+
+// steer carries out what the model decides: it is the one place from which the relay, the checks, HAProxy and keepalived hear.
+func (f *front) steer(ctx context.Context) error {
+	damper := checks.NewDamper()
+	var last told
+	again := time.NewTimer(0)
+	defer again.Stop()
+	certificate := time.NewTicker(certificateEvery)
+	defer certificate.Stop()
+	for {
+		if next := f.apply(damper, &last); next > 0 {
+			again.Reset(next)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-f.changed:
+		case <-again.C:
+		case pong := <-f.pings:
+			close(pong)
+		case <-certificate.C:
+			switch changed, err := f.identity.refresh(); {
+			case err != nil:
+				f.log.Warn("the certificate is not replaced", "err", err)
+			case changed:
+				f.log.Info("the certificate is replaced")
+				f.configure(last.primaries)
+			}
+		}
+	}
+}
+
+// apply tells the parts what is new. It returns after which time it has to be called again although nothing has happened.
+func (f *front) apply(damper *checks.Damper, last *told) (again time.Duration) {
+	f.mu.Lock()
+	score, again := damper.Next(time.Now(), f.m.rawScore(), f.m.vip == keepalived.Master)
+	f.m.score = score
+	now := told{
+		primaries: f.m.primaries, upstreams: f.m.upstreams(uint16(f.cfg.Primaries.Ports.DNS)), //nolint:gosec // validated
+		local: f.m.local(), score: score, once: true,
+	}
+	targets := f.m.targets(uint16(f.cfg.Primaries.Ports.Admin)) //nolint:gosec // validated
+	f.mu.Unlock()
+
+	// The address first: everything else takes longer.
+	if f.keepalived != nil {
+		if now.local != last.local || !last.once {
+			f.tell("local", now.local, f.keepalived.SetLocal(now.local))
+		}
+		if now.score != last.score || !last.once {
+			f.tell("score", now.score, f.keepalived.SetScore(now.score))
+		}
+	}
+	if !slices.Equal(now.upstreams, last.upstreams) {
+		f.relay.Set(now.upstreams)
+	}
+	if !slices.Equal(now.primaries, last.primaries) {
+		f.checker.Set(targets)
+		f.configure(now.primaries)
+	}
+	*last = now
+	return again
+}
+
+func (f *front) tell(what string, value any, err error) {
+	if err != nil {
+		f.log.Error("keepalived could not be told", "what", what, "value", value, "err", err)
+		return
+	}
+	f.log.Info("keepalived is told", "what", what, "value", value)
+}
+
+// configure gives HAProxy a configuration for these primaries; the newest counts.
+func (f *front) configure(primaries []backends.Primary) {
+	if len(primaries) == 0 {
+		return
+	}
+	conf, err := haproxy.Render(haproxyConfig(f.cfg, f.set, f.identity.Identity, primaries))
+	if err != nil {
+		f.metrics.reloads.WithLabelValues("rejected").Inc()
+		f.log.Error("HAProxy's configuration can't be written; the old one stays", "err", err)
+		return
+	}
+	select {
+	case <-f.configs: // an older one that nobody has read
+	default:
+	}
+	f.configs <- conf
+}

@@ -1,0 +1,16 @@
+package vip
+
+import (
+	"net"
+	"net/netip"
+)
+
+// The pure parts, for tests.
+func Stranger(answers []Owner, vips, peers []netip.Addr, known []net.HardwareAddr) (Owner, bool) {
+	return stranger(answers, vips, peers, known)
+}
+
+func ParseARP(b []byte) (Owner, bool)                       { return parseARP(b) }
+func ParseAdvertisement(b []byte, mac []byte) (Owner, bool) { return parseAdvertisement(b, mac) }
+func ArpProbe(a netip.Addr, own net.HardwareAddr) []byte    { return arpProbe(a, own) }
+func Solicitation(a netip.Addr) []byte                      { return solicitation(a) }

@@ -1,0 +1,69 @@
+package vip
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os/exec"
+	"strings"
+)
+
+// table is the name of the nftables table that Filter makes.
+const table = "zonekeeper"
+
+// Filter drops VRRP (IP protocol 112) that comes in by the interface from anybody but the peers, before keepalived sees it:
+// keepalived turns strangers away by itself, but is disturbed by them. It returns what takes the filter away again. The
+// program nft does it; the one table belongs to this node's front alone and replaces what an earlier one left.
+func Filter(ctx context.Context, iface string, peers []netip.Addr) (remove func() error, err error) {
+	if err := nft(ctx, filterScript(iface, peers)); err != nil {
+		return nil, fmt.Errorf("keep VRRP of others than the peers out: %w", err)
+	}
+	return func() error {
+		if err := nft(context.WithoutCancel(ctx), removeScript()); err != nil {
+			return fmt.Errorf("take the VRRP filter away: %w", err)
+		}
+		return nil
+	}, nil
+}
+
+// removeScript deletes the table; declared first, because deleting what is not there is an error.
+func removeScript() string { return "table inet " + table + "\ndelete table inet " + table + "\n" }
+
+// filterScript is one transaction of nft.
+func filterScript(iface string, peers []netip.Addr) string {
+	families := map[string][]string{"ip": nil, "ip6": nil}
+	for _, p := range peers {
+		key := "ip"
+		if p.Is6() {
+			key = "ip6"
+		}
+		families[key] = append(families[key], p.String())
+	}
+	var b strings.Builder
+	b.WriteString(removeScript())
+	fmt.Fprintf(&b, "table inet %s {\n", table)
+	// Before other tables' rules (priority 0): what they accept must not pass here.
+	b.WriteString("  chain vrrp {\n    type filter hook input priority -10; policy accept;\n")
+	for _, key := range []string{"ip", "ip6"} {
+		if list := families[key]; len(list) > 0 {
+			fmt.Fprintf(&b, "    iifname %q meta l4proto 112 %s saddr { %s } accept\n", iface, key, strings.Join(list, ", "))
+		}
+	}
+	fmt.Fprintf(&b, "    iifname %q meta l4proto 112 counter drop\n  }\n}\n", iface)
+	return b.String()
+}
+
+func nft(ctx context.Context, script string) error {
+	cmd := exec.CommandContext(ctx, "nft", "-f", "-")
+	cmd.Stdin = strings.NewReader(script)
+	out, err := cmd.CombinedOutput()
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, exec.ErrNotFound):
+		return fmt.Errorf("%w; install nftables, or let a security group admit protocol 112 from the fronts only", err)
+	}
+	return fmt.Errorf("nft: %w: %s; without nftables in the kernel let a security group admit protocol 112 from the fronts only", err, bytes.TrimSpace(out))
+}

@@ -1,0 +1,269 @@
+package vip_test
+
+import (
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/zonekeeper/zonekeeper/internal/front/vip"
+	"github.com/zonekeeper/zonekeeper/test/harness"
+)
+
+const (
+	vip4 = "192.0.2.100"
+	vip6 = "2001:db8::100"
+)
+
+func parse(t *testing.T, list ...string) (out []netip.Addr) {
+	t.Helper()
+	for _, s := range list {
+		a, err := netip.ParseAddr(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out = append(out, a)
+	}
+	return out
+}
+
+// at runs f at a host of the bridge.
+func at(t *testing.T, b *harness.Bridge, host string, f func() error) {
+	t.Helper()
+	if err := b.Host(host).Inside(f); err != nil {
+		t.Fatalf("%s: %v", host, err)
+	}
+}
+
+func TestHeldAndRemove(t *testing.T) {
+	b := harness.NewBridge(t, map[string]byte{"a": 11})
+	var vips []netip.Prefix
+	for _, a := range parse(t, vip4, vip6) {
+		vips = append(vips, netip.PrefixFrom(a, a.BitLen()))
+	}
+	held := func(want ...string) {
+		t.Helper()
+		at(t, b, "a", func() error {
+			got, err := vip.Held(harness.Device, vips)
+			if err == nil && !slices.Equal(got, parse(t, want...)) {
+				t.Errorf("held: %v, want %v", got, want)
+			}
+			return err
+		})
+	}
+	remove := func() {
+		t.Helper()
+		at(t, b, "a", func() error { return vip.Remove(harness.Device, vips) })
+	}
+	remove() // there are none
+	held()
+	// An address that somebody gave another prefix length is the address all the same.
+	b.Shell("a", "ip addr add "+vip4+"/24 dev eth0; ip addr add "+vip6+"/64 dev eth0 nodad; ip addr add 192.0.2.101/32 dev eth0")
+	held(vip4, vip6)
+	remove()
+	held()
+	rest := b.Shell("a", "ip -o addr show dev eth0")
+	for _, want := range []string{"192.0.2.11/24", "192.0.2.101/32", "2001:db8::11/64"} {
+		if !strings.Contains(rest, want) {
+			t.Errorf("%s went too: %s", want, rest)
+		}
+	}
+	if _, err := vip.Held("nowhere0", vips); err == nil || !strings.Contains(err.Error(), `"nowhere0"`) {
+		t.Errorf("no such interface: %v", err)
+	}
+	if err := vip.Remove("nowhere0", vips); err == nil {
+		t.Error("no such interface: no error")
+	}
+}
+
+func TestConflict(t *testing.T) {
+	b := harness.NewBridge(t, map[string]byte{"a": 11, "peer": 12, "stranger": 66})
+	vips, peers := parse(t, vip4, vip6), parse(t, "192.0.2.12")
+	mac := strings.TrimSpace(b.Shell("stranger", "cat /sys/class/net/eth0/address"))
+	for _, tc := range []struct {
+		owner, addr string // nobody's when empty
+		conflict    bool
+	}{
+		{"", "", false},
+		{"a", vip4, false},
+		{"peer", vip4, false},
+		{"peer", vip6, false},
+		{"stranger", vip4, true},
+		{"stranger", vip6, true},
+	} {
+		if tc.owner != "" {
+			b.Shell(tc.owner, "ip addr add "+tc.addr+" dev eth0 $(case "+tc.addr+" in *:*) echo nodad;; esac)")
+		}
+		at(t, b, "a", func() error {
+			o, found, err := vip.Conflict(t.Context(), harness.Device, vips, peers)
+			if err != nil {
+				return err
+			}
+			if found != tc.conflict {
+				t.Errorf("%s at %q: found %t (%v)", tc.addr, tc.owner, found, o)
+			}
+			if found && (o.MAC.String() != mac || o.Addr.String() != tc.addr || !strings.Contains(o.String(), mac)) {
+				t.Errorf("%s at %q: %v, want %s", tc.addr, tc.owner, o, mac)
+			}
+			return nil
+		})
+		if tc.owner != "" {
+			b.Shell(tc.owner, "ip addr flush dev eth0 to "+tc.addr)
+		}
+	}
+	at(t, b, "a", func() error {
+		if _, _, err := vip.Conflict(t.Context(), "lo", vips, peers); err == nil || !strings.Contains(err.Error(), "lo is no Ethernet") {
+			t.Errorf("loopback: %v", err)
+		}
+		return nil
+	})
+}
+
+func answer(a netip.Addr, mac net.HardwareAddr) vip.Owner { return vip.Owner{Addr: a, MAC: mac} }
+
+func TestStranger(t *testing.T) {
+	own, peer, other := net.HardwareAddr{2, 0, 0, 0, 0, 1}, net.HardwareAddr{2, 0, 0, 0, 0, 2}, net.HardwareAddr{2, 0, 0, 0, 0, 3}
+	v, p := parse(t, vip4)[0], parse(t, "192.0.2.12")[0]
+	for name, tc := range map[string]struct {
+		answers []vip.Owner
+		want    net.HardwareAddr
+	}{
+		"nobody":                            {nil, nil},
+		"oneself":                           {[]vip.Owner{answer(v, own)}, nil},
+		"a peer, which answers later":       {[]vip.Owner{answer(v, peer), answer(p, peer)}, nil},
+		"a peer that does not answer":       {[]vip.Owner{answer(v, peer)}, peer},
+		"a stranger beside a peer":          {[]vip.Owner{answer(v, peer), answer(p, peer), answer(v, other)}, other},
+		"a stranger with an own address":    {[]vip.Owner{answer(parse(t, "192.0.2.66")[0], other)}, nil},
+		"a stranger with the peer's and it": {[]vip.Owner{answer(p, other), answer(v, other)}, nil},
+	} {
+		o, found := vip.Stranger(tc.answers, []netip.Addr{v}, []netip.Addr{p}, []net.HardwareAddr{own})
+		if found != (tc.want != nil) || !slices.Equal(o.MAC, tc.want) {
+			t.Errorf("%s: %v, %t", name, o, found)
+		}
+	}
+}
+
+// TestParsers: an answer is read, everything shorter and every other kind of packet is not.
+func TestParsers(t *testing.T) {
+	mac := net.HardwareAddr{2, 0, 0, 0, 0, 7}
+	four, six := parse(t, vip4)[0], parse(t, vip6)[0]
+	reply := vip.ArpProbe(four, mac)
+	if _, ok := vip.ParseARP(reply); ok {
+		t.Error("a probe tells nobody's address")
+	}
+	copy(reply[14:18], four.AsSlice())
+	if o, ok := vip.ParseARP(reply); !ok || o.Addr != four || !slices.Equal(o.MAC, mac) {
+		t.Errorf("an ARP packet: %v, %t", o, ok)
+	}
+	for i := range reply {
+		if _, ok := vip.ParseARP(reply[:i]); ok {
+			t.Errorf("%d octets of ARP", i)
+		}
+	}
+	ns := vip.Solicitation(six)
+	if _, ok := vip.ParseAdvertisement(ns, mac); ok {
+		t.Error("a solicitation is no advertisement")
+	}
+	na := slices.Clone(ns)
+	na[40] = 136
+	if _, ok := vip.ParseAdvertisement(na, mac); ok {
+		t.Error("a wrong checksum was taken")
+	}
+	na[42] -= 1 // 136 instead of 135 in the high octet: the complement goes down by one there
+	if o, ok := vip.ParseAdvertisement(na, mac); !ok || o.Addr != six || !slices.Equal(o.MAC, mac) {
+		t.Errorf("an advertisement: %v, %t", o, ok)
+	}
+	for i := range na {
+		if _, ok := vip.ParseAdvertisement(na[:i], mac); ok {
+			t.Errorf("%d octets of an advertisement", i)
+		}
+	}
+}
+
+// FuzzParsers: whatever comes from the wire, nothing panics.
+func FuzzParsers(f *testing.F) {
+	six, err := netip.ParseAddr(vip6)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(vip.Solicitation(six))
+	f.Add(vip.ArpProbe(netip.AddrFrom4([4]byte{192, 0, 2, 1}), make(net.HardwareAddr, 6)))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		for _, parse := range []func() (vip.Owner, bool){
+			func() (vip.Owner, bool) { return vip.ParseARP(b) },
+			func() (vip.Owner, bool) { return vip.ParseAdvertisement(b, make([]byte, 6)) },
+		} {
+			if o, ok := parse(); ok && (len(o.MAC) != 6 || !o.Addr.IsValid()) {
+				t.Errorf("%v", o)
+			}
+		}
+	})
+}
+
+// send sends one VRRP packet of a host to another.
+func send(t *testing.T, b *harness.Bridge, from string, to netip.Addr) {
+	t.Helper()
+	at(t, b, from, func() error {
+		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 112)
+		if err != nil {
+			return err
+		}
+		defer unix.Close(fd)
+		return unix.Sendto(fd, []byte("not really VRRP"), 0, &unix.SockaddrInet4{Addr: to.As4()})
+	})
+}
+
+// TestFilter: with the filter only peers' VRRP comes in, without it everybody's.
+func TestFilter(t *testing.T) {
+	b := harness.NewBridge(t, map[string]byte{"a": 11, "peer": 12, "stranger": 66})
+	a, peer, stranger := b.Host("a").V4, b.Host("peer").V4, b.Host("stranger").V4
+	var raw int
+	at(t, b, "a", func() (err error) {
+		raw, err = unix.Socket(unix.AF_INET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 112)
+		return err
+	})
+	defer unix.Close(raw)
+	if err := unix.SetsockoptTimeval(raw, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Sec: 60}); err != nil {
+		t.Fatal(err)
+	}
+	// comes expects the next packet from a host.
+	comes := func(want netip.Addr) {
+		t.Helper()
+		_, from, err := unix.Recvfrom(raw, make([]byte, 100), 0)
+		if err != nil {
+			t.Fatalf("nothing from %s: %v", want, err)
+		}
+		if f, ok := from.(*unix.SockaddrInet4); !ok || netip.AddrFrom4(f.Addr) != want {
+			t.Fatalf("a packet from %v, want one from %s", from, want)
+		}
+	}
+	send(t, b, "stranger", a)
+	comes(stranger)
+	var remove func() error
+	for range 2 { // the second replaces the first
+		at(t, b, "a", func() (err error) {
+			remove, err = vip.Filter(t.Context(), harness.Device, []netip.Addr{peer, b.Host("peer").V6})
+			return err
+		})
+	}
+	send(t, b, "stranger", a)
+	send(t, b, "peer", a)
+	comes(peer)
+	at(t, b, "a", remove)
+	send(t, b, "stranger", a)
+	comes(stranger)
+	if out := b.Shell("a", "nft list tables"); out != "" {
+		t.Errorf("left: %s", out)
+	}
+}
+
+// TestFilterWithoutProgram: the error says what to do.
+func TestFilterWithoutProgram(t *testing.T) {
+	t.Setenv("PATH", "/nonexistent")
+	if _, err := vip.Filter(t.Context(), "eth0", nil); err == nil || !strings.Contains(err.Error(), "install nftables") {
+		t.Errorf("got %v", err)
+	}
+}
