@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"slices"
 	"strings"
@@ -37,8 +36,9 @@ type client struct {
 	id      uint16
 	udp     *udpClient
 	kept    net.Conn
-	resets  atomic.Int64 // TCP connections that ended other than by FIN while an answer was awaited
-	closed  atomic.Int64 // and by FIN
+	broken  atomic.Int64 // TCP connections that could not be opened, or ended before the answer to their first request
+	closed  atomic.Int64 // kept ones that had ended when they were used again: clients connect anew (RFC 7766, section 6.2.4)
+	late    atomic.Int64 // requests without an answer in time, sent again
 }
 
 func (s *site) client(network, addr string) *client {
@@ -125,6 +125,7 @@ func (c *client) overTCP(msg []byte) ([]byte, error) {
 	if conn == nil {
 		var err error
 		if conn, err = c.dial("tcp"); err != nil {
+			c.note(false, err)
 			<-time.After(20 * time.Millisecond) // refused: do not spin
 			return nil, err
 		}
@@ -135,14 +136,22 @@ func (c *client) overTCP(msg []byte) ([]byte, error) {
 		return answer, nil
 	}
 	_ = conn.Close()
+	c.note(old, err)
+	return answer, err
+}
+
+// note counts why a request over TCP has to be sent again.
+func (c *client) note(old bool, err error) {
+	var timeout net.Error
 	switch {
 	case err == nil:
-	case old && errors.Is(err, io.EOF):
+	case errors.As(err, &timeout) && timeout.Timeout():
+		c.late.Add(1)
+	case old:
 		c.closed.Add(1)
 	default:
-		c.resets.Add(1)
+		c.broken.Add(1)
 	}
-	return answer, err
 }
 
 // once sends a message over a connection and reads one answer.

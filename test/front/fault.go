@@ -80,7 +80,7 @@ func (s *site) measure(t *testing.T, st *stream, f fault, times int) map[string]
 		victim := s.holder()
 		at := time.Now()
 		f.hurt(s, victim)
-		s.until(30*time.Second, "writes go on after "+f.name, func(context.Context) error {
+		s.until(patient, "writes go on after "+f.name, func(context.Context) error {
 			for network, load := range st.load {
 				if n := load.Waiting(at); n > 0 || time.Since(at) < f.watch {
 					return fmt.Errorf("%d clients wait over %s for an answer to what they asked before", n, network)

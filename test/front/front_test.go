@@ -2,6 +2,7 @@ package front
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -17,22 +18,41 @@ import (
 	"github.com/zonekeeper/zonekeeper/test/harness"
 )
 
-// TestFront is the short form for make test: everything once, on one site.
+// TestFront is the short form for make test: everything once, on one site. Figures are logged; make front holds them to their
+// targets, on a machine that does nothing else. What must hold on any machine is asserted here.
 func TestFront(t *testing.T) {
 	s := newSite(t)
 	s.startFronts(nil)
-	s.part(t, "OnlyHolderReceives", func(t *testing.T) { onlyHolderReceives(t, s, 200) })
-	s.part(t, "ClientAddress", func(t *testing.T) { clientAddress(t, s) })
-	s.part(t, "Drain", func(t *testing.T) { drain(t, s, 2) })
-	s.part(t, "TwoHolders", func(t *testing.T) { twoHolders(t, s, 2*time.Second) })
-	s.part(t, "Faults", func(t *testing.T) {
-		st := s.startStream("udp", "tcp")
-		for _, f := range faults() {
-			s.measure(t, st, f, 1)
-		}
-		st.check(t)
-	})
-	s.part(t, "AllPrimariesDown", func(t *testing.T) { allPrimariesDown(t, s, 2*time.Second) })
+	for _, p := range []struct {
+		name string
+		run  func(t *testing.T)
+	}{
+		{"OnlyHolderReceives", func(t *testing.T) { onlyHolderReceives(t, s, 100) }},
+		{"ClientAddress", func(t *testing.T) { clientAddress(t, s) }},
+		{"ForgedHeaders", func(t *testing.T) { forgedHeaders(t, s) }},
+		{"ForeignVRRP", func(t *testing.T) { foreignVRRP(t, s, 3*time.Second) }},
+		{"ForeignOwner", func(t *testing.T) { foreignOwner(t, s) }},
+		{"Mistakes", func(t *testing.T) { mistakes(t, s) }},
+		{"BadReload", func(t *testing.T) { badReload(t, s) }},
+		{"BackendsChange", func(t *testing.T) { backendsChange(t, s) }},
+		{"Modes", func(t *testing.T) { modes(t, s) }},
+		{"Limits", func(t *testing.T) { limits(t, s, 5000) }},
+		{"Descriptors", func(t *testing.T) { descriptors(t, s, 500, 4) }},
+		{"Drain", func(t *testing.T) { drain(t, s, 2) }},
+		{"TwoHolders", func(t *testing.T) { twoHolders(t, s, time.Second) }},
+		{"Faults", func(t *testing.T) {
+			st := s.startStream("udp", "tcp")
+			for _, f := range faults() {
+				s.measure(t, st, f, 1)
+			}
+			st.check(t)
+		}},
+		{"AllPrimariesDown", func(t *testing.T) { allPrimariesDown(t, s, 2*time.Second) }},
+	} {
+		began := time.Now()
+		s.part(t, p.name, p.run)
+		t.Logf("%s took %.1f s", p.name, time.Since(began).Seconds())
+	}
 }
 
 // onlyHolderReceives: every node has its sockets bound to the address, and the one that has it receives all.
@@ -49,30 +69,32 @@ func onlyHolderReceives(t *testing.T, s *site, requests int) {
 			}
 		}
 	}
-	holder := s.holder()
-	before := received(s)
-	for _, network := range []string{"udp", "tcp"} {
-		for i := range requests {
-			if err := s.client(network, endpoints()[i%2]).nothing(); err != nil {
-				t.Fatal(err)
+	s.still("only the holder receives", func() error {
+		holder := s.holder()
+		before := received(s)
+		for _, network := range []string{"udp", "tcp"} {
+			for i := range requests {
+				if err := s.client(network, endpoints()[i%2]).nothing(); err != nil {
+					return err
+				}
 			}
 		}
-	}
-	if now := s.holder(); now != holder {
-		t.Fatalf("the address moved from %s to %s meanwhile", holder, now)
-	}
-	after := received(s)
-	for _, name := range nodeNames() {
-		for network, n := range after[name] {
-			n -= before[name][network]
-			switch {
-			case name == holder && n < requests:
-				t.Errorf("%s has the address and received %d of %d requests over %s", name, n, requests, network)
-			case name != holder && n != 0:
-				t.Errorf("%s does not have the address and received %d requests over %s", name, n, network)
+		after := received(s)
+		var errs []error
+		for _, name := range nodeNames() {
+			for network, n := range after[name] {
+				n -= before[name][network]
+				switch {
+				case name == holder && n < requests:
+					errs = append(errs, fmt.Errorf("%s has the address and received %d of %d requests over %s", name, n, requests, network))
+				case name != holder && n != 0:
+					errs = append(errs, fmt.Errorf("%s does not have the address and received %d requests over %s", name, n, network))
+				}
 			}
 		}
-	}
+		t.Logf("%s has the address; received before %v, after %v", holder, before, after)
+		return errors.Join(errs...)
+	})
 }
 
 // received counts the datagrams of clients and their connections at each node.
@@ -81,7 +103,7 @@ func received(s *site) map[string]map[string]int {
 	for _, name := range nodeNames() {
 		m := s.nodes[name].metrics()
 		out[name] = map[string]int{
-			"udp": int(m[`zonekeeper_relay_datagrams_total{direction="request"}`]),
+			"udp": int(m[`zonekeeper_relay_datagrams_total{direction="from_client"}`]),
 			"tcp": int(m[`haproxy_frontend_connections_total{proxy="dns_write_tcp"}`]),
 		}
 	}
@@ -112,7 +134,7 @@ func clientAddress(t *testing.T, s *site) {
 			if host.Is6() {
 				logged = fmt.Sprintf(`client=[%s]:`, host)
 			}
-			s.until(5*time.Second, fmt.Sprintf("a primary's log has the %s of an update over %s", logged, network), func(context.Context) error {
+			s.until(patient, fmt.Sprintf("a primary's log has the %s of an update over %s", logged, network), func(context.Context) error {
 				for _, p := range primaryNames() {
 					b, err := os.ReadFile(filepath.Join(s.c.Dir(), p, "log"))
 					if err != nil {
@@ -141,8 +163,8 @@ func unsigned(label string) *dns.Msg {
 	return m
 }
 
-// drain: planned moves under load, and no write fails.
-func drain(t *testing.T, s *site, moves int) {
+// drain: planned moves under load, and no write fails. It returns a line about it.
+func drain(t *testing.T, s *site, moves int) string {
 	st := s.startStream("udp", "tcp", "tcp-kept")
 	for range moves {
 		from := s.holder()
@@ -155,23 +177,28 @@ func drain(t *testing.T, s *site, moves int) {
 		s.nodes[from].start()
 		s.settled()
 	}
-	var resets, closed int64
+	st.stop()
+	var broken, closed, late int64
 	for _, y := range st.counters {
-		resets += y.client.resets.Load()
+		broken += y.client.broken.Load()
 		closed += y.client.closed.Load()
+		late += y.client.late.Load()
 	}
-	st.check(t)
-	if resets > 0 {
-		t.Errorf("%d connections broke while an answer was awaited", resets)
+	line := st.check(t)
+	if broken > 0 {
+		t.Errorf("%d connections were refused or broke before the first answer", broken)
 	}
-	t.Logf("%d kept connections were closed before they were used again", closed)
+	line = fmt.Sprintf("%d moves; %s; %d new connections refused or broken; %d kept ones had ended when they were used again; %d requests over TCP answered late",
+		moves, line, broken, closed, late)
+	t.Log(line)
+	return line
 }
 
 // twoHolders: the nodes don't hear each other, so each takes the address. Nothing comes of it.
 func twoHolders(t *testing.T, s *site, length time.Duration) {
 	st := s.startStream("udp", "tcp")
 	s.Isolate(true, nodeNames()...)
-	s.until(10*time.Second, "more than one node has the address", func(context.Context) error {
+	s.until(patient, "more than one node has the address", func(context.Context) error {
 		if l := s.holders(); len(l) < 2 {
 			return fmt.Errorf("these have it: %v", l)
 		}
@@ -203,7 +230,7 @@ func allPrimariesDown(t *testing.T, s *site, length time.Duration) {
 	s.c.Kill("primary-1")
 	s.c.Kill("primary-2")
 	for _, network := range []string{"udp", "tcp"} {
-		s.until(20*time.Second, "a signed SERVFAIL with a reason over "+network, func(context.Context) error {
+		s.until(patient, "a signed SERVFAIL with a reason over "+network, func(context.Context) error {
 			answer, err := s.ask("client", network, endpoints()[0], question(), &key)
 			if err != nil {
 				return err
@@ -216,14 +243,17 @@ func allPrimariesDown(t *testing.T, s *site, length time.Duration) {
 	}
 	s.c.Kill("primary-0")
 	s.c.Pause(2 * time.Second)
-	holder := s.holder()
-	for end := time.Now().Add(length); time.Now().Before(end); s.c.Pause(50 * time.Millisecond) {
-		if l := s.holders(); !slices.Equal(l, []string{holder}) {
-			t.Fatalf("the address is at %v, was at %s", l, holder)
+	s.still("one holder remains without primaries", func() error {
+		holder := s.holder()
+		for end := time.Now().Add(length); time.Now().Before(end); s.c.Pause(50 * time.Millisecond) {
+			if l := s.holders(); !slices.Equal(l, []string{holder}) {
+				return fmt.Errorf("the address is at %v, was at %s", l, holder)
+			}
 		}
-	}
+		return nil
+	})
 	for i, network := range []string{"udp", "tcp", "udp", "tcp"} {
-		s.until(10*time.Second, "SERVFAIL with EDE 22 over "+network, func(context.Context) error {
+		s.until(patient, "SERVFAIL with EDE 22 over "+network, func(context.Context) error {
 			answer, err := s.ask("client", network, endpoints()[i/2], question(), nil)
 			if err != nil {
 				return err

@@ -11,12 +11,16 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
+	"testing"
 	"time"
 
+	"github.com/zonekeeper/zonekeeper/internal/adminapi"
 	"github.com/zonekeeper/zonekeeper/test/harness"
 )
 
@@ -29,7 +33,10 @@ const (
 type node struct {
 	*harness.Host
 	s      *site
+	t      testing.TB // it lives until this ends
+	enter  []string   // words before the command
 	config string
+	object object // the configuration
 	dir    string
 	proc   *harness.Process
 	http   *http.Client
@@ -42,13 +49,13 @@ type object = map[string]any
 func (s *site) startFronts(change func(name string, c object)) {
 	s.t.Helper()
 	for _, name := range nodeNames() {
-		s.newNode(name, change).start()
+		s.newNode(s.whole, name, change).start()
 	}
 	s.settled()
 }
 
-// newNode writes a node's configuration, which change may alter.
-func (s *site) newNode(name string, change func(name string, c object)) *node {
+// newNode writes the configuration of a node that lives until t ends; change may alter it.
+func (s *site) newNode(t testing.TB, name string, change func(name string, c object)) *node {
 	s.t.Helper()
 	h := s.Host(name)
 	// Short: the names of UNIX sockets have 107 octets at most.
@@ -56,7 +63,7 @@ func (s *site) newNode(name string, change func(name string, c object)) *node {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	s.whole.Cleanup(func() { _ = os.RemoveAll(dir) })
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	var peers, primaries []any
 	for _, p := range nodeNames() {
 		if p != name {
@@ -88,32 +95,71 @@ func (s *site) newNode(name string, change func(name string, c object)) *node {
 	if change != nil {
 		change(name, c)
 	}
-	b, err := json.MarshalIndent(c, "", "  ")
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	n := &node{Host: h, s: s, dir: dir, config: filepath.Join(dir, "front.json")}
+	n := &node{Host: h, s: s, t: t, dir: dir, config: filepath.Join(dir, "front.json"), object: c}
 	n.http = &http.Client{Timeout: 2 * time.Second, Transport: &http.Transport{DialContext: s.DialContext(name)}}
-	if err := os.WriteFile(n.config, b, 0o600); err != nil {
-		s.t.Fatal(err)
-	}
+	n.write()
 	s.nodes[name] = n
 	return n
+}
+
+// write writes the configuration.
+func (n *node) write() {
+	n.s.t.Helper()
+	b, err := json.MarshalIndent(n.object, "", "  ")
+	if err != nil {
+		n.s.t.Fatal(err)
+	}
+	if err := os.WriteFile(n.config, b, 0o600); err != nil {
+		n.s.t.Fatal(err)
+	}
 }
 
 // start starts the front; one that was started before must have ended.
 func (n *node) start() {
 	n.s.t.Helper()
-	cmd := n.s.Command(n.Name, harness.Program(n.s.t), "front", "--config", n.config)
+	n.proc = harness.StartProcess(n.t, n.command("--config", n.config), n.log())
+}
+
+func (n *node) command(args ...string) *exec.Cmd {
+	words := append(slices.Clone(n.enter), harness.Program(n.s.t), "front")
+	cmd := n.s.Command(n.Name, append(words, args...)...)
 	cmd.Env = append(os.Environ(), "PATH="+os.Getenv("PATH")+":/usr/sbin:/sbin")
-	n.proc = harness.StartProcess(n.s.whole, cmd, filepath.Join(n.dir, "log"))
+	return cmd
+}
+
+func (n *node) log() string { return filepath.Join(n.dir, "log") }
+
+// said waits until the front has logged a line with all of some words.
+func (n *node) said(words ...string) {
+	n.s.t.Helper()
+	n.s.until(patient, fmt.Sprintf("%s logs %q", n.Name, words), func(context.Context) error {
+		b, err := os.ReadFile(n.log())
+		if err != nil {
+			return err
+		}
+		for line := range strings.Lines(string(b)) {
+			if !slices.ContainsFunc(words, func(w string) bool { return !strings.Contains(line, w) }) {
+				return nil
+			}
+		}
+		return fmt.Errorf("it did not; its end:\n%s", n.proc.Tail(15))
+	})
+}
+
+// shows waits until a metric of the front or of its HAProxy has a value.
+func (n *node) shows(series string, want float64) {
+	n.s.t.Helper()
+	n.s.until(patient, fmt.Sprintf("%s: %s is %v", n.Name, series, want), func(context.Context) error {
+		if got := n.metrics()[series]; got != want {
+			return fmt.Errorf("it is %v", got)
+		}
+		return nil
+	})
 }
 
 // run runs a subcommand of `zonekeeper front` at the node.
 func (n *node) run(args ...string) (string, error) {
-	cmd := n.s.Command(n.Name, append([]string{harness.Program(n.s.t), "front"}, args...)...)
-	cmd.Env = append(os.Environ(), "PATH="+os.Getenv("PATH")+":/usr/sbin:/sbin")
-	out, err := cmd.CombinedOutput()
+	out, err := n.command(args...).CombinedOutput()
 	return string(out), err
 }
 
@@ -122,19 +168,25 @@ func (s *site) settled() {
 	s.t.Helper()
 	for _, name := range nodeNames() {
 		n := s.nodes[name]
-		s.until(30*time.Second, name+" is ready", func(ctx context.Context) error {
-			if err := n.proc.Alive(); err != nil {
-				return err
-			}
-			_, err := n.get(ctx, adminAddr, "/readyz")
-			return err
-		})
+		s.until(patient, name+" is ready", n.isReady)
 	}
 	s.holder()
 	for _, network := range []string{"udp", "tcp"} {
 		cl := s.client(network, endpoints()[0])
-		s.until(15*time.Second, "a write over "+network+" passes", func(context.Context) error { return cl.nothing() })
+		s.until(patient, "a write over "+network+" passes", func(context.Context) error { return cl.nothing() })
 	}
+}
+
+// patient is for what takes a second on a machine that has time for it.
+const patient = 60 * time.Second
+
+// isReady fails while the front does not serve, which does not need the address.
+func (n *node) isReady(ctx context.Context) error {
+	if err := n.proc.Alive(); err != nil {
+		return err
+	}
+	_, err := n.get(ctx, adminAddr, "/readyz")
+	return err
 }
 
 // held gives the addresses of the front that a node has on its device.
@@ -181,6 +233,15 @@ func (n *node) get(ctx context.Context, addr, path string) (string, error) {
 	return string(b), err
 }
 
+// status is what the front says of itself.
+func (n *node) status(ctx context.Context) (*adminapi.FrontStatus, error) {
+	c, err := adminapi.NewClient("http://"+adminAddr, n.http)
+	if err != nil {
+		return nil, err
+	}
+	return c.Front(ctx)
+}
+
 // metrics gives every series of the front and of its HAProxy.
 func (n *node) metrics() map[string]float64 {
 	n.s.t.Helper()
@@ -193,6 +254,16 @@ func (n *node) metrics() map[string]float64 {
 		maps.Copy(out, parse(text))
 	}
 	return out
+}
+
+// sum adds the series of a metric.
+func sum(series map[string]float64, metric string) (total float64) {
+	for name, v := range series {
+		if family, _, _ := strings.Cut(name, "{"); family == metric {
+			total += v
+		}
+	}
+	return total
 }
 
 // parse reads the text format of Prometheus.

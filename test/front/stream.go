@@ -24,8 +24,9 @@ const (
 // is n. Applied twice, or lost, the next one fails; and because only one writes, whoever reads must see what was acknowledged
 // before the question, and no more than was asked for before the answer (I1, I3, I4).
 type stream struct {
-	s    *site
-	load map[string]*harness.Stream // by transport
+	s     *site
+	addrs []string
+	load  map[string]*harness.Stream // by transport
 
 	mu       sync.Mutex
 	counters []*tally
@@ -49,14 +50,20 @@ func base64Secret(k *tsig.Key) string { return base64.StdEncoding.EncodeToString
 // startStream starts writers of each transport through the front.
 func (s *site) startStream(transports ...string) *stream {
 	s.t.Helper()
+	return s.streamTo(endpoints(), transports...)
+}
+
+// streamTo is startStream with other addresses.
+func (s *site) streamTo(addrs []string, transports ...string) *stream {
+	s.t.Helper()
 	s.streams++
-	st := &stream{s: s, load: map[string]*harness.Stream{}}
+	st := &stream{s: s, addrs: addrs, load: map[string]*harness.Stream{}}
 	for _, network := range transports {
 		load := &harness.Stream{}
 		st.load[network] = load
 		for i := range writers {
 			name := zone.MustParseName(fmt.Sprintf("counter-%d-%s-%d.%s", s.streams, network, i, origin))
-			y := &tally{name: name, client: s.client(network, endpoints()[i%2])}
+			y := &tally{name: name, client: s.client(network, addrs[i%len(addrs)])}
 			st.counters = append(st.counters, y)
 			load.Go(pace, func(int) error { return st.count(y) })
 		}
@@ -102,7 +109,7 @@ func (st *stream) read(ctx context.Context) {
 		m := new(dns.Msg)
 		m.SetQuestion(y.name.String(), dns.TypeA)
 		m.RecursionDesired = false
-		answer, err := st.s.ask("client", "udp", endpoints()[i%2], m, nil)
+		answer, err := st.s.ask("client", "udp", st.addrs[i%len(st.addrs)], m, nil)
 		select {
 		case <-ctx.Done():
 		case <-time.After(pace):
@@ -136,8 +143,8 @@ func (st *stream) stop() map[string][]string {
 }
 
 // check stops the stream and asserts what must hold after any faults: no failed write, every acknowledged one there, applied once,
-// and the same at every primary.
-func (st *stream) check(t *testing.T) {
+// and the same at every primary. It returns a line about them.
+func (st *stream) check(t *testing.T) string {
 	t.Helper()
 	for network, failed := range st.stop() {
 		report(t, "a write over "+network+" failed", failed)
@@ -161,7 +168,9 @@ func (st *stream) check(t *testing.T) {
 			}
 		}
 	}
-	t.Logf("%d writes acknowledged, each applied once; %d reads", total, st.reads)
+	line := fmt.Sprintf("%d writes acknowledged, each applied once; %d reads, %d of them wrong", total, st.reads, len(st.wrong))
+	t.Log(line)
+	return line
 }
 
 // report fails the test for the first few of what went wrong: one mistake often has a thousand consequences.
