@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 )
 
 // mistakes: what a person may get wrong before the start ends with exit code 2 and a message that says what to do, and nothing is
@@ -53,10 +52,11 @@ func mistakes(t *testing.T, s *site) {
 				if args[0] == "--config" && tc.name == "no HAProxy" {
 					continue // it can be installed while the front runs
 				}
-				ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+				ctx, cancel := context.WithTimeout(t.Context(), patient)
 				cmd := n.command(args...)
-				cmd = exec.CommandContext(ctx, cmd.Path, cmd.Args[1:]...)
-				out, err := cmd.CombinedOutput()
+				limited := exec.CommandContext(ctx, cmd.Path, cmd.Args[1:]...)
+				limited.Env = cmd.Env
+				out, err := limited.CombinedOutput()
 				cancel()
 				var exit *exec.ExitError
 				if !errors.As(err, &exit) || exit.ExitCode() != 2 && args[0] != "check" {
