@@ -45,7 +45,7 @@ func newSource(cfg Config, set settings, log *slog.Logger) (backends.Source, err
 }
 
 // newChecker asks primaries whether they are ready.
-func (f *front) newChecker() (*checks.Checker, error) {
+func (f *front) newChecker() (checker, error) {
 	t := f.cfg.Primaries.TLS
 	cert, err := conf.LoadCertificate(t.Cert, t.Key, t.CA)
 	if err != nil {
@@ -72,14 +72,14 @@ func (f *front) newChecker() (*checks.Checker, error) {
 }
 
 // newHAProxy makes the process; its configuration comes with the first list of primaries.
-func (f *front) newHAProxy() (*haproxy.Process, error) {
+func (f *front) newHAProxy() (tcpProxy, error) {
 	c := haproxy.DefaultProcessConfig()
 	c.Path, c.Dir, c.Logger, c.Observe = f.cfg.HAProxy.Path, f.cfg.Dir, f.log, f.observe
 	return haproxy.New(c)
 }
 
 // newKeepalived makes the process. Its track file says FAULT until this node has shown that it works.
-func (f *front) newKeepalived() (*keepalived.Process, error) {
+func (f *front) newKeepalived() (mover, error) {
 	program, err := os.Executable()
 	if err != nil {
 		return nil, fmt.Errorf("this program's own path: %w", err)

@@ -63,7 +63,7 @@ func (f *front) gone() bool {
 	}
 }
 
-// drainOnSignal drains at SIGUSR1 until the returned function is called.
+// drainOnSignal drains at SIGUSR1 until ctx ends; until the returned function is called the signal does no harm.
 func (f *front) drainOnSignal(ctx context.Context) (stop func()) {
 	usr1 := make(chan os.Signal, 1)
 	ossignal.Notify(usr1, syscall.SIGUSR1)

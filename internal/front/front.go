@@ -27,6 +27,36 @@ import (
 // ErrConfig marks errors that a person has to mend: the configuration, or a directory that is in use.
 var ErrConfig = errors.New("configuration")
 
+// What a front needs of its parts. They are those of the packages of these names: checks, relay, haproxy, keepalived.
+type (
+	checker interface {
+		Run(ctx context.Context) error
+		Set(list []checks.Target)
+	}
+	udpRelay interface {
+		Run(ctx context.Context) error
+		Set(list []relay.Upstream)
+		Probe(ctx context.Context) error
+	}
+	tcpProxy interface {
+		Run(ctx context.Context, configs <-chan []byte) error
+		Alive(ctx context.Context) error
+		Stat(ctx context.Context) ([]haproxy.Server, error)
+		Drain(ctx context.Context) error
+		Restart(reason string)
+		PID() int
+	}
+	mover interface {
+		Run(ctx context.Context) error
+		State() <-chan keepalived.State
+		SetLocal(reason string) error
+		SetScore(score int) error
+		PID() int
+		Restarts() uint64
+		Strangers() uint64
+	}
+)
+
 // front is one running front node. See Run.
 type front struct {
 	cfg     Config
@@ -37,10 +67,10 @@ type front struct {
 	registry   *prometheus.Registry
 	metrics    *metrics
 	source     backends.Source
-	checker    *checks.Checker
-	relay      *relay.Relay
-	haproxy    *haproxy.Process
-	keepalived *keepalived.Process // nil outside mode vip
+	checker    checker
+	relay      udpRelay
+	haproxy    tcpProxy
+	keepalived mover // nil outside mode vip
 	servfail   *servfail
 	identity   identity
 
@@ -57,8 +87,15 @@ type front struct {
 }
 
 // Run runs a front node until ctx ends, which drains and stops it in order and is no error, or until it can't go on. An error that
-// wraps ErrConfig is the operator's to mend.
+// wraps ErrConfig is the operator's to mend. As process 1 of a container it runs this program again as a child: see guard.
 func Run(ctx context.Context, cfg Config, version string, log *slog.Logger) error {
+	if os.Getpid() == 1 {
+		g, err := newGuard(cfg, log)
+		if err != nil {
+			return fmt.Errorf("%w: %w", ErrConfig, err)
+		}
+		return g.run(ctx)
+	}
 	lock, err := conf.LockDir(cfg.Dir)
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrConfig, err)
@@ -77,12 +114,14 @@ func newFront(cfg Config, version string, log *slog.Logger) (*front, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &front{
-		cfg: cfg, set: set, version: version, log: log, registry: newRegistry(version),
-		configs: make(chan []byte, 1), changed: make(chan struct{}, 1), kick: make(chan struct{}, 1), pings: make(chan chan struct{}),
-		drained: make(chan struct{}), m: newModel(time.Now(), cfg.Mode),
+	if cfg.Mode == ModeVIP {
+		// Before anything can fail, binds or starts: what a killed process left must not make two holders.
+		if err := vip.Remove(cfg.VIP.Interface, set.vips); err != nil {
+			return nil, fmt.Errorf("vip.interface: %w", err)
+		}
 	}
-	if f.metrics, err = newMetrics(f); err != nil {
+	f, err := blank(cfg, set, version, log)
+	if err != nil {
 		return nil, err
 	}
 	if f.source, err = newSource(cfg, set, log); err != nil {
@@ -98,10 +137,6 @@ func newFront(cfg Config, version string, log *slog.Logger) (*front, error) {
 		return nil, err
 	}
 	if cfg.Mode == ModeVIP {
-		// Before anything else binds or starts: what a killed process left must not make two holders.
-		if err := vip.Remove(cfg.VIP.Interface, set.vips); err != nil {
-			return nil, fmt.Errorf("vip.interface: %w", err)
-		}
 		if f.keepalived, err = f.newKeepalived(); err != nil {
 			return nil, err
 		}
@@ -109,9 +144,21 @@ func newFront(cfg Config, version string, log *slog.Logger) (*front, error) {
 	return f, nil
 }
 
+// blank is a front without its parts.
+func blank(cfg Config, set settings, version string, log *slog.Logger) (f *front, err error) {
+	f = &front{
+		cfg: cfg, set: set, version: version, log: log, registry: newRegistry(version),
+		configs: make(chan []byte, 1), changed: make(chan struct{}, 1), kick: make(chan struct{}, 1), pings: make(chan chan struct{}),
+		drained: make(chan struct{}), m: newModel(time.Now(), cfg.Mode),
+	}
+	f.metrics, err = newMetrics(f)
+	return f, err
+}
+
 // run is the start order, the life, and the stop order of a front node.
 func (f *front) run(ctx context.Context) error {
 	r := newRunner(ctx)
+	defer f.drainOnSignal(r.stopping)()
 
 	// 1. Who asks why this node does not serve gets an answer from the first moment.
 	closeAdmin, err := f.serveAdmin()
@@ -144,18 +191,17 @@ func (f *front) run(ctx context.Context) error {
 		moving = r.start("keepalived", f.move)
 	}
 
-	stopSignals := f.drainOnSignal(r.stopping)
 	<-r.stopping.Done()
-	stopSignals()
 	f.log.Info("stopping", "planned", ctx.Err() != nil)
 	if ctx.Err() != nil {
 		f.drain()
 	}
 	r.stop(moving) // keepalived gives the addresses away
 	f.removeLeft("the stop")
+	r.stop(watching) // what it would see from here on is our doing
 	r.stop(udp)
 	r.stop(tcp)
-	for _, p := range []*part{watching, checking, finding, steering, last} {
+	for _, p := range []*part{checking, finding, steering, last} {
 		r.stop(p)
 	}
 	return r.err()

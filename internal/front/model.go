@@ -21,6 +21,23 @@ const (
 	faultDrain    = "drain"
 )
 
+// silentFault is how many questions in a row make a HAProxy that runs a fault, and silentRestart how many make it be killed and
+// started anew. One may be lost while a process is replaced.
+const silentFault, silentRestart = 2, 5
+
+// silence is how many questions in a row a running HAProxy has left unanswered.
+type silence int
+
+// heard takes the outcome of a question. It reports whether that outcome counts, and whether HAProxy has to be killed.
+func (s *silence) heard(err error, runs bool) (certain, restart bool) {
+	if err == nil || !runs {
+		*s = 0
+		return true, false
+	}
+	*s++
+	return *s >= silentFault, *s%silentRestart == 0
+}
+
 // model is what the front knows of its node and of the primaries. It decides, and does nothing; front.mu guards it.
 type model struct {
 	primaries []backends.Primary

@@ -12,10 +12,12 @@ import (
 	"time"
 )
 
-// servfailConns bounds the connections of the socket below; servfailIdle is how long one may say nothing.
+// servfailConns bounds the connections of the socket below; servfailIdle is how long one may say nothing, servfailPause what
+// follows a connection that could not be accepted.
 const (
 	servfailConns = 1000
 	servfailIdle  = 5 * time.Second
+	servfailPause = 100 * time.Millisecond
 )
 
 // servfail answers every request that HAProxy sends to a UNIX socket when no primary can be reached: DNS over TCP (RFC 7766).
@@ -63,7 +65,13 @@ func (s *servfail) run(ctx context.Context) error {
 			return nil
 		}
 		if err != nil {
-			return fmt.Errorf("the SERVFAIL socket: %w", err)
+			// Too many open files, most often: HAProxy tries again, and so do we.
+			s.log.Warn("the SERVFAIL socket accepts nothing", "err", err, "pause", servfailPause)
+			select {
+			case <-ctx.Done():
+			case <-time.After(servfailPause):
+			}
+			continue
 		}
 		select {
 		case s.slots <- struct{}{}:

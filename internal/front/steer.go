@@ -69,11 +69,9 @@ func (f *front) apply(damper *checks.Damper, last *told) (again time.Duration) {
 
 	// The address first: everything else takes longer.
 	if f.keepalived != nil {
-		if now.local != last.local || !last.once {
-			f.tell("local", now.local, f.keepalived.SetLocal(now.local))
-		}
-		if now.score != last.score || !last.once {
-			f.tell("score", now.score, f.keepalived.SetScore(now.score))
+		if err := f.tell(now, *last); err != nil {
+			f.log.Error("keepalived could not be told", "local", now.local, "score", now.score, "err", err)
+			now.once, again = false, tellAgain
 		}
 	}
 	if !slices.Equal(now.upstreams, last.upstreams) {
@@ -87,12 +85,24 @@ func (f *front) apply(damper *checks.Damper, last *told) (again time.Duration) {
 	return again
 }
 
-func (f *front) tell(what string, value any, err error) {
-	if err != nil {
-		f.log.Error("keepalived could not be told", "what", what, "value", value, "err", err)
-		return
+// tellAgain is the pause before keepalived is told what it could not be told.
+const tellAgain = 200 * time.Millisecond
+
+// tell tells keepalived what is new.
+func (f *front) tell(now, last told) error {
+	if now.local != last.local || !last.once {
+		if err := f.keepalived.SetLocal(now.local); err != nil {
+			return err
+		}
+		f.log.Debug("keepalived is told", "local", now.local)
 	}
-	f.log.Info("keepalived is told", "what", what, "value", value)
+	if now.score != last.score || !last.once {
+		if err := f.keepalived.SetScore(now.score); err != nil {
+			return err
+		}
+		f.log.Info("keepalived is told", "score", now.score)
+	}
+	return nil
 }
 
 // configure gives HAProxy a configuration for these primaries; the newest counts.

@@ -56,7 +56,7 @@ func checkPort(field string, port int, bad conf.Bad) {
 func checkAddr(field, text string, bad conf.Bad) (netip.Addr, bool) {
 	a, err := netip.ParseAddr(text)
 	if err != nil || a.Zone() != "" || a.Is4In6() {
-		bad(field, "%q is not an IPv4 or IPv6 address", text)
+		bad(field, "%q is not an IPv4 or IPv6 address; write it as 192.0.2.1 or 2001:db8::1", text)
 		return netip.Addr{}, false
 	}
 	return a, true
@@ -173,12 +173,12 @@ func (c Config) validatePrimaries(bad conf.Bad) {
 	names, addresses := map[string]bool{}, map[netip.Addr]bool{}
 	for _, x := range p.Static {
 		if !conf.ValidName(x.Name) || names[x.Name] {
-			bad("primaries.static", "%q is no primary's name, or is there twice", x.Name)
+			bad("primaries.static", "%q is no primary's name, or is there twice; use letters, digits, '-' and '_', at most 63, each name once", x.Name)
 		}
 		names[x.Name] = true
 		if a, ok := checkAddr("primaries.static", x.Address, bad); ok {
 			if a.IsUnspecified() || addresses[a] {
-				bad("primaries.static", "address %q of %s is no host's, or is there twice", x.Address, x.Name)
+				bad("primaries.static", "address %q of %s is no host's, or is there twice; give the address at which this primary listens", x.Address, x.Name)
 			}
 			addresses[a] = true
 		}

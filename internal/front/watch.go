@@ -15,8 +15,6 @@ import (
 const (
 	watchEvery   = 200 * time.Millisecond
 	watchTimeout = time.Second
-	// silentRestart is how many questions in a row HAProxy may leave unanswered before it is killed and started anew.
-	silentRestart = 5
 	// conflictEvery is how often the network is asked who else has the addresses, while this node holds them or somebody does.
 	conflictEvery = 5 * time.Second
 )
@@ -25,33 +23,35 @@ const (
 func (f *front) watch(ctx context.Context) error {
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		silent := 0
-		f.every(ctx, watchEvery, f.kick, func(ctx context.Context) {
-			err := f.haproxy.Alive(ctx)
-			f.fault(faultHAProxy, err)
-			if err == nil || f.haproxy.PID() == 0 {
-				silent = 0
-			} else if silent++; silent == silentRestart {
+		var s silence
+		f.every(ctx, f.kick, f.haproxy.Alive, func(err error) {
+			certain, restart := s.heard(err, f.haproxy.PID() != 0)
+			if certain {
+				f.fault(faultHAProxy, err)
+			}
+			if restart {
 				f.haproxy.Restart(err.Error())
-				silent = 0
 			}
 		})
 	})
 	wg.Go(func() {
-		f.every(ctx, watchEvery, nil, func(ctx context.Context) { f.fault(faultRelay, f.relay.Probe(ctx)) })
+		f.every(ctx, nil, f.relay.Probe, func(err error) { f.fault(faultRelay, err) })
 	})
 	wg.Wait()
 	return nil
 }
 
-// every calls do now, when kicked, and once in a while, each time with a context of its own, until ctx ends.
-func (f *front) every(ctx context.Context, d time.Duration, kick <-chan struct{}, do func(context.Context)) {
-	t := time.NewTicker(d)
+// every asks a part now, when kicked, and once in a while, until ctx ends, and passes what came of it on.
+func (f *front) every(ctx context.Context, kick <-chan struct{}, ask func(context.Context) error, then func(error)) {
+	t := time.NewTicker(watchEvery)
 	defer t.Stop()
 	for {
-		cctx, cancel := context.WithTimeout(ctx, watchTimeout)
-		do(cctx)
+		actx, cancel := context.WithTimeout(ctx, watchTimeout)
+		err := ask(actx)
 		cancel()
+		if ctx.Err() == nil { // else it is our stop that it failed of
+			then(err)
+		}
 		select {
 		case <-ctx.Done():
 			return

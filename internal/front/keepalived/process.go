@@ -243,7 +243,7 @@ func (p *Process) runOnce(ctx context.Context) error {
 	p.pid.Store(int64(pid))
 	// Its VRRP process writes to the same place, so this waits for its end too: it gives the addresses away when its parent dies.
 	err := cmd.Wait()
-	if errors.Is(err, exec.ErrWaitDelay) {
+	if ctx.Err() != nil || errors.Is(err, exec.ErrWaitDelay) {
 		_ = syscall.Kill(-pid, syscall.SIGKILL) // whoever is left of the group hangs
 	}
 	if ctx.Err() != nil {
