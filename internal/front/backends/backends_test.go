@@ -3,12 +3,16 @@ package backends
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	"net"
 	"net/netip"
 	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
+
+	miekg "github.com/miekg/dns"
 )
 
 func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
@@ -112,6 +116,66 @@ func TestDNS(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+// TestSystemResolver: half an answer is none.
+func TestSystemResolver(t *testing.T) {
+	type answer struct {
+		rcode int
+		addrs string
+	}
+	for name, tc := range map[string]struct {
+		a, aaaa answer
+		want    string // "!" is an error
+	}{
+		"both families":    {answer{addrs: "192.0.2.1 192.0.2.2"}, answer{addrs: "2001:db8::1"}, "192.0.2.1 192.0.2.2 2001:db8::1"},
+		"one family":       {answer{addrs: "192.0.2.1"}, answer{}, "192.0.2.1"},
+		"the other fails":  {answer{addrs: "192.0.2.1"}, answer{rcode: miekg.RcodeServerFailure}, "!"},
+		"no such name":     {answer{rcode: miekg.RcodeNameError}, answer{rcode: miekg.RcodeNameError}, "!"},
+		"no address at it": {answer{}, answer{}, "!"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			conn, err := net.ListenPacket("udp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			srv := &miekg.Server{PacketConn: conn, Handler: miekg.HandlerFunc(func(w miekg.ResponseWriter, q *miekg.Msg) {
+				with := map[uint16]answer{miekg.TypeA: tc.a, miekg.TypeAAAA: tc.aaaa}[q.Question[0].Qtype]
+				m := new(miekg.Msg)
+				m.SetRcode(q, with.rcode)
+				m.RecursionAvailable = true
+				for _, addr := range strings.Fields(with.addrs) {
+					rr, err := miekg.NewRR(fmt.Sprintf("%s 5 IN %s %s", q.Question[0].Name, miekg.TypeToString[q.Question[0].Qtype], addr))
+					if err != nil {
+						t.Error(err)
+					}
+					m.Answer = append(m.Answer, rr)
+				}
+				if err := w.WriteMsg(m); err != nil {
+					t.Error(err)
+				}
+			})}
+			done := make(chan error, 1)
+			go func() { done <- srv.ActivateAndServe() }()
+			lookup := system(func(ctx context.Context, _, _ string) (net.Conn, error) {
+				var d net.Dialer
+				return d.DialContext(ctx, "udp", conn.LocalAddr().String())
+			})
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
+			defer cancel()
+			got, err := lookup(ctx, "primaries.test.")
+			var words []string
+			for _, a := range got {
+				words = append(words, a.Unmap().String())
+			}
+			slices.Sort(words)
+			if text := strings.Join(words, " "); (err != nil) != (tc.want == "!") || (err == nil && text != tc.want) {
+				t.Errorf("%q, %v; want %q", text, err, tc.want)
+			}
+			_ = conn.Close()
+			<-done
+		})
+	}
 }
 
 func TestValidate(t *testing.T) {

@@ -15,7 +15,8 @@ import (
 type DNSConfig struct {
 	Name  string
 	Every time.Duration // between two questions; times to live are not looked at
-	// Timeout of one question; an answer that fails keeps the last list.
+	// Timeout of one question, in which the resolver asks other servers when the first is silent (for 5 s, see resolv.conf(5)). An answer
+	// that fails keeps the last list.
 	Timeout time.Duration
 	// Lookup asks for the addresses of a name; nil: the system's resolver.
 	Lookup func(ctx context.Context, name string) ([]netip.Addr, error)
@@ -23,7 +24,9 @@ type DNSConfig struct {
 }
 
 // DefaultDNSConfig has the times.
-func DefaultDNSConfig() DNSConfig { return DNSConfig{Every: 5 * time.Second, Timeout: 3 * time.Second} }
+func DefaultDNSConfig() DNSConfig {
+	return DNSConfig{Every: 5 * time.Second, Timeout: 15 * time.Second}
+}
 
 // Validate reports every mistake at once, each with field, value and remedy.
 func (c DNSConfig) Validate() error {
@@ -44,11 +47,16 @@ func (c DNSConfig) Validate() error {
 // when the configuration is wrong.
 func DNS(cfg DNSConfig) Source {
 	if cfg.Lookup == nil {
-		cfg.Lookup = func(ctx context.Context, name string) ([]netip.Addr, error) {
-			return net.DefaultResolver.LookupNetIP(ctx, "ip", name)
-		}
+		cfg.Lookup = system(nil)
 	}
 	return &dns{keeper: keeper{log: cfg.Logger}, cfg: cfg}
+}
+
+// system asks the servers of /etc/resolv.conf, by dial unless that is nil.
+func system(dial func(ctx context.Context, network, addr string) (net.Conn, error)) func(context.Context, string) ([]netip.Addr, error) {
+	// Strict: without the answer for A the one for AAAA is not all there is. The C library has no such choice.
+	r := net.Resolver{PreferGo: true, StrictErrors: true, Dial: dial}
+	return func(ctx context.Context, name string) ([]netip.Addr, error) { return r.LookupNetIP(ctx, "ip", name) }
 }
 
 type dns struct {

@@ -19,16 +19,13 @@ import (
 	"time"
 )
 
-// SlicesConfig names a Service whose EndpointSlices (discovery.k8s.io/v1) list the primaries, and the API server. In a pod start from
-// [SlicesConfig.InCluster], elsewhere from [SlicesConfig.Kubeconfig].
+// SlicesConfig names a Service whose EndpointSlices (discovery.k8s.io/v1) list the primaries, and the API server. Start from
+// [DefaultSlicesConfig], and in a pod go on with [SlicesConfig.InCluster].
 type SlicesConfig struct {
 	API    string // base URL: https://ADDRESS:PORT
-	CAFile string // PEM; signed the API server's certificate
-	CA     []byte // the same, instead of a file
+	CAFile string // PEM; signed the API server's certificate; it is read again after every failure
 	// TokenFile holds a bearer token. It is read for every request, because it is replaced while it is in use.
 	TokenFile string
-	Token     string            // a token that stays, instead of a file
-	Client    []tls.Certificate // a client's certificate, instead of a token
 
 	Namespace string
 	Service   string
@@ -58,7 +55,7 @@ func (c SlicesConfig) InCluster(getenv func(string) string, dir string) (SlicesC
 	if c.API == "" {
 		host, port := getenv("KUBERNETES_SERVICE_HOST"), getenv("KUBERNETES_SERVICE_PORT")
 		if host == "" || port == "" {
-			return c, errors.New("backends: KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT are not set: this is no pod; list the primaries in the configuration, or name a kubeconfig")
+			return c, errors.New("backends: KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT are not set: this is no pod; list the primaries in the configuration, or say where the API server is")
 		}
 		c.API = "https://" + net.JoinHostPort(host, port)
 	}
@@ -85,11 +82,11 @@ func (c SlicesConfig) Validate() error {
 	if u, err := url.Parse(c.API); err != nil || u.Host == "" || u.Scheme != "https" {
 		bad("API: %q is not an https:// URL", c.API)
 	}
-	if c.CAFile == "" && len(c.CA) == 0 {
+	if c.CAFile == "" {
 		bad("CAFile: empty; name a PEM file with the CA of the API server")
 	}
-	if c.TokenFile == "" && c.Token == "" && len(c.Client) == 0 {
-		bad("TokenFile: empty; the API server wants a token or a certificate")
+	if c.TokenFile == "" {
+		bad("TokenFile: empty; name a file with a token of a service account")
 	}
 	if c.Namespace == "" || c.Service == "" {
 		bad("Namespace %q, Service %q: name both", c.Namespace, c.Service)
@@ -166,6 +163,10 @@ func (s *slicesSource) follow(ctx context.Context, set func([]Primary), worked f
 			return err
 		}
 		worked()
+		// A server that ends every watch at once is not to be asked without a pause.
+		if !pause(ctx, s.cfg.RetryMin) {
+			return ctx.Err()
+		}
 	}
 }
 
@@ -173,22 +174,19 @@ func (s *slicesSource) connect() error {
 	if s.client != nil {
 		return nil
 	}
-	pem := s.cfg.CA
-	if len(pem) == 0 {
-		var err error
-		if pem, err = os.ReadFile(s.cfg.CAFile); err != nil {
-			return fmt.Errorf("backends: the API server's CA: %w", err)
-		}
+	pem, err := os.ReadFile(s.cfg.CAFile)
+	if err != nil {
+		return fmt.Errorf("backends: the API server's CA: %w", err)
 	}
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM(pem) {
-		return fmt.Errorf("backends: the API server's CA: no PEM certificate is in it (file %q); give the certificate of the CA", s.cfg.CAFile)
+		return fmt.Errorf("backends: the API server's CA: no PEM certificate is in %s; give the certificate of the CA", s.cfg.CAFile)
 	}
 	s.client = &http.Client{Transport: &http.Transport{
 		Proxy: nil, // the API server is in the same cluster
 		// HTTP/2 asks a silent connection whether it is still there.
 		ForceAttemptHTTP2: true, HTTP2: &http.HTTP2Config{SendPingTimeout: 15 * time.Second, PingTimeout: 5 * time.Second},
-		TLSClientConfig:     &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: pool, Certificates: s.cfg.Client},
+		TLSClientConfig:     &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: pool},
 		TLSHandshakeTimeout: 5 * time.Second, ResponseHeaderTimeout: 30 * time.Second,
 		DialContext: (&net.Dialer{Timeout: 5 * time.Second}).DialContext,
 	}}
@@ -206,21 +204,15 @@ func (s *slicesSource) disconnect() {
 func (s *slicesSource) get(ctx context.Context, query url.Values) (io.ReadCloser, error) {
 	query.Set("labelSelector", "kubernetes.io/service-name="+s.cfg.Service)
 	u := strings.TrimRight(s.cfg.API, "/") + "/apis/discovery.k8s.io/v1/namespaces/" + url.PathEscape(s.cfg.Namespace) + "/endpointslices?" + query.Encode()
-	token := s.cfg.Token
-	if s.cfg.TokenFile != "" {
-		b, err := os.ReadFile(s.cfg.TokenFile)
-		if err != nil {
-			return nil, fmt.Errorf("backends: the token for the API server: %w", err)
-		}
-		token = strings.TrimSpace(string(b))
+	token, err := os.ReadFile(s.cfg.TokenFile)
+	if err != nil {
+		return nil, fmt.Errorf("backends: the token for the API server: %w", err)
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u, http.NoBody)
 	if err != nil {
 		return nil, fmt.Errorf("backends: %w", err)
 	}
-	if token != "" {
-		req.Header.Set("Authorization", "Bearer "+token)
-	}
+	req.Header.Set("Authorization", "Bearer "+strings.TrimSpace(string(token)))
 	req.Header.Set("Accept", "application/json")
 	resp, err := s.client.Do(req)
 	if err != nil {

@@ -2,11 +2,9 @@ package backends
 
 import (
 	"context"
-	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -241,6 +239,38 @@ func TestSlices(t *testing.T) {
 	}
 }
 
+// TestSlicesCA: an API server that another CA vouches for is not believed, until the CA is replaced.
+func TestSlicesCA(t *testing.T) {
+	a := newAPI(t)
+	right, err := os.ReadFile(filepath.Join(a.dir, "ca.crt"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	wrong, err := os.ReadFile(harness.NewAuthority(t, "another").CA)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.file("ca.crt", string(wrong))
+	cfg, err := DefaultSlicesConfig().InCluster(a.env, a.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, lists := a.source(cfg)
+	for late := time.Now().Add(patience); ; {
+		if _, why := s.Stale(); why != nil && strings.Contains(why.Error(), "certificate") {
+			break
+		}
+		if !pause(t.Context(), time.Millisecond) || time.Now().After(late) {
+			t.Fatal("a stranger's certificate is no reason")
+		}
+	}
+	a.file("ca.crt", string(right))
+	a.next("first", "").answer(http.StatusOK, `{"metadata":{"resourceVersion":"1"},"items":[%s]}`, sliceJSON("s", "1", "primary-0=192.0.2.1"))
+	expect(t, lists, "primary-0=192.0.2.1")
+	expectStale(t, s, "")
+	a.next("first", "1").end()
+}
+
 // TestPrimaries: one pod in several slices is one primary.
 func TestPrimaries(t *testing.T) {
 	for name, tc := range map[string]struct {
@@ -279,93 +309,19 @@ func TestPrimaries(t *testing.T) {
 	}
 }
 
-// TestKubeconfig: from outside of the cluster; tokens, certificates, data and files.
-func TestKubeconfig(t *testing.T) {
-	a := newAPI(t)
-	ca := harness.NewAuthority(t, "ca")
-	cert, key, _ := ca.Issue("front")
-	data := func(file string) string {
-		b, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return base64.StdEncoding.EncodeToString(b)
-	}
-	config := func(server, authority, user string) string {
-		return fmt.Sprintf(`# as kubectl writes it
-apiVersion: v1
-kind: Config
-current-context: here
-contexts:
-- {name: there, context: {cluster: other, user: nobody}}
-- name: here
-  context:
-    cluster: ours
-    user: front
-    namespace: dns
-clusters:
-- name: other
-  cluster: {server: "https://192.0.2.1"}
-- name: ours
-  cluster:
-    server: %s
-    %s
-users:
-- name: front
-  user:
-    %s
-`, server, authority, user)
-	}
-	withFile := "certificate-authority: ca.crt"
-	for name, tc := range map[string]struct {
-		text, err string
-	}{
-		"token":            {config(a.srv.URL, withFile, "token: first"), ""},
-		"token's file":     {config(a.srv.URL, withFile, "tokenFile: token"), ""},
-		"CA as data":       {config(a.srv.URL, "certificate-authority-data: "+data(filepath.Join(a.dir, "ca.crt")), "token: first"), ""},
-		"certificate":      {config(a.srv.URL, withFile, "{client-certificate: "+cert+", client-key: "+key+"}"), ""},
-		"certificate data": {config(a.srv.URL, withFile, "{client-certificate-data: "+data(cert)+", client-key-data: "+data(key)+"}"), ""},
-		"no key":           {config(a.srv.URL, withFile, "client-certificate: "+cert), "key that belongs"},
-		"helper program":   {config(a.srv.URL, withFile, "exec: {command: login}"), "neither a token nor a certificate"},
-		"no CA":            {config(a.srv.URL, "tls-server-name: x", "token: first"), "certificate-authority"},
-		"no context":       {strings.Replace(config(a.srv.URL, withFile, "token: first"), "current-context: here", "", 1), "current-context"},
-		"not YAML":         {"\t{", "kubeconfig"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			a.file("config", tc.text)
-			cfg, err := DefaultSlicesConfig().Kubeconfig(filepath.Join(a.dir, "config"))
-			if tc.err != "" {
-				if err == nil || !strings.Contains(err.Error(), tc.err) {
-					t.Fatalf("error %v, want one that says %q", err, tc.err)
-				}
-				return
-			}
-			if err != nil {
-				t.Fatal(err)
-			}
-			cfg.Service, cfg.Logger = "primaries", quiet()
-			if err := cfg.Validate(); err != nil || cfg.Namespace != "dns" {
-				t.Fatalf("%v, namespace %q", err, cfg.Namespace)
-			}
-			s := Slices(cfg).(*slicesSource)
-			if err := s.connect(); err != nil {
-				t.Fatal(err)
-			}
-			defer s.disconnect()
-			go func() {
-				c := <-a.calls
-				_, _ = io.WriteString(c.w, `{"metadata":{"resourceVersion":"1"}}`)
-				c.end()
-			}()
-			if _, version, err := s.list(t.Context()); err != nil || version != "1" {
-				t.Errorf("version %q, %v", version, err)
-			}
-		})
-	}
-	if _, err := DefaultSlicesConfig().Kubeconfig(filepath.Join(a.dir, "missing")); err == nil {
-		t.Error("a missing file")
-	}
-	if _, err := DefaultSlicesConfig().InCluster(func(string) string { return "" }, a.dir); err == nil || !strings.Contains(err.Error(), "no pod") {
+// TestOutsideOfPod: what is missing is named.
+func TestOutsideOfPod(t *testing.T) {
+	if _, err := DefaultSlicesConfig().InCluster(func(string) string { return "" }, t.TempDir()); err == nil || !strings.Contains(err.Error(), "no pod") {
 		t.Errorf("outside of a pod: %v", err)
+	}
+	inside := func(name string) string {
+		return map[string]string{"KUBERNETES_SERVICE_HOST": "2001:db8::1", "KUBERNETES_SERVICE_PORT": "443"}[name]
+	}
+	if _, err := DefaultSlicesConfig().InCluster(inside, t.TempDir()); err == nil || !strings.Contains(err.Error(), "name the namespace") {
+		t.Errorf("without a service account: %v", err)
+	}
+	c, err := SlicesConfig{Namespace: "dns", TokenFile: "own"}.InCluster(inside, "/account")
+	if err != nil || c.API != "https://[2001:db8::1]:443" || c.TokenFile != "own" || c.CAFile != "/account/ca.crt" {
+		t.Errorf("%+v, %v", c, err)
 	}
 }

@@ -273,6 +273,9 @@ func (c *Checker) client(t *target) *http.Client {
 	return &http.Client{Transport: &http.Transport{
 		MaxIdleConnsPerHost: 1, MaxConnsPerHost: 1, DisableCompression: true,
 		DialTLSContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
+			// The check's own time does not end it: Transport goes on with a connection for whoever asks next.
+			ctx, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
+			defer cancel()
 			config := c.cfg.Certificate.Client()
 			config.ServerName = c.cfg.ServerName
 			if config.ServerName == "" {

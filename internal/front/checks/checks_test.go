@@ -210,6 +210,41 @@ func TestSilence(t *testing.T) {
 	}
 }
 
+// TestDeaf: a primary whose machine takes connections and says nothing costs the timeout, each time, and is found when it is back.
+func TestDeaf(t *testing.T) {
+	ca := harness.NewAuthority(t, "ca")
+	p := newPrimary(t, ca, ca, "primary-0", nil)
+	deaf, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer deaf.Close()
+	r := newRig(t, ca, func(c *Config) { c.Timeout = 50 * time.Millisecond })
+	r.c.Set([]Target{{"primary-0", deaf.Addr().(*net.TCPAddr).AddrPort()}})
+	r.expect("primary-0", Down, "deadline")
+	var held []net.Conn // never answered; a check that waits for an old connection would not be here
+	for range 3 {
+		c, err := deaf.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		held = append(held, c)
+		begun := time.Now()
+		if err := r.result(); err == nil || time.Since(begun) > patience {
+			t.Errorf("after %s: %v", time.Since(begun), err)
+		}
+	}
+	for _, c := range held {
+		_ = c.SetReadDeadline(time.Now().Add(patience))
+		if _, err := io.Copy(io.Discard, c); err != nil {
+			t.Errorf("a connection of a check that is over was not closed: %v", err)
+		}
+		_ = c.Close()
+	}
+	r.c.Set([]Target{p.target})
+	r.expect("primary-0", Ready, "")
+}
+
 // TestFall: one failure between good answers changes nothing.
 func TestFall(t *testing.T) {
 	ca := harness.NewAuthority(t, "ca")

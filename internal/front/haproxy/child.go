@@ -78,7 +78,7 @@ func start(cfg ProcessConfig, file string, config []byte, predecessor *child, en
 		c.words.copy(r) // ends when the process has
 		err := c.cmd.Wait()
 		if err == nil {
-			err = errors.New("exit status 0")
+			err = errDone
 		}
 		if last := c.words.last(); last != "" {
 			err = fmt.Errorf("%w; its last lines: %s", err, last)

@@ -30,7 +30,8 @@ type Config struct {
 	Primaries []Primary
 	// Identity is the front's certificate and whom it trusts: see [Install].
 	Identity Identity
-	// ServerName is in the certificate of every primary; "" means that each one's has its own name.
+	// ServerName is in the certificate of every primary; "" means that each one's has its own name. HAProxy knows names only: an
+	// address in a certificate is nothing to it.
 	ServerName string
 
 	Checks Checks
@@ -134,6 +135,9 @@ func (c Config) Validate() error {
 	}
 	if strings.ContainsFunc(c.ServerName, notName) {
 		bad("ServerName", "%q is not a name in a certificate", c.ServerName)
+	}
+	if _, err := netip.ParseAddr(c.ServerName); err == nil {
+		bad("ServerName", "%s is an address, which HAProxy does not look for in certificates; give a name", c.ServerName)
 	}
 	for _, d := range []struct {
 		field string

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"runtime"
 	"sync"
@@ -24,6 +25,7 @@ type ProcessConfig struct {
 	RestartMax  time.Duration // the pause doubles up to here
 	StartWithin time.Duration // a process that does not answer by then is killed
 	DrainWithin time.Duration // connections that a drain leaves open for so long are cut
+	OldWithin   time.Duration // a replaced process is ended after so long; above Config.HardStop, by which it ends itself unless it hangs
 
 	// Observe, when not nil, is told what happens, in order, and must not block.
 	Observe func(Event)
@@ -34,7 +36,7 @@ type ProcessConfig struct {
 func DefaultProcessConfig() ProcessConfig {
 	return ProcessConfig{
 		Path: "haproxy", ReloadEvery: time.Second, MaxOld: 4, RestartMin: 100 * time.Millisecond, RestartMax: 5 * time.Second,
-		StartWithin: 10 * time.Second, DrainWithin: 2 * time.Second,
+		StartWithin: 10 * time.Second, DrainWithin: 2 * time.Second, OldWithin: 35 * time.Second,
 	}
 }
 
@@ -50,9 +52,9 @@ func (c ProcessConfig) Validate() error {
 	if c.Logger == nil {
 		errs = append(errs, errors.New("haproxy: Logger: nil; give one"))
 	}
-	if c.ReloadEvery < 0 || c.RestartMin <= 0 || c.RestartMax < c.RestartMin || c.StartWithin <= 0 || c.DrainWithin < 0 || c.MaxOld < 1 {
-		errs = append(errs, fmt.Errorf("haproxy: ReloadEvery %s, RestartMin %s, RestartMax %s, StartWithin %s, DrainWithin %s, MaxOld %d; start from DefaultProcessConfig",
-			c.ReloadEvery, c.RestartMin, c.RestartMax, c.StartWithin, c.DrainWithin, c.MaxOld))
+	if c.ReloadEvery < 0 || c.RestartMin <= 0 || c.RestartMax < c.RestartMin || c.StartWithin <= 0 || c.DrainWithin < 0 || c.OldWithin <= 0 || c.MaxOld < 1 {
+		errs = append(errs, fmt.Errorf("haproxy: ReloadEvery %s, RestartMin %s, RestartMax %s, StartWithin %s, DrainWithin %s, OldWithin %s, MaxOld %d; start from DefaultProcessConfig",
+			c.ReloadEvery, c.RestartMin, c.RestartMax, c.StartWithin, c.DrainWithin, c.OldWithin, c.MaxOld))
 	}
 	return errors.Join(errs...)
 }
@@ -107,17 +109,26 @@ func (p *Process) setPID(pid int) {
 	p.pid = pid
 }
 
-// Alive returns nil when the serving process answers on its socket.
+// Alive returns nil when the serving process answers on its socket before ctx ends.
 func (p *Process) Alive(ctx context.Context) error {
-	want := p.PID()
-	if want == 0 {
-		return errors.New("haproxy: no process is running")
+	again := time.NewTicker(10 * time.Millisecond)
+	defer again.Stop()
+	for {
+		want := p.PID()
+		if want == 0 {
+			return errors.New("haproxy: no process is running")
+		}
+		pid, err := infoPID(ctx, SocketPath(p.cfg.Dir))
+		if err != nil || pid == want {
+			return err
+		}
+		// While a process is replaced both answer for a moment.
+		select {
+		case <-again.C:
+		case <-ctx.Done():
+			return fmt.Errorf("haproxy: process %d answers on the stats socket, not %d", pid, want)
+		}
 	}
-	pid, err := infoPID(ctx, SocketPath(p.cfg.Dir))
-	if err == nil && pid != want && pid != p.PID() { // a replacement may just have happened
-		err = fmt.Errorf("haproxy: process %d answers on the stats socket, not %d", pid, want)
-	}
-	return err
 }
 
 // Stat asks the serving process for the state of every server, and of the clients' frontend.
@@ -155,10 +166,19 @@ func (p *Process) Restart(reason string) {
 	}
 }
 
-// ending is a child that ended.
+// ending is a child that ended, and how: never nil.
 type ending struct {
 	child *child
 	err   error
+}
+
+// errDone is the end of a process that was told to stop.
+var errDone = errors.New("exit status 0")
+
+// retired is what a replaced process gets when it has not gone by itself: a signal, and when.
+type retired struct {
+	at   time.Time
+	next syscall.Signal
 }
 
 // keeper is the state of Run: one goroutine owns it.
@@ -167,11 +187,13 @@ type keeper struct {
 	running context.Context // of Run
 
 	wanted   []byte    // the newest configuration; nil: none yet
-	refused  []byte    // what HAProxy did not take while another configuration runs,
+	good     []byte    // the newest that has served
+	refused  []byte    // what HAProxy did not take although there is a good one,
 	retry    time.Time // and when it is shown that again: a file may have been missing for the moment
 	current  *child    // serves, or will
 	before   *child    // has served, and still does until current says that it has taken over
-	old      map[*child]time.Time
+	handed   bool      // before has ended because it heard of that first
+	old      map[*child]retired
 	draining bool
 	drained  []chan struct{} // whom to tell when nothing of before the drain is left
 	undone   map[*child]bool // the children of before the drain
@@ -193,7 +215,7 @@ type keeper struct {
 func (p *Process) Run(ctx context.Context, configs <-chan []byte) error {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	k := &keeper{Process: p, running: ctx, old: map[*child]time.Time{}, undone: map[*child]bool{}, ended: make(chan ending), serving: make(chan *child)}
+	k := &keeper{Process: p, running: ctx, old: map[*child]retired{}, undone: map[*child]bool{}, ended: make(chan ending), serving: make(chan *child)}
 	defer p.setPID(0)
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -244,14 +266,18 @@ func (k *keeper) step(now time.Time) (again time.Duration) {
 		}
 		return left > 0
 	}
-	for c, cut := range k.old {
-		if !cut.IsZero() && !wait(cut) {
-			c.signal(syscall.SIGTERM)
-			k.old[c] = now.Add(time.Second)
-			wait(k.old[c])
+	for c, r := range k.old {
+		if wait(r.at) {
+			continue
 		}
+		c.signal(r.next)
+		k.old[c] = retired{now.Add(time.Second), syscall.SIGKILL}
+		wait(k.old[c].at)
 	}
 	conf := k.target()
+	if k.current == nil && k.good != nil && bytes.Equal(conf, k.refused) && now.Before(k.retry) {
+		conf = k.good // what ran has ended, and what should run is no configuration
+	}
 	switch {
 	case k.current != nil && !k.current.serving:
 		if !wait(k.began.Add(k.cfg.StartWithin)) {
@@ -286,7 +312,7 @@ func (k *keeper) target() []byte {
 	return d
 }
 
-// start checks a configuration and starts a process with it.
+// start checks a configuration and starts a process with it. What HAProxy does not take stays beside the good file, for people to look at.
 func (k *keeper) start(now time.Time, conf []byte) {
 	file := filepath.Join(k.cfg.Dir, "haproxy.cfg")
 	err := replaceFile(file+".check", conf)
@@ -299,11 +325,11 @@ func (k *keeper) start(now time.Time, conf []byte) {
 		return
 	}
 	if err == nil {
-		err = replaceFile(file, conf)
+		err = os.Rename(file+".check", file)
 	}
 	if err != nil {
-		if k.current == nil {
-			k.delay(now) // nothing runs: perhaps a file is only missing for the moment
+		if k.good == nil || bytes.Equal(conf, k.good) {
+			k.delay(now) // there is nothing better: perhaps a file is only missing for the moment
 		} else {
 			k.refused, k.retry = conf, now.Add(k.cfg.RestartMax)
 		}
@@ -311,8 +337,11 @@ func (k *keeper) start(now time.Time, conf []byte) {
 		k.tell(Event{Kind: Rejected, Err: err})
 		return
 	}
-	k.refused = nil
-	k.saveState()
+	if bytes.Equal(conf, k.refused) {
+		k.refused = nil
+	}
+	k.saveState(conf)
+	now = time.Now() // the check took some of it
 	c, err := start(k.cfg, file, conf, k.current, func(c *child, err error) { k.ended <- ending{c, err} })
 	if err != nil {
 		k.delay(now)
@@ -330,14 +359,14 @@ func (k *keeper) start(now time.Time, conf []byte) {
 
 // saveState writes what the serving process knows of the primaries for its successor. Without a serving process the file says
 // nothing: what was known before an unwanted end may have been its reason.
-func (k *keeper) saveState() {
+func (k *keeper) saveState(conf []byte) {
 	state := noState
 	if k.current != nil {
 		ctx, cancel := context.WithTimeout(k.running, time.Second)
 		defer cancel()
 		text, err := ask(ctx, SocketPath(k.cfg.Dir), "show servers state")
 		if err == nil {
-			state = text
+			state = stateFor(text, conf)
 		} else {
 			k.cfg.Logger.Warn("the next HAProxy takes all primaries for ready until its first checks", "err", err)
 		}
@@ -346,9 +375,6 @@ func (k *keeper) saveState() {
 		k.cfg.Logger.Warn("the next HAProxy may have wrong states of primaries until its first checks", "err", err)
 	}
 }
-
-// noState is a file of states, in the format's only version, that has none.
-const noState = "1\n"
 
 // await asks the socket until the child is who answers there.
 func (k *keeper) await(c *child) {
@@ -382,15 +408,19 @@ func (k *keeper) onServing(c *child) {
 	if c != k.current || c.serving {
 		return
 	}
-	c.serving = true
+	c.serving, k.good = true, c.config
 	k.setPID(c.pid())
 	kind := Started
+	if k.handed {
+		kind, k.handed = Reloaded, false
+	}
 	if k.before != nil {
 		kind = Reloaded
-		k.old[k.before] = time.Time{}
+		within := k.cfg.OldWithin
 		if k.undone[k.before] {
-			k.old[k.before] = time.Now().Add(k.cfg.DrainWithin)
+			within = k.cfg.DrainWithin
 		}
+		k.old[k.before] = retired{time.Now().Add(within), syscall.SIGTERM}
 		k.before = nil
 	}
 	k.cfg.Logger.Info("HAProxy is running", "pid", c.pid(), "reload", kind == Reloaded, "old", len(k.old))
@@ -409,6 +439,7 @@ func (k *keeper) onEnd(e ending) {
 		k.loaded = now
 		k.fail(e, "a new HAProxy did not take over; the old one goes on")
 	case e.child == k.current:
+		k.handed = false
 		if now.Sub(k.began) > 2*k.cfg.RestartMax {
 			k.pause = 0 // it served for a while: this is no loop of restarts
 		}
@@ -416,6 +447,9 @@ func (k *keeper) onEnd(e ending) {
 		k.setPID(0)
 		k.delay(now)
 		k.fail(e, "HAProxy ended; it is started again")
+	case e.child == k.before && errors.Is(e.err, errDone):
+		k.before, k.handed = nil, true
+		k.tell(Event{Kind: Left, PID: e.child.pid(), Err: e.err})
 	case e.child == k.before:
 		// The new one is on its way, and is all there is.
 		k.before = nil
@@ -437,10 +471,9 @@ func (k *keeper) onDrain(done chan struct{}) {
 	if !k.draining {
 		k.draining = true
 		k.loaded, k.notYet = time.Time{}, time.Time{} // not paced: somebody waits
-		cut := time.Now().Add(k.cfg.DrainWithin)
+		cut := retired{time.Now().Add(k.cfg.DrainWithin), syscall.SIGTERM}
 		for c := range k.old {
-			k.undone[c] = true
-			k.old[c] = cut
+			k.undone[c], k.old[c] = true, cut
 		}
 		for _, c := range []*child{k.current, k.before} {
 			if c != nil {

@@ -10,10 +10,9 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -29,29 +28,7 @@ func TestReloadLosesNothing(t *testing.T) {
 	second := r.cfg.Primaries[1]
 	r.cfg.Primaries = r.cfg.Primaries[:1]
 	r.run()
-	long, err := r.dial("")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := long.ask("first"); err != nil {
-		t.Fatal(err)
-	}
-
-	var stop atomic.Bool
-	var asked atomic.Int64
-	var wg sync.WaitGroup
-	for i := range 4 {
-		wg.Go(func() {
-			for n := 0; !stop.Load(); n++ {
-				line := fmt.Sprintf("%d-%d", i, n)
-				if answer, err := r.once("", line); err != nil || !strings.HasSuffix(answer, " "+line) {
-					t.Errorf("connection %s during the reloads: %q, %v", line, answer, err)
-					return
-				}
-				asked.Add(1)
-			}
-		})
-	}
+	long, stop := r.open(), r.load(4)
 	pids := map[int]bool{r.p.PID(): true}
 	for i := range 3 {
 		if i%2 == 0 {
@@ -63,8 +40,7 @@ func TestReloadLosesNothing(t *testing.T) {
 		pids[r.expect(Reloaded).PID] = true
 	}
 	r.eventually("x", "primary-1 127.0.0.1 x") // the one that was added
-	stop.Store(true)
-	wg.Wait()
+	connections := stop()
 	if len(pids) != 4 {
 		t.Errorf("%d processes after 3 reloads: %v", len(pids), pids)
 	}
@@ -78,7 +54,7 @@ func TestReloadLosesNothing(t *testing.T) {
 	for r.left < 3 { // the replaced processes have nothing left to do
 		r.expect(Left)
 	}
-	t.Logf("%d connections", asked.Load())
+	t.Logf("%d connections", connections)
 }
 
 // TestTiers: clients go to a primary that is ready; if none is, to one that answers; if none answers, to the front itself.
@@ -200,11 +176,9 @@ func TestLimits(t *testing.T) {
 		}
 	}
 	hold("127.0.0.2", 3)
-	excess, err := r.dial("127.0.0.2")
-	if err != nil {
-		t.Fatal(err)
+	if !r.refused("127.0.0.2") {
+		t.Error("a connection above the limit was taken")
 	}
-	excess.gone(t)
 	hold("127.0.0.3", 6)
 	hold("127.0.0.1", 1)
 	for _, c := range open {
@@ -216,13 +190,20 @@ func TestLimits(t *testing.T) {
 	r.expect(Reloaded)
 	refused := 0
 	for range 100 { // far above 5 a second, however slow the machine: all within one table
-		if _, err := r.once("127.0.0.4", "x"); err != nil {
+		if r.refused("127.0.0.4") {
 			refused++
 			break
 		}
 	}
 	if refused == 0 {
 		t.Error("100 connections in a row, and none was refused at a limit of 5 a second")
+	}
+	servers, err := r.p.Stat(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if i := slices.IndexFunc(servers, func(s Server) bool { return s.Backend == Frontend }); i < 0 || servers[i].Failed == 0 {
+		t.Errorf("nobody is said to have been refused: %+v", servers)
 	}
 	r.want("127.0.0.5", "x", "primary-0 127.0.0.5 x")
 }
@@ -248,6 +229,35 @@ func TestLoadBalancer(t *testing.T) {
 		t.Errorf("a load balancer's connection without a header: %q", answer)
 	}
 	_ = bare.Close()
+}
+
+// TestLimitsBehindLoadBalancer: the limits are for the address in the header, of IPv6 for its /64.
+func TestLimitsBehindLoadBalancer(t *testing.T) {
+	r, _ := newRig(t, 1)
+	r.cfg.ProxyFrom = prefixes("127.0.0.1/32")
+	r.cfg.Limits.ConnectionsPerClient = 2
+	r.run()
+	for _, tc := range []struct {
+		client string
+		taken  bool
+	}{
+		{"192.0.2.7", true}, {"192.0.2.7", true}, {"192.0.2.7", false}, {"192.0.2.8", true},
+		{"2001:db8::1", true}, {"2001:db8::2", true}, {"2001:db8::3", false}, {"2001:db8:0:1::1", true},
+	} {
+		src, dst := netip.AddrPortFrom(netip.MustParseAddr(tc.client), 1000), netip.MustParseAddrPort("192.0.2.100:53")
+		if src.Addr().Is6() {
+			dst = netip.MustParseAddrPort("[2001:db8::100]:53")
+		}
+		c, err := r.dial("")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		answer, err := c.ask(string(proxyproto.Append(nil, src, dst, false, nil, time.Now(), nil)) + "x")
+		if tc.taken && (err != nil || answer != "primary-0 "+tc.client+" x") || !tc.taken && err == nil {
+			t.Errorf("connection of %s, to be taken: %v: %q, %v", tc.client, tc.taken, answer, err)
+		}
+	}
 }
 
 // TestRestart: whoever kills HAProxy gets another one, and the same when it is hung.
@@ -281,9 +291,11 @@ func TestRestart(t *testing.T) {
 	}
 }
 
-// TestRejected: a configuration that HAProxy does not take is never started; what ran before goes on, and the next good one is taken.
+// TestRejected: a configuration that HAProxy does not take is never started; what ran before goes on, even after kill -9, and the next good
+// one is taken.
 func TestRejected(t *testing.T) {
 	r, _ := newRig(t, 1)
+	r.pcfg.RestartMax = patience // it is not shown again meanwhile
 	r.run()
 	pid := r.p.PID()
 	good, err := Render(r.cfg)
@@ -298,6 +310,12 @@ func TestRejected(t *testing.T) {
 	if r.p.PID() != pid {
 		t.Errorf("process %d became %d", pid, r.p.PID())
 	}
+	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	r.expect(Ended)
+	r.expect(Started) // with what it took before
+	r.want("", "x", "primary-0 127.0.0.1 x")
 	r.cfg.IdleTimeout = time.Minute
 	r.send(r.cfg)
 	r.expect(Reloaded)

@@ -141,8 +141,8 @@ func (f *file) backends(c Config) {
 	f.line("option httpchk")
 	f.line("http-check send meth GET uri /readyz ver HTTP/1.1 hdr Host primary")
 	f.line("http-check expect status 200")
-	f.comment("A connection that fails is as good as a failed check; and nobody stays with a primary that is out.")
-	f.line("default-server inter %s fastinter %s downinter %s rise %d fall %d on-marked-down shutdown-sessions observe layer4 error-limit 1 on-error mark-down",
+	f.comment("A connection that fails counts as a failed check; and nobody stays with a primary that is out.")
+	f.line("default-server inter %s fastinter %s downinter %s rise %d fall %d on-marked-down shutdown-sessions observe layer4 error-limit 1 on-error fail-check",
 		span(k.Every), span(fast), span(k.Every), k.Rise, k.Fall)
 	f.comment("send-proxy-v2 tells the client's address; the certificate proves that it is a front that tells it.")
 	for _, p := range c.Primaries {

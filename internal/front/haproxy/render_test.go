@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -61,10 +62,10 @@ func TestGolden(t *testing.T) {
 		"service": func(c *Config) {
 			c.Listen, c.Transparent = addrs("0.0.0.0:53"), false
 			c.Metrics = netip.AddrPort{}
+			c.ServerName = "" // each certificate its own name
 			c.Limits.Exempt = prefixes("100.96.0.0/11", "2001:db8:3::1/128")
 		},
-		"names": func(c *Config) { // names are addresses (DNS), each certificate its own name, other times
-			c.ServerName = ""
+		"names": func(c *Config) { // names are addresses (DNS), other times
 			for i := range c.Primaries {
 				c.Primaries[i].Name = c.Primaries[i].DNS.Addr().String()
 			}
@@ -150,6 +151,7 @@ func TestValidate(t *testing.T) {
 		"name twice":          {func(c *Config) { c.Primaries[0].Name = "primary-1" }, `"primary-1"`},
 		"no admin port":       {func(c *Config) { c.Primaries[0].Admin = 0 }, "primary-0"},
 		"server name":         {func(c *Config) { c.ServerName = "a\nb" }, "ServerName"},
+		"address as a name":   {func(c *Config) { c.ServerName = "2001:db8::1" }, "ServerName"},
 		"time of zero":        {func(c *Config) { c.Checks.Every = 0 }, "Checks.Every"},
 		"less than HAProxy's": {func(c *Config) { c.IdleTimeout = time.Microsecond }, "IdleTimeout"},
 		"no connections":      {func(c *Config) { c.Limits.ConnectionsPerClient = 0 }, "ConnectionsPerClient"},
@@ -202,5 +204,51 @@ func TestInstall(t *testing.T) {
 	cert, key, _ = ca.Issue("front")
 	if id, err := Install(dir, cert, key, ca.CA); err != nil || id.Sum == first.Sum || id.PEM != first.PEM {
 		t.Errorf("a new certificate: %+v, %v", id, err)
+	}
+}
+
+// TestParseStat: columns are found by their names; an answer that is something else is an error.
+func TestParseStat(t *testing.T) {
+	const head = "# pxname,svname,scur,stot,dcon,econ,dses,status,check_status,check_code,last_chk,\n"
+	for name, tc := range map[string]struct {
+		text string
+		want []Server
+		err  string
+	}{
+		"servers": {head + Backend + ",primary-0,3,70,,2,,UP,* L7OK,200,OK,\n" + Backend + ",primary-1,0,7,,,,DOWN,L7STS,503,\"said \"\"no\"\"\",\n",
+			[]Server{
+				{Backend: Backend, Name: "primary-0", Status: "UP", Reason: "L7OK 200 OK", Connections: 3, TotalConnections: 70, Failed: 2},
+				{Backend: Backend, Name: "primary-1", Status: "DOWN", Reason: "L7STS 503 said \"no\"", TotalConnections: 7},
+			}, ""},
+		"the clients' frontend": {head + Frontend + ",FRONTEND,5,9,1,,2,OPEN,,,,\nmetrics,FRONTEND,1,1,,,,OPEN,,,,\n" + Backend + ",BACKEND,1,1,,,,UP,,,,\n",
+			[]Server{{Backend: Frontend, Status: "OPEN", Connections: 5, TotalConnections: 9, Failed: 3}}, ""},
+		"a short line":   {head + Backend + ",primary-0\n", []Server{{Backend: Backend, Name: "primary-0"}}, ""},
+		"older HAProxy":  {"# pxname,svname,status\n", nil, "has no column scur"},
+		"not statistics": {"Unknown command\n", nil, "Unknown command"},
+		"nothing":        {"", nil, "not with"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, err := parseStat(tc.text)
+			if !slices.Equal(got, tc.want) || (err == nil) != (tc.err == "") || (err != nil && !strings.Contains(err.Error(), tc.err)) {
+				t.Errorf("%+v, %v", got, err)
+			}
+		})
+	}
+}
+
+// TestStateFor: what is known of a server is kept while it stays where it is.
+func TestStateFor(t *testing.T) {
+	conf, err := Render(goldenConfig())
+	if err != nil {
+		t.Fatal(err)
+	}
+	line := func(server, addr, port string) string {
+		return "3 " + Backend + " 1 " + server + " " + addr + " 0 0 1 1 5 8 2 0 6 0 0 0 - " + port + " - 1 8443 - - 0\n"
+	}
+	stays := line("primary-0", "198.51.100.10", "854") + line("primary-2", "2001:db8:1::12", "854")
+	got := stateFor("1\n# be_id be_name srv_id …\n"+line("primary-1", "198.51.100.99", "854")+stays+line("primary-1", "198.51.100.11", "853")+
+		line("primary-9", "198.51.100.10", "854")+line("mary-0", "198.51.100.10", "854")+"short\n\n", conf)
+	if got != noState+stays {
+		t.Errorf("%q, want %q", got, noState+stays)
 	}
 }

@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/zonekeeper/zonekeeper/internal/conf"
 	"github.com/zonekeeper/zonekeeper/internal/proxyproto"
 	"github.com/zonekeeper/zonekeeper/test/harness"
 )
@@ -27,21 +28,26 @@ const patience = 30 * time.Second
 // fake is a primary as HAProxy sees it: a port with PROXY header and mutual TLS that answers each line with its name, the client's
 // address and the line, and an admin port that says whether it is ready.
 type fake struct {
-	name   string
-	dns    net.Listener
-	admin  *http.Server
-	target Primary
-	ready  atomic.Bool
-	conns  atomic.Int64 // clients' connections that it ever had
+	name    string
+	dns     net.Listener
+	admin   *http.Server
+	target  Primary
+	ready   atomic.Bool
+	conns   atomic.Int64 // clients' connections that it ever had
+	resumed atomic.Int64 // of them, with the keys of an earlier one
+	stall   atomic.Bool  // the next connection gets no TLS handshake
+	shown   atomic.Value // serial number of the front's certificate in the last connection
 }
 
-func newFake(t *testing.T, ca *harness.Authority, name string) *fake {
+func newFake(t testing.TB, ca *harness.Authority, name string) *fake {
 	t.Helper()
-	_, _, cert := ca.Issue(name)
-	config := &tls.Config{MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{cert}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: ca.Pool}
+	certFile, keyFile, _ := ca.IssueFor(name, "", name, "primary")
+	cert, err := conf.LoadCertificate(certFile, keyFile, ca.CA)
+	if err != nil {
+		t.Fatal(err)
+	}
 	f := &fake{name: name}
 	f.ready.Store(true)
-	var err error
 	if f.dns, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
 		t.Fatal(err)
 	}
@@ -54,8 +60,9 @@ func newFake(t *testing.T, ca *harness.Authority, name string) *fake {
 			w.WriteHeader(http.StatusServiceUnavailable)
 		}
 	})}
+	config := cert.Mutual() // each port has its own tickets, as a primary's have
 	var wg sync.WaitGroup
-	wg.Go(func() { _ = f.admin.Serve(tls.NewListener(admin, config)) })
+	wg.Go(func() { _ = f.admin.Serve(tls.NewListener(admin, cert.Mutual())) })
 	wg.Go(func() {
 		for {
 			c, err := f.dns.Accept()
@@ -82,6 +89,10 @@ func (f *fake) serve(c net.Conn, config *tls.Config) {
 	if err != nil {
 		return
 	}
+	if f.stall.CompareAndSwap(true, false) {
+		_, _ = io.Copy(io.Discard, r) // until the other side has enough
+		return
+	}
 	s := tls.Server(begun{c, r}, config)
 	lines := bufio.NewReader(s)
 	for first := true; ; first = false {
@@ -91,6 +102,10 @@ func (f *fake) serve(c net.Conn, config *tls.Config) {
 		}
 		if first {
 			f.conns.Add(1)
+			if s.ConnectionState().DidResume {
+				f.resumed.Add(1)
+			}
+			f.shown.Store(s.ConnectionState().PeerCertificates[0].SerialNumber.String())
 		}
 		if _, err := fmt.Fprintf(s, "%s %s %s", f.name, head.Client.Addr(), line); err != nil {
 			return
@@ -108,18 +123,19 @@ func (b begun) Read(p []byte) (int, error) { return b.r.Read(p) }
 
 // rig is a directory, fakes, and an HAProxy in front of them.
 type rig struct {
-	t       *testing.T
+	t       testing.TB
 	cfg     Config
 	pcfg    ProcessConfig
 	ca      *harness.Authority
 	p       *Process
 	configs chan []byte
 	events  chan Event
-	left    int         // events of kind Left so far
-	said    chan string // HAProxy's lines above debug
+	adjust  func([]byte) []byte // what render makes, before it is sent; nil: nothing
+	left    int                 // events of kind Left so far
+	said    chan string         // HAProxy's lines above debug
 }
 
-func newRig(t *testing.T, fakes int) (*rig, []*fake) {
+func newRig(t testing.TB, fakes int) (*rig, []*fake) {
 	t.Helper()
 	dir := t.TempDir()
 	if len(SocketPath(dir)) > maxSocketPath {
@@ -152,7 +168,7 @@ func newRig(t *testing.T, fakes int) (*rig, []*fake) {
 }
 
 // freePort is one that nobody listens on, and that the kernel does not give to those who ask for any.
-func freePort(t *testing.T) netip.AddrPort {
+func freePort(t testing.TB) netip.AddrPort {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -187,6 +203,9 @@ func (r *rig) send(c Config) {
 	conf, err := Render(c)
 	if err != nil {
 		r.t.Fatal(err)
+	}
+	if r.adjust != nil {
+		conf = r.adjust(conf)
 	}
 	r.configs <- conf
 }
@@ -270,6 +289,16 @@ func (c *client) gone(t *testing.T) {
 		t.Errorf("the connection was not closed: %v", err)
 	}
 	_ = c.Close()
+}
+
+// refused reports whether a connection from an address was not taken, which may be seen when it is made or when it is used.
+func (r *rig) refused(from string) bool {
+	r.t.Helper()
+	answer, err := r.once(from, "x")
+	if isTimeout(err) {
+		r.t.Errorf("a connection from %s is neither used nor closed", from)
+	}
+	return err != nil && answer == ""
 }
 
 func isTimeout(err error) bool {

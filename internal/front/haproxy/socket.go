@@ -1,6 +1,7 @@
 package haproxy
 
 import (
+	"bytes"
 	"context"
 	"encoding/csv"
 	"errors"
@@ -66,7 +67,7 @@ type Server struct {
 
 	Connections      int   // at this moment
 	TotalConnections int64 // since the process was started
-	Failed           int64 // connections that the server did not take; requests refused by a rule, in the frontend's line
+	Failed           int64 // connections that the server did not take; clients refused by a limit, in the frontend's line
 }
 
 // Up reports whether HAProxy sends clients there.
@@ -84,7 +85,7 @@ func parseStat(text string) ([]Server, error) {
 	for i, name := range strings.Split(head, ",") {
 		column[name] = i
 	}
-	for _, name := range []string{"pxname", "svname", "status", "scur", "stot", "econ", "dcon", "check_status", "last_chk"} {
+	for _, name := range []string{"pxname", "svname", "status", "scur", "stot", "econ", "dcon", "dses", "check_status", "check_code", "last_chk"} {
 		if _, ok := column[name]; !ok {
 			return nil, fmt.Errorf("haproxy: \"show stat\" has no column %s; HAProxy 2.6 or later is needed", name)
 		}
@@ -114,11 +115,31 @@ func parseStat(text string) ([]Server, error) {
 		s.Connections, s.TotalConnections, s.Failed = int(number("scur")), number("stot"), number("econ")
 		switch {
 		case s.Name == "FRONTEND" && s.Backend == Frontend:
-			s.Name, s.Failed = "", number("dcon")
+			s.Name, s.Failed = "", number("dcon")+number("dses")
 		case s.Name == "FRONTEND" || s.Name == "BACKEND":
 			continue
 		}
-		s.Reason = strings.TrimSpace(strings.TrimPrefix(field("check_status"), "* ") + " " + field("last_chk"))
+		s.Reason = strings.Join(strings.Fields(strings.TrimPrefix(field("check_status"), "* ")+" "+field("check_code")+" "+field("last_chk")), " ")
 		list = append(list, s)
 	}
+}
+
+// noState is a file of states, in the format's only version, that has none.
+const noState = "1\n"
+
+// stateFor takes from the answer to "show servers state" what the servers of a configuration may start from: HAProxy would have a server
+// that has moved go on at its old port.
+func stateFor(state string, conf []byte) string {
+	const name, addr, port = 3, 4, 18 // fields of a line; see HAProxy's management guide, "show servers state"
+	out := noState
+	for line := range strings.Lines(state) {
+		f := strings.Fields(line)
+		if len(f) <= port || f[0] == "#" {
+			continue
+		}
+		if bytes.Contains(conf, []byte("    server "+f[name]+" "+net.JoinHostPort(f[addr], f[port])+" ")) {
+			out += line
+		}
+	}
+	return out
 }
