@@ -4,12 +4,14 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -21,6 +23,7 @@ import (
 	"github.com/zonekeeper/zonekeeper/internal/fsm"
 	"github.com/zonekeeper/zonekeeper/internal/named/namedtest"
 	"github.com/zonekeeper/zonekeeper/internal/policy"
+	"github.com/zonekeeper/zonekeeper/internal/proxyproto"
 	"github.com/zonekeeper/zonekeeper/internal/tsig"
 	"github.com/zonekeeper/zonekeeper/internal/zone"
 )
@@ -73,11 +76,11 @@ func queryMsg(t testing.TB, name string) []byte {
 	return b
 }
 
-// renumber passes datagrams on with another message ID, and answers back with the client's: what the relay does, and nothing
-// else. It serves one request at a time.
-func renumber(t *testing.T, to netip.AddrPort) netip.AddrPort {
+// strip passes datagrams on without their PROXY header, and answers back: for servers that know no such header. It serves one
+// request at a time.
+func strip(t *testing.T, to netip.AddrPort) netip.AddrPort {
 	t.Helper()
-	in, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.MustParseAddrPort("127.0.0.1:0")))
+	in, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(addrPort("127.0.0.1:0")))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -94,18 +97,16 @@ func renumber(t *testing.T, to netip.AddrPort) netip.AddrPort {
 			if err != nil {
 				return
 			}
-			id := binary.BigEndian.Uint16(b)
-			binary.BigEndian.PutUint16(b, id+0x1234)
-			if _, err = out.Write(b[:n]); err != nil {
+			h, err := proxyproto.Parse(b[:n], nil, proxyKey, time.Now())
+			if err != nil || !h.Proven {
+				t.Errorf("the relay's header: %v, proven: %v", err, h.Proven)
+			}
+			if _, err = out.Write(b[h.Length:n]); err != nil {
 				return
 			}
 			if n, err = out.Read(b); err != nil {
 				return
 			}
-			if got := binary.BigEndian.Uint16(b); got != id+0x1234 {
-				t.Errorf("the answer's ID is %#x, want that of the header, %#x", got, id+0x1234)
-			}
-			binary.BigEndian.PutUint16(b, id)
 			if _, err = in.WriteToUDPAddrPort(b[:n], client); err != nil {
 				return
 			}
@@ -115,7 +116,7 @@ func renumber(t *testing.T, to netip.AddrPort) netip.AddrPort {
 	return in.LocalAddr().(*net.UDPAddr).AddrPort()
 }
 
-// client sends a signed update in its own way, and is content only when the answer's signature verifies.
+// client sends a signed update or query in its own way, and is content only when the answer's signature verifies.
 type client struct {
 	name string
 	send func(t *testing.T, to netip.AddrPort) error
@@ -163,6 +164,31 @@ func clients() []client {
 			}
 			return err
 		}},
+		{"package tsig, a query", func(t *testing.T, to netip.AddrPort) error {
+			k := testKey(t)
+			msg := tsig.SignRequest(queryMsg(t, "ns.example.test."), k, time.Now())
+			reply, err := ask(t, to, msg)
+			if err == nil {
+				err = tsig.VerifyResponse(reply, msg, k, time.Now())
+			}
+			if err == nil && rcodeOf(reply) != 0 {
+				err = fmt.Errorf("RCODE %d", rcodeOf(reply))
+			}
+			return err
+		}},
+		{"miekg/dns, a query", func(t *testing.T, to netip.AddrPort) error {
+			m := new(dns.Msg).SetQuestion("ns.example.test.", dns.TypeA)
+			m.SetTsig("key.", dns.HmacSHA256, 300, time.Now().Unix())
+			c := dns.Client{TsigSecret: map[string]string{"key.": encoded}, Timeout: patience}
+			reply, _, err := c.ExchangeContext(t.Context(), m, to.String())
+			if err == nil && (len(reply.Answer) != 1 || reply.IsTsig() == nil) {
+				err = fmt.Errorf("RCODE %d, TSIG RR %v", reply.Rcode, reply.IsTsig())
+			}
+			return err
+		}},
+		{"dig", func(t *testing.T, to netip.AddrPort) error {
+			return run(t, "", "dig", "@"+to.Addr().String(), "-p", fmt.Sprint(to.Port()), "-y", "hmac-sha256:key:"+encoded, "+tries=1", "+timeout=10", "ns.example.test.")
+		}},
 		{"nsupdate", func(t *testing.T, to netip.AddrPort) error {
 			return run(t, script(to), "nsupdate", "-y", "hmac-sha256:key:"+encoded, "-t", "10", "-u", "5")
 		}},
@@ -172,6 +198,9 @@ func clients() []client {
 	}
 }
 
+// complaint is what programs say that end with exit code 0 nevertheless.
+var complaint = regexp.MustCompile(`(?i)\berror\b|could\x20?n.t verify|failure`)
+
 // run runs a program, which must say nothing of errors.
 func run(t *testing.T, input, name string, args ...string) error {
 	t.Helper()
@@ -180,8 +209,8 @@ func run(t *testing.T, input, name string, args ...string) error {
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Stdin = strings.NewReader(input)
 	out, err := cmd.CombinedOutput()
-	if err == nil && strings.Contains(strings.ReplaceAll(strings.ToLower(string(out)), "noerror", ""), "error") {
-		err = fmt.Errorf("%s says an error", name)
+	if err == nil && complaint.Match(out) {
+		err = fmt.Errorf("%s complains", name)
 	}
 	if err != nil {
 		err = fmt.Errorf("%w: %s", err, out)
@@ -257,31 +286,41 @@ zone "example.test" { type primary; file "db"; allow-update { key "key"; }; };
 type primary struct {
 	tsig.Ring
 	zone     endpoint.Zone
-	proposed chan fsm.Update // what was proposed, without the octets
+	proposed chan<- proposal // nil: all are applied
+}
+
+type proposal struct {
+	update fsm.Update
+	done   func(fsm.Result, error)
 }
 
 func (p *primary) Propose(c fsm.Command, _ time.Time, done func(fsm.Result, error)) {
-	u := *c.(*fsm.Update)
-	u.Wire = nil
-	select {
-	case p.proposed <- u:
-	default:
+	if p.proposed == nil {
+		done(fsm.Result{}, nil)
+		return
 	}
-	done(fsm.Result{}, nil)
+	u := *c.(*fsm.Update)
+	u.Wire = nil // it is the caller's
+	p.proposed <- proposal{u, done}
 }
 
 func (p *primary) Barrier(context.Context, fsm.ZoneID) (endpoint.Permit, error) {
 	return func() bool { return true }, nil
 }
-func (p *primary) Serving(fsm.ZoneID) (endpoint.Permit, error) { return func() bool { return true }, nil }
-func (p *primary) Refresh(context.Context) error               { return nil }
-func (p *primary) Generation() uint64                          { return 1 }
-func (p *primary) Secondary(zone.Name) bool                    { return false }
-func (p *primary) Zone(n zone.Name) (endpoint.Zone, bool)      { return p.zone, n == p.zone.ID.Name }
-func (p *primary) Enclosing(zone.Name) (endpoint.Zone, bool)   { return p.zone, true }
+func (p *primary) Serving(fsm.ZoneID) (endpoint.Permit, error) {
+	return func() bool { return true }, nil
+}
+func (p *primary) Refresh(context.Context) error             { return nil }
+func (p *primary) Generation() uint64                        { return 1 }
+func (p *primary) Secondary(zone.Name) bool                  { return false }
+func (p *primary) Zone(n zone.Name) (endpoint.Zone, bool)    { return p.zone, n == p.zone.ID.Name }
+func (p *primary) Enclosing(zone.Name) (endpoint.Zone, bool) { return p.zone, true }
+
+// errNotApplied is the log's word that an update is not in it and never will be.
+var errNotApplied = errors.New("no quorum")
 
 // startPrimary runs an endpoint until the test ends.
-func startPrimary(t testing.TB, edit func(*endpoint.Config)) (*primary, netip.AddrPort) {
+func startPrimary(t testing.TB, proposed chan<- proposal, edit func(*endpoint.Config)) netip.AddrPort {
 	t.Helper()
 	ring, err := tsig.NewRing(testKey(t))
 	if err != nil {
@@ -294,13 +333,15 @@ func startPrimary(t testing.TB, edit func(*endpoint.Config)) (*primary, netip.Ad
 		}
 		return a
 	}
-	p := &primary{Ring: ring, proposed: make(chan fsm.Update, 1024), zone: endpoint.Zone{
+	p := &primary{Ring: ring, proposed: proposed, zone: endpoint.Zone{
 		ID: fsm.ZoneOf(zone.MustParseName("example.test.")), AllowUpdate: acl(`key "key"; 192.0.2.0/24;`), AllowQuery: acl("any;"), AllowTransfer: acl("none;"),
 	}}
 	cfg := endpoint.DefaultConfig()
 	cfg.Listen = []netip.AddrPort{namedtest.FreePort(t)}
 	cfg.Named = netip.MustParseAddrPort("127.0.0.1:1") // nobody
 	cfg.Writer, cfg.Reader = p, p
+	cfg.ProxyFrom, cfg.ProxyKey = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, proxyKey
+	cfg.NotApplied = []error{errNotApplied}
 	cfg.Settings = func() endpoint.Settings { return p }
 	if edit != nil {
 		edit(&cfg)
@@ -318,18 +359,19 @@ func startPrimary(t testing.TB, edit func(*endpoint.Config)) (*primary, netip.Ad
 			t.Errorf("Serve: %v", err)
 		}
 	})
-	return p, s.Addrs()[0]
+	return s.Addrs()[0]
 }
 
 // TestReplacedID: signatures survive that the relay replaces the message ID. A MAC is computed over the original ID, which the
 // TSIG RR carries (RFC 8945 section 4.3.2); servers answer with the header's ID, and clients go by the original ID of the answer.
 func TestReplacedID(t *testing.T) {
 	try := func(t *testing.T, to netip.AddrPort) {
+		r := startRelay(t, nil, Upstream{Name: "primary", DNS: to})
 		for _, c := range clients() {
 			t.Run(c.name, func(t *testing.T) {
 				var err error
 				for range tries {
-					if err = c.send(t, renumber(t, to)); err == nil {
+					if err = c.send(t, r.Addrs()[0]); err == nil {
 						return
 					}
 				}
@@ -337,9 +379,11 @@ func TestReplacedID(t *testing.T) {
 			})
 		}
 	}
-	t.Run("endpoint", func(t *testing.T) {
-		_, addr := startPrimary(t, nil)
-		try(t, addr)
+	namedtest.Each(t, func(t *testing.T, rel namedtest.Release) {
+		named := startNamed(t, rel)
+		t.Run("named", func(t *testing.T) { try(t, strip(t, named)) })
+		t.Run("endpoint", func(t *testing.T) {
+			try(t, startPrimary(t, nil, func(c *endpoint.Config) { c.Named = named }))
+		})
 	})
-	namedtest.Each(t, func(t *testing.T, rel namedtest.Release) { try(t, startNamed(t, rel)) })
 }

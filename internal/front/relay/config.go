@@ -21,8 +21,8 @@ type Config struct {
 	PacketInfo bool
 	Sockets    int // for each address of Listen, at most 64
 	Batch      int // datagrams that one system call moves, at most 256
-	// ReadSize is how many octets are asked of the kernel for each socket's receive buffer.
-	ReadSize int
+	// BufferSize is how many octets are asked of the kernel for each socket's receive buffer, and for its send buffer.
+	BufferSize int
 	// Key proves the PROXY headers to the primaries; see [proxyproto.Append]. Without it they are audit data there.
 	Key []byte
 	// ProxyFrom are load balancers: datagrams from there must begin with a PROXY header, which is believed; from elsewhere they
@@ -68,9 +68,9 @@ type Limits struct {
 // DefaultConfig has every value but addresses and Answer.
 func DefaultConfig() Config {
 	return Config{
-		Sockets:  min(runtime.GOMAXPROCS(0), 4),
-		Batch:    32,
-		ReadSize: 4 << 20,
+		Sockets:    min(runtime.GOMAXPROCS(0), 4),
+		Batch:      32,
+		BufferSize: 4 << 20,
 		Retry: Retry{
 			// Above the p99 of an acknowledgement, below the patience of nsupdate (3 s) and Kea (0.5 s).
 			After: 250 * time.Millisecond,
@@ -115,7 +115,7 @@ func (c *Config) Validate() error {
 		name        string
 		value, most int
 	}{
-		{"Sockets", c.Sockets, maxSockets}, {"Batch", c.Batch, maxBatch}, {"ReadSize", c.ReadSize, 1 << 30},
+		{"Sockets", c.Sockets, maxSockets}, {"Batch", c.Batch, maxBatch}, {"BufferSize", c.BufferSize, 1 << 30},
 		{"Limits.Burst", c.Limits.Burst, 1 << 30}, {"Limits.Addresses", c.Limits.Addresses, 1 << 24},
 		{"Limits.Pending", c.Limits.Pending, 1 << 24}, {"Limits.PendingPerAddress", c.Limits.PendingPerAddress, 1 << 24},
 	} {

@@ -1,45 +1,109 @@
 package relay
 
-import "time"
+import (
+	"sync"
+	"time"
+)
 
-// doubts remembers UPDATEs that a primary may have appended although nobody has heard so: their octets' hash without the ID, as
-// long as a signature can verify. A client that sends such a request again must not be told by another primary, or by the
-// front, that it was not applied (D6). It holds maxDoubts; the oldest are forgotten first.
+// doubts knows the UPDATEs that were applied, or that a primary may have appended although nobody has heard so. Whoever sends
+// such a request, again or at the same time, must not be told by another primary, or by the front, that it was not applied
+// (D6): a primary has one outcome for the copies that reach it (package endpoint), but copies at two of them meet in the log
+// only (I4).
+//
+// An UPDATE is known by its identity; see [exchange.identify]. doubts is safe for concurrent use: a client may send its copies
+// from several ports, to several workers.
 type doubts struct {
-	until map[uint64]time.Time
-	order []doubt
+	mu sync.Mutex
+	// open counts what requests under way have asked and no primary has refused.
+	open map[uint64]int
+	// Those that ended so. Each has its own room, so that many of the second kind don't push out the first.
+	unanswered, applied memory
 }
 
-type doubt struct {
-	content uint64
-	until   time.Time
-}
+// ending is how a request for an update ends.
+type ending uint8
 
 const (
-	maxDoubts = 1 << 14
-	// doubtTime is twice the longest fudge: a message may be signed that much in the future.
+	endUnanswered ending = iota
+	endApplied
+	endDecided // otherwise
+)
+
+const (
+	maxDoubts = 1 << 16
+	// doubtTime is as long as a signature can verify, twice the longest fudge: a message may be signed that much in the future.
 	doubtTime = 10 * time.Minute
 )
 
-func (d *doubts) add(now time.Time, content uint64) {
-	if d.until == nil {
-		d.until = map[uint64]time.Time{}
+func newDoubts() *doubts {
+	return &doubts{open: map[uint64]int{}, unanswered: newMemory(), applied: newMemory()}
+}
+
+// asked is told that a primary gets the update.
+func (d *doubts) asked(identity uint64) {
+	d.mu.Lock()
+	d.open[identity]++
+	d.mu.Unlock()
+}
+
+// refused is told that a primary has said SERVFAIL, or that the update never left.
+func (d *doubts) refused(identity uint64) {
+	d.mu.Lock()
+	d.close(identity, 1)
+	d.mu.Unlock()
+}
+
+// ended is told that a request is done with, of which that many primaries have not refused.
+func (d *doubts) ended(now time.Time, identity uint64, primaries int, how ending) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.close(identity, primaries)
+	switch {
+	case how == endApplied:
+		d.applied.add(now, identity)
+	case how == endUnanswered && primaries > 0:
+		d.unanswered.add(now, identity)
+	case how == endDecided && d.open[identity] == 0:
+		delete(d.unanswered.until, identity)
 	}
-	until := now.Add(doubtTime)
-	d.until[content] = until
-	d.order = append(d.order, doubt{content, until})
-	for len(d.order) > maxDoubts || !d.order[0].until.After(now) {
-		if old := d.order[0]; d.until[old.content].Equal(old.until) {
-			delete(d.until, old.content)
+}
+
+func (d *doubts) close(identity uint64, n int) {
+	if d.open[identity] -= n; d.open[identity] <= 0 {
+		delete(d.open, identity)
+	}
+}
+
+// has reports whether the update was applied, or may have been.
+func (d *doubts) has(now time.Time, identity uint64) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.open[identity] > 0 || d.unanswered.has(now, identity) || d.applied.has(now, identity)
+}
+
+// memory keeps identities for doubtTime; when it has maxDoubts, the oldest go first.
+type memory struct {
+	until map[uint64]int64 // Unix time in ns
+	order []remembered
+}
+
+type remembered struct {
+	identity uint64
+	until    int64
+}
+
+func newMemory() memory { return memory{until: map[uint64]int64{}} }
+
+func (m *memory) add(now time.Time, identity uint64) {
+	until := now.Add(doubtTime).UnixNano()
+	m.until[identity] = until
+	m.order = append(m.order, remembered{identity, until})
+	for len(m.order) > maxDoubts || m.order[0].until <= now.UnixNano() {
+		if old := m.order[0]; m.until[old.identity] == old.until {
+			delete(m.until, old.identity)
 		}
-		d.order = d.order[1:]
+		m.order = m.order[1:]
 	}
 }
 
-func (d *doubts) has(now time.Time, content uint64) bool {
-	until, ok := d.until[content]
-	return ok && until.After(now)
-}
-
-// remove forgets one that was answered.
-func (d *doubts) remove(content uint64) { delete(d.until, content) }
+func (m *memory) has(now time.Time, identity uint64) bool { return m.until[identity] > now.UnixNano() }

@@ -19,8 +19,10 @@ type entry struct {
 	content uint64 // hash of msg without its ID
 	update  bool
 	again   bool // repeatable
-	doubt   bool // an update of these octets was forgotten unanswered
 	bucket  *bucket
+
+	identity uint64 // of an update, in doubts
+	open     int    // attempts at an update that no primary has refused
 
 	start  time.Time
 	due    time.Time // when silence has lasted long enough to ask another primary
@@ -31,30 +33,34 @@ type entry struct {
 	links [lists]links
 }
 
-// attempt is one primary that was asked.
+// attempt is one sending to a primary. Each has an ID of its own there, so that each gets an answer of its own: a primary
+// answers copies that it can't tell apart only once.
 type attempt struct {
-	line     *line
-	id       uint16
-	sent     time.Time
-	sends    int
-	servfail int  // answers
-	lost     bool // it is not expected to answer
-	closed   bool // no answer can come: all have, or it never left
+	line  *line
+	id    uint16
+	sent  time.Time
+	state attemptState
 }
 
-// maxAttempts bounds what a client's own repetitions of one request can cause.
+type attemptState uint8
+
+const (
+	waiting  attemptState = iota
+	lost                  // it is not expected to be answered
+	answered              // or it never left: no answer can come
+)
+
+// maxAttempts bounds what a client's own repetitions of one request can cause; a primary lets that many copies wait.
 const maxAttempts = 16
 
-func (a *attempt) waiting() bool { return !a.closed && !a.lost }
-
-// waits reports whether any primary is expected to answer.
-func (e *entry) waits() bool {
-	for i := range e.asked {
-		if e.asked[i].waiting() {
-			return true
+// waits returns the last attempt that is expected to be answered, nil when there is none.
+func (e *entry) waits() *attempt {
+	for i := len(e.asked) - 1; i >= 0; i-- {
+		if e.asked[i].state == waiting {
+			return &e.asked[i]
 		}
 	}
-	return false
+	return nil
 }
 
 func (e *entry) wasAsked(l *line) bool {
@@ -64,16 +70,6 @@ func (e *entry) wasAsked(l *line) bool {
 		}
 	}
 	return false
-}
-
-// doubtful reports whether some primary may have appended the update: it was sent there, and has not said SERVFAIL.
-func (e *entry) doubtful() bool {
-	for i := range e.asked {
-		if e.asked[i].sends > e.asked[i].servfail {
-			return true
-		}
-	}
-	return e.doubt
 }
 
 // Entries are in two lists, each in the order of its time.

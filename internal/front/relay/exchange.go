@@ -31,8 +31,6 @@ type exchange struct {
 	byMessage map[messageKey]*entry
 	lives     list
 	due       list
-	doubts    doubts
-	seed      maphash.Seed
 	spare     []*entry // to be used again
 	ended     []*entry // the same, once the wire has let go of them
 }
@@ -41,6 +39,8 @@ type exchange struct {
 type shared struct {
 	budget     *budget
 	buckets    *buckets
+	doubts     *doubts
+	seed       maphash.Seed // of hashes of messages
 	pending    atomic.Int64
 	maxPending int64
 	idle       chan struct{} // gets a value when pending falls to 0
@@ -61,7 +61,7 @@ func (e *entry) key() messageKey {
 func newExchange(c *Config, w wire, s *shared) exchange {
 	return exchange{
 		retry: c.Retry, none: c.Answer, wire: w, shared: s,
-		byMessage: map[messageKey]*entry{}, lives: list{of: byStart}, due: list{of: byDue}, seed: maphash.MakeSeed(),
+		byMessage: map[messageKey]*entry{}, lives: list{of: byStart}, due: list{of: byDue},
 	}
 }
 
@@ -72,7 +72,7 @@ func (x *exchange) request(now time.Time, from *origin, msg []byte) {
 		x.shared.metrics.limit(v)
 		return
 	}
-	content := maphash.Bytes(x.seed, msg[2:])
+	content := maphash.Bytes(x.shared.seed, msg[2:])
 	first, known := x.byMessage[messageKey{from.client, content, messageID(msg)}]
 	switch {
 	case known && first.from == *from && bytes.Equal(first.msg, msg):
@@ -89,9 +89,18 @@ func (x *exchange) request(now time.Time, from *origin, msg []byte) {
 	x.shared.buckets.done(b)
 }
 
+// identify is how doubts knows an update. A signed one is the same whoever sends it, under whatever message ID (I4); one without
+// a signature is the same only when it comes from the same client under the same ID.
+func (x *exchange) identify(k messageKey, again bool) uint64 {
+	if again {
+		return k.content
+	}
+	return maphash.Comparable(x.shared.seed, k)
+}
+
 // unreachable answers for the primaries, of which none can be asked.
 func (x *exchange) unreachable(now time.Time, from *origin, msg []byte, content uint64) {
-	if isUpdate(msg) && x.doubts.has(now, content) {
+	if isUpdate(msg) && x.shared.doubts.has(now, x.identify(messageKey{from.client, content, messageID(msg)}, repeatable(msg))) {
 		x.shared.metrics.heldBack.Inc()
 		return
 	}
@@ -110,11 +119,13 @@ func (x *exchange) enter(now time.Time, from *origin, msg []byte, content uint64
 		e = new(entry)
 	}
 	*e = entry{from: *from, msg: append(e.msg[:0], msg...), content: content, bucket: b, start: now, asked: e.asked[:0]}
-	e.update, e.again = isUpdate(msg), repeatable(msg)
-	e.doubt = e.update && x.doubts.has(now, content)
+	k := e.key()
+	if e.update, e.again = isUpdate(msg), repeatable(msg); e.update {
+		e.identity = x.identify(k, e.again)
+	}
 	x.shared.pending.Add(1)
 	x.lives.push(e)
-	if k := e.key(); x.byMessage[k] == nil {
+	if x.byMessage[k] == nil {
 		x.byMessage[k] = e
 	}
 	x.ask(now, e, l)
@@ -131,36 +142,35 @@ func (x *exchange) arm(now time.Time, e *entry) {
 
 func (x *exchange) ask(now time.Time, e *entry, l *line) {
 	id := l.assign(now, e, len(e.asked))
-	e.asked = append(e.asked, attempt{line: l, id: id, sent: now, sends: 1})
+	e.asked = append(e.asked, attempt{line: l, id: id, sent: now})
+	if e.update {
+		e.open++
+		x.shared.doubts.asked(e.identity)
+	}
 	x.wire.ask(l, e, id)
 }
 
-// joined takes a datagram that repeats a request under way. It joins that one: what can be done for it is done by asking
-// another primary after a time of silence. Only when there is no other left is it passed on, if it may be.
+// refuse is told that an attempt at an update has done nothing.
+func (x *exchange) refuse(e *entry) {
+	e.open--
+	x.shared.doubts.refused(e.identity)
+}
+
+// joined takes a datagram that repeats a request under way. What can be done for that one is done by asking another primary
+// after a time of silence. Where this was not possible the copy is passed on, to the same primary.
 func (x *exchange) joined(now time.Time, e *entry) {
 	x.shared.metrics.copies.Inc()
-	if !e.again || len(e.asked) == maxAttempts {
+	if !e.again || len(e.asked) == maxAttempts || now.Sub(e.asked[len(e.asked)-1].sent) < x.retry.After {
 		return
 	}
-	l := x.pick(now, e)
-	if !e.waits() { // all have failed: the client asks anew
-		if l == nil {
-			l = x.pick(now, nil)
-		}
-		if l != nil {
-			x.ask(now, e, l)
-		}
-		return
+	var l *line
+	if a := e.waits(); a != nil {
+		l = a.line
+	} else if l = x.pick(now, e); l == nil { // all have failed: the client asks anew
+		l = x.pick(now, nil)
 	}
-	if l != nil {
-		return
-	}
-	for i := len(e.asked) - 1; i >= 0; i-- {
-		if a := &e.asked[i]; a.waiting() {
-			a.sends++
-			x.wire.ask(a.line, e, a.id)
-			return
-		}
+	if l != nil && l.room(now) {
+		x.ask(now, e, l)
 	}
 }
 
@@ -184,31 +194,37 @@ func (x *exchange) answer(now time.Time, l *line, msg []byte) {
 	}
 	a := &e.asked[s.i]
 	l.seconds.Observe(now.Sub(a.sent).Seconds())
-	if isServFail(msg) {
-		a.servfail++
-	}
-	if a.sends == 1 { // no second answer can come
-		a.closed = true
-		l.release(id)
-		l.live--
-	}
-	switch {
-	case !isServFail(msg):
-	case e.update && e.doubtful():
-		x.shared.metrics.heldBack.Inc()
-		return
-	case !e.update && e.waits() && a.closed:
-		e.held = append(e.held[:0], msg...)
-		return
+	a.state = answered
+	l.release(id)
+	l.live--
+	if rcode(msg) == rcodeServFail {
+		if e.update {
+			x.refuse(e)
+			if x.shared.doubts.has(now, e.identity) {
+				x.shared.metrics.heldBack.Inc()
+				return
+			}
+		} else if e.waits() != nil {
+			e.held = append(e.held[:0], msg...)
+			return
+		}
 	}
 	if e.hedged > 0 {
 		x.shared.metrics.hedged(s.i > 0)
 	}
-	if e.doubt {
-		x.doubts.remove(e.content)
-	}
 	x.deliver(e, msg)
-	x.end(now, e)
+	x.end(now, e, endingOf(msg))
+}
+
+func endingOf(msg []byte) ending {
+	switch rcode(msg) {
+	case 0:
+		return endApplied
+	case rcodeServFail:
+		return endUnanswered
+	default:
+		return endDecided
+	}
 }
 
 func (x *exchange) deliver(e *entry, msg []byte) {
@@ -217,11 +233,14 @@ func (x *exchange) deliver(e *entry, msg []byte) {
 }
 
 // end forgets a request.
-func (x *exchange) end(now time.Time, e *entry) {
+func (x *exchange) end(now time.Time, e *entry, how ending) {
 	for i := range e.asked {
-		if a := &e.asked[i]; !a.closed {
+		if a := &e.asked[i]; a.state != answered {
 			a.line.forsake(now, a.id)
 		}
+	}
+	if e.update {
+		x.shared.doubts.ended(now, e.identity, e.open, how)
 	}
 	x.lives.remove(e)
 	x.due.remove(e)
@@ -264,10 +283,7 @@ func (x *exchange) tick(now time.Time) time.Time {
 		} else {
 			x.shared.metrics.unanswered.Inc()
 		}
-		if e.update && e.doubtful() {
-			x.doubts.add(now, e.content)
-		}
-		x.end(now, e)
+		x.end(now, e, endUnanswered)
 	}
 	for e := x.due.first; e != nil && !now.Before(e.due); e = x.due.first {
 		x.due.remove(e)
@@ -321,16 +337,16 @@ func (x *exchange) lost(now time.Time, l *line) {
 		next = e.links[byStart].next
 		concerned := false
 		for i := range e.asked {
-			if a := &e.asked[i]; a.line == l && a.waiting() {
-				a.lost, concerned = true, true
+			if a := &e.asked[i]; a.line == l && a.state == waiting {
+				a.state, concerned = lost, true
 			}
 		}
 		if !concerned {
 			continue
 		}
-		if x.hedge(now, e, false); e.held != nil && !e.waits() {
+		if x.hedge(now, e, false); e.held != nil && e.waits() == nil {
 			x.deliver(e, e.held)
-			x.end(now, e)
+			x.end(now, e, endUnanswered)
 		}
 	}
 }
@@ -343,24 +359,28 @@ func (x *exchange) unsent(now time.Time, l *line, id uint16) {
 		return
 	}
 	e := s.e
-	a := &e.asked[s.i]
-	if a.sends--; a.sends > 0 {
-		return
-	}
-	a.closed = true
+	e.asked[s.i].state = answered
 	l.release(id)
 	l.live--
-	if e.waits() || len(e.asked) == maxAttempts {
+	if e.update {
+		x.refuse(e)
+	}
+	if e.waits() != nil || len(e.asked) == maxAttempts {
 		return
 	}
 	if other := x.pick(now, e); other != nil {
 		x.ask(now, e, other)
 		return
 	}
-	if !e.update || !e.doubtful() {
+	switch {
+	case e.held != nil:
+		x.deliver(e, e.held)
+	case e.open == 0:
 		x.unreachable(now, &e.from, e.msg, e.content)
-		x.end(now, e)
+	default: // some primary may have it
+		return
 	}
+	x.end(now, e, endUnanswered)
 }
 
 // pick chooses the primary that has least to answer, of those of the best tier that there is; e, if given, was not yet sent to

@@ -44,13 +44,13 @@ const (
 	lingerTime = 10 * time.Second
 )
 
-// newLine has all IDs free, in an order that nobody can guess.
-func newLine(name string, tier uint8, seconds prometheus.Observer, rng *rand.Rand) *line {
-	l := &line{name: name, tier: tier, seconds: seconds, free: make([]uint16, allIDs), used: map[uint16]slot{}}
+// newLine has that many IDs, all free, in an order that nobody can guess.
+func newLine(name string, tier uint8, ids int, seconds prometheus.Observer, rng *rand.Rand) *line {
+	l := &line{name: name, tier: tier, seconds: seconds, free: make([]uint16, ids), used: map[uint16]slot{}}
 	for i := range l.free {
 		l.free[i] = uint16(i)
 	}
-	rng.Shuffle(allIDs, func(i, j int) { l.free[i], l.free[j] = l.free[j], l.free[i] })
+	rng.Shuffle(ids, func(i, j int) { l.free[i], l.free[j] = l.free[j], l.free[i] })
 	return l
 }
 
@@ -59,11 +59,11 @@ func (l *line) load() int { return len(l.used) }
 
 // room reports whether there is an ID left.
 func (l *line) room(now time.Time) bool {
-	if len(l.used) < allIDs {
+	if len(l.used) < len(l.free) {
 		return true
 	}
 	l.collect(now)
-	return len(l.used) < allIDs
+	return len(l.used) < len(l.free)
 }
 
 // collect takes back the IDs that have lingered.
@@ -88,7 +88,7 @@ func (l *line) collect(now time.Time) {
 func (l *line) assign(now time.Time, e *entry, i int) uint16 {
 	l.collect(now)
 	id := l.free[l.head]
-	l.head = (l.head + 1) % allIDs
+	l.head = (l.head + 1) % len(l.free)
 	l.used[id] = slot{e: e, i: i}
 	l.live++
 	return id
@@ -96,7 +96,7 @@ func (l *line) assign(now time.Time, e *entry, i int) uint16 {
 
 // release makes an ID free.
 func (l *line) release(id uint16) {
-	tail := (l.head + allIDs - len(l.used)) % allIDs
+	tail := (l.head + len(l.free) - len(l.used)) % len(l.free)
 	l.free[tail] = id
 	delete(l.used, id)
 }

@@ -22,7 +22,7 @@ func isResponse(msg []byte) bool { return msg[2]&0x80 != 0 }
 
 func isUpdate(msg []byte) bool { return msg[2]>>3&0xf == opcodeUpdate }
 
-func isServFail(msg []byte) bool { return msg[3]&0xf == rcodeServFail }
+func rcode(msg []byte) byte { return msg[3] & 0xf }
 
 // repeatable says whether a second primary may be asked after a first one was: any query, and an UPDATE with a TSIG RR. The
 // relay can't verify it and need not: a signature that fails applies nothing anywhere, and one that verifies is recognised by

@@ -15,7 +15,7 @@ type metrics struct {
 
 	limitedRate, limitedAddress, limitedAll prometheus.Counter
 
-	short, response, proxy, copies, stray, late, unanswered, unreachable, send, socket prometheus.Counter
+	size, response, proxy, copies, stray, late, unanswered, unreachable, send, socket prometheus.Counter
 
 	seconds *prometheus.HistogramVec
 	batch   prometheus.Observer
@@ -68,7 +68,7 @@ func newMetrics(reg prometheus.Registerer, pending func() float64) (*metrics, er
 		reason string
 		to     *prometheus.Counter
 	}{
-		{"short", &m.short},             // no whole header
+		{"short", &m.size},              // no whole header
 		{"response", &m.response},       // QR set
 		{"proxy", &m.proxy},             // PROXY header missing, malformed or from elsewhere
 		{"copy", &m.copies},             // joined a request under way

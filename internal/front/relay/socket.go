@@ -95,16 +95,24 @@ func clientOptions(fd int, c *Config, a netip.Addr, transparent bool) error {
 			return fmt.Errorf("%s: %w", o.name, err)
 		}
 	}
-	return readBuffer(fd, c.ReadSize)
+	return buffers(fd, c.BufferSize)
 }
 
-// readBuffer asks for more than net.core.rmem_max by force, which needs CAP_NET_ADMIN; else the kernel cuts it.
-func readBuffer(fd, size int) error {
-	if unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, size) == nil {
-		return nil
-	}
-	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, size); err != nil {
-		return fmt.Errorf("SO_RCVBUF %d: %w", size, err)
+// buffers asks for more than net.core.rmem_max and wmem_max by force, which needs CAP_NET_ADMIN; else the kernel cuts it.
+func buffers(fd, size int) error {
+	for _, b := range []struct {
+		name        string
+		force, asks int
+	}{
+		{"SO_RCVBUF", unix.SO_RCVBUFFORCE, unix.SO_RCVBUF},
+		{"SO_SNDBUF", unix.SO_SNDBUFFORCE, unix.SO_SNDBUF},
+	} {
+		if unix.SetsockoptInt(fd, unix.SOL_SOCKET, b.force, size) == nil {
+			continue
+		}
+		if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, b.asks, size); err != nil {
+			return fmt.Errorf("%s %d: %w", b.name, size, err)
+		}
 	}
 	return nil
 }
@@ -117,7 +125,7 @@ func connect(c *Config, to netip.AddrPort) (socket, error) {
 	}
 	s, err := newSocket(conn)
 	if err == nil {
-		ctlErr := s.raw.Control(func(fd uintptr) { err = readBuffer(int(fd), c.ReadSize) })
+		ctlErr := s.raw.Control(func(fd uintptr) { err = buffers(int(fd), c.BufferSize) })
 		err = errors.Join(ctlErr, err)
 	}
 	if err != nil {

@@ -66,11 +66,15 @@ const maxReadFailures = 1000
 // clients takes datagrams until the socket is closed.
 func (w *worker) clients() error {
 	var err error
-	receive := func(fd uintptr) (done bool) {
-		done, err = w.receive(fd, w.fromClient)
-		return done
+	failures := 0
+	receive := func(fd uintptr) bool {
+		var n int
+		if n, err = w.receive(fd, w.fromClient); n > 0 {
+			failures = 0
+		}
+		return err != nil || n == w.relay.cfg.Batch
 	}
-	for failures := 0; ; {
+	for {
 		switch readErr := w.in.raw.Read(receive); {
 		case errors.Is(readErr, os.ErrDeadlineExceeded):
 			w.probed()
@@ -82,22 +86,21 @@ func (w *worker) clients() error {
 			if failures++; failures == maxReadFailures {
 				return fmt.Errorf("relay: reading from %v fails again and again: %w", w.addr, err)
 			}
-		default:
-			failures = 0
 		}
 	}
 }
 
-// receive takes one batch of datagrams off a socket and does all that follows from it.
-func (w *worker) receive(fd uintptr, each func(i int)) (done bool, err error) {
+// receive takes one batch of datagrams off a socket and does all that follows from it. When it is not full there is nothing
+// left: whoever calls it through a RawConn may wait for more.
+func (w *worker) receive(fd uintptr, each func(i int)) (n int, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	n, err := w.inbox.receive(fd)
+	n, err = w.inbox.receive(fd)
 	if errors.Is(err, unix.EAGAIN) {
-		return false, nil
+		return 0, nil
 	}
 	if err != nil {
-		return true, err
+		return 0, err
 	}
 	w.relay.shared.metrics.batch.Observe(float64(n))
 	w.now = w.relay.cfg.Now()
@@ -105,7 +108,7 @@ func (w *worker) receive(fd uintptr, each func(i int)) (done bool, err error) {
 		each(i)
 	}
 	w.flush()
-	return true, nil
+	return n, nil
 }
 
 // probed ends a probe: the loop runs, and its lock is to be had.
@@ -144,7 +147,7 @@ func (w *worker) fromClient(i int) {
 	}
 	switch {
 	case len(msg) < headerSize || len(msg) > maxRequest:
-		m.short.Inc()
+		m.size.Inc()
 	case isResponse(msg):
 		m.response.Inc()
 	default:
@@ -284,9 +287,10 @@ func (u *upstream) answers() {
 			w.x.answer(w.now, u.line, msg)
 		}
 	}
-	receive := func(fd uintptr) (done bool) {
-		done, err = w.receive(fd, each)
-		return done
+	receive := func(fd uintptr) bool {
+		var n int
+		n, err = w.receive(fd, each)
+		return err != nil || n == w.relay.cfg.Batch
 	}
 	for u.sock.raw.Read(receive) == nil {
 		if err != nil { // ICMP says that nobody listens there
@@ -319,7 +323,7 @@ func (w *worker) set(ups []Upstream) {
 			r.cfg.Logger.Warn("no way to a primary; trying again every second", "primary", up.Name, "err", err)
 			continue
 		}
-		l := newLine(up.Name, up.Tier, r.shared.metrics.seconds.WithLabelValues(up.Name), r.rng)
+		l := newLine(up.Name, up.Tier, allIDs, r.shared.metrics.seconds.WithLabelValues(up.Name), r.rng)
 		l.to = &upstream{worker: w, line: l, addr: up.DNS, sock: sock}
 		lines = append(lines, l)
 		fresh = append(fresh, l.to)
