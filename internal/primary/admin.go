@@ -39,6 +39,18 @@ const (
 
 func (a *admin) handler(gather prometheus.Gatherer, trust *adminTrust) http.Handler {
 	mux := http.NewServeMux()
+	a.routes(mux, gather)
+	return a.opened(trust.restricted(mux, []string{patternChanges, patternReport, patternDigest}, []string{patternLive, patternReady}))
+}
+
+// router is what routes are added to: a ServeMux.
+type router interface {
+	Handle(pattern string, h http.Handler)
+	HandleFunc(pattern string, h func(http.ResponseWriter, *http.Request))
+}
+
+// routes adds every path of the API.
+func (a *admin) routes(mux router, gather prometheus.Gatherer) {
 	mux.HandleFunc(patternLive, a.live)
 	mux.HandleFunc(patternReady, a.ready)
 	mux.Handle("GET "+adminapi.PathMetrics, promhttp.HandlerFor(gather, promhttp.HandlerOpts{ErrorLog: slog.NewLogLogger(a.log.Handler(), slog.LevelWarn)}))
@@ -70,7 +82,6 @@ func (a *admin) handler(gather prometheus.Gatherer, trust *adminTrust) http.Hand
 	mux.HandleFunc("GET "+adminapi.PathCopy, reply(a.copyOf))
 	mux.HandleFunc("GET "+adminapi.PathClock, reply(a.clock))
 	mux.HandleFunc("GET "+adminapi.PathCheckpoint, a.checkpoint)
-	return a.opened(trust.restricted(mux, []string{patternChanges, patternReport, patternDigest}, []string{patternLive, patternReady}))
 }
 
 // opened answers "not ready" before there is a replica to ask.

@@ -14,7 +14,7 @@ import (
 )
 
 // handleChanges adds what primaries and our own secondaries tell each other, and what is known of propagation.
-func (a *admin) handleChanges(mux *http.ServeMux) {
+func (a *admin) handleChanges(mux router) {
 	mux.HandleFunc(patternChanges, a.changes)
 	mux.HandleFunc(patternReport, a.report)
 	mux.HandleFunc(patternDigest, reply(a.digest))

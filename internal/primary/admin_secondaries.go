@@ -15,7 +15,7 @@ import (
 const defaultCatalog = zone.Name("\x07catalog\x0azonekeeper\x07invalid\x00")
 
 // handleSecondaries adds what the admin API has about secondaries, the catalog and guarantees.
-func (a *admin) handleSecondaries(mux *http.ServeMux) {
+func (a *admin) handleSecondaries(mux router) {
 	mux.HandleFunc("GET "+adminapi.PathSecondaries, reply(a.secondaries))
 	mux.HandleFunc("PUT "+adminapi.PathSecondary, reply(a.putSecondary))
 	mux.HandleFunc("DELETE "+adminapi.PathSecondary, reply(a.deleteSecondary))
