@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 
@@ -68,12 +69,16 @@ func TestDNS(t *testing.T) {
 			{"::ffff:192.0.2.1 2001:db8::1", "192.0.2.1 2001:db8::1", ""},
 			{"2001:db8::1", "2001:db8::1", ""},
 		}
-		turn := 0
+		var mu sync.Mutex // guards what follows
+		turn, calls := 0, 0
+		var got []Primary
 		cfg := DefaultDNSConfig()
 		cfg.Name, cfg.Logger = "primaries.example", quiet()
 		cfg.Lookup = func(ctx context.Context, name string) ([]netip.Addr, error) {
+			mu.Lock()
 			a := answers[turn]
 			turn++
+			mu.Unlock()
 			if _, ok := ctx.Deadline(); !ok || name != "primaries.example" {
 				t.Errorf("asked for %s, with a deadline: %v", name, ok)
 			}
@@ -88,18 +93,25 @@ func TestDNS(t *testing.T) {
 		}
 		s := DNS(cfg)
 		ctx, cancel := context.WithCancel(t.Context())
-		var got []Primary
-		calls := 0
 		done := make(chan error, 1)
-		go func() { done <- s.Run(ctx, func(l []Primary) { got = l; calls++ }) }()
+		go func() {
+			done <- s.Run(ctx, func(l []Primary) {
+				mu.Lock()
+				defer mu.Unlock()
+				got = l
+				calls++
+			})
+		}()
 		for i, a := range answers {
 			synctest.Wait() // the answer has been dealt with, and the pause begun
+			mu.Lock()
 			if turn != i+1 {
 				t.Fatalf("%d questions, want %d", turn, i+1)
 			}
 			if !slices.Equal(got, list(a.list)) {
 				t.Errorf("after answer %d: %v, want %s", i, got, a.list)
 			}
+			mu.Unlock()
 			since, reason := s.Stale()
 			if (a.stale == "") != since.IsZero() || (a.stale != "" && !strings.Contains(reason.Error(), a.stale)) {
 				t.Errorf("after answer %d: stale since %v: %v", i, since, reason)
@@ -108,12 +120,12 @@ func TestDNS(t *testing.T) {
 				pause(ctx, cfg.Every) // the clock of this test moves when everybody waits
 			}
 		}
-		if calls != 3 {
-			t.Errorf("set was called %d times, want 3", calls)
-		}
 		cancel()
 		if err := <-done; err != nil {
 			t.Error(err)
+		}
+		if calls != 3 {
+			t.Errorf("set was called %d times, want 3", calls)
 		}
 	})
 }
