@@ -195,9 +195,9 @@ func span(d time.Duration) string {
 // idle begins the line that differs while a node is drained.
 const idle = "timeout client "
 
-// drainIdle is how long a connection may be idle while a node is drained. A client that sends a message after another one is
-// seldom silent for so long; one that keeps its connection for later is.
-const drainIdle = 200 * time.Millisecond
+// drainIdle is how long a connection may be idle while a node is drained. HAProxy's clock runs while an answer is awaited as well, so it
+// must be longer than those usually take.
+const drainIdle = time.Second
 
 // draining turns what Render made into a configuration whose connections end as soon as they are idle.
 func draining(conf []byte) ([]byte, error) {

@@ -222,8 +222,8 @@ func TestOldOnes(t *testing.T) {
 			t.Errorf("process %d was replaced by %d", pid, now)
 		}
 		_ = held[0].Close()
-		if r.expect(Reloaded); r.left != 1 {
-			t.Errorf("replaced when %d of before had left", r.left)
+		if r.expect(Reloaded); r.left < 1 {
+			t.Error("replaced when none of before had left")
 		}
 		_ = held[1].Close()
 	})
@@ -232,7 +232,7 @@ func TestOldOnes(t *testing.T) {
 // TestNothingLeaks: after many connections and many reloads there is one process, and it has as many descriptors as at the start; so
 // has the program that runs it. ZONEKEEPER_REPEATS says how many reloads, each with a hundred connections; the default is short.
 func TestNothingLeaks(t *testing.T) {
-	reloads := 10
+	reloads := 5
 	if n, err := strconv.Atoi(os.Getenv("ZONEKEEPER_REPEATS")); err == nil {
 		reloads = n
 	}
