@@ -37,11 +37,18 @@ func newSource(cfg Config, set settings, log *slog.Logger) (backends.Source, err
 		}
 		return backends.Slices(c), c.Validate()
 	}
-	list := make([]backends.Primary, 0, len(p.Static))
-	for i, x := range p.Static {
+	if cfg.path != "" {
+		return backends.Reread((&configFile{running: cfg, log: log}).primaries, staticEvery, log), nil
+	}
+	return backends.Static(staticList(cfg, set)), nil
+}
+
+func staticList(cfg Config, set settings) []backends.Primary {
+	list := make([]backends.Primary, 0, len(cfg.Primaries.Static))
+	for i, x := range cfg.Primaries.Static {
 		list = append(list, backends.Primary{Name: x.Name, Addr: set.primaries[i]})
 	}
-	return backends.Static(list), nil
+	return list
 }
 
 // newChecker asks primaries whether they are ready.

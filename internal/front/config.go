@@ -46,6 +46,8 @@ type Config struct {
 	// LogLevel is debug, info, warn or error; LogFormat is text or json.
 	LogLevel  string `json:"log_level"`
 	LogFormat string `json:"log_format"`
+
+	path string // the file; "" when it comes from nowhere
 }
 
 // ListenConfig says where clients reach the node.
@@ -194,6 +196,7 @@ func LoadConfig(path string) (Config, error) {
 	if err := conf.Load(path, &c); err != nil {
 		return Config{}, err
 	}
+	c.path = path
 	return c, nil
 }
 

@@ -18,25 +18,30 @@ const heldEvery = 10 * time.Millisecond
 // drain takes this node out of service: clients' TCP connections end between two messages, then the addresses move. It lasts until
 // the process ends. Whoever calls it later waits for the first.
 func (f *front) drain() {
-	f.draining.Do(func() {
-		defer close(f.drained)
-		f.log.Info("this node is drained")
-		if f.keepalived == nil {
-			// A load balancer learns it first, so that nothing new comes.
-			f.fault(faultDrain, errDrained)
-		}
-		ctx, cancel := context.WithTimeout(context.Background(), time.Duration(f.cfg.DrainTimeout))
-		if err := f.haproxy.Drain(ctx); err != nil {
-			f.log.Warn("connections are cut", "err", err)
-		}
-		cancel()
+	f.mu.Lock()
+	first := !f.m.draining
+	f.m.draining = true
+	f.mu.Unlock()
+	if !first {
+		<-f.drained
+		return
+	}
+	defer close(f.drained)
+	f.log.Info("this node is drained")
+	if f.keepalived == nil {
+		// A load balancer learns it first, so that nothing new comes.
 		f.fault(faultDrain, errDrained)
-		if f.keepalived != nil && !f.gone() {
-			f.log.Warn("the addresses are still here", "after", time.Duration(f.cfg.DrainTimeout))
-		}
-		f.log.Info("this node has been drained")
-	})
-	<-f.drained
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Duration(f.cfg.DrainTimeout))
+	if err := f.haproxy.Drain(ctx); err != nil {
+		f.log.Warn("connections are cut", "err", err)
+	}
+	cancel()
+	f.fault(faultDrain, errDrained)
+	if f.keepalived != nil && !f.gone() {
+		f.log.Warn("the addresses are still here", "after", time.Duration(f.cfg.DrainTimeout))
+	}
+	f.log.Info("this node has been drained")
 }
 
 // errDrained is the fault of a drained node.

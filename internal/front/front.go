@@ -74,13 +74,12 @@ type front struct {
 	servfail   *servfail
 	identity   identity
 
-	configs  chan []byte        // HAProxy's newest configuration
-	changed  chan struct{}      // the model has
-	kick     chan struct{}      // HAProxy has news: look at it now
-	pings    chan chan struct{} // closed by steer, to show that it works
-	draining sync.Once
-	drained  chan struct{}
-	ends     atomic.Uint64 // of HAProxy, unwanted
+	configs chan []byte        // HAProxy's newest configuration
+	changed chan struct{}      // the model has
+	kick    chan struct{}      // HAProxy has news: look at it now
+	pings   chan chan struct{} // closed by steer, to show that it works
+	drained chan struct{}      // closed when a drain is done
+	ends    atomic.Uint64      // of HAProxy, unwanted
 
 	mu sync.Mutex
 	m  *model

@@ -45,20 +45,23 @@ type model struct {
 	states    map[string]checks.Change
 	faults    map[string]string // reason by what is wrong
 
-	vip         keepalived.State
-	vipSince    time.Time
-	transitions map[keepalived.State]uint64
-	score       int // as keepalived was told it
+	vip      keepalived.State
+	vipSince time.Time
+	score    int // as keepalived was told it
+	draining bool
 }
+
+// notAsked is the first reason of faultConflict: unlike the others' it ends with an answer, which may be another reason.
+const notAsked = "the network has not been asked yet who uses the addresses"
 
 // newModel begins with faults: a part that has not said that it works may not.
 func newModel(now time.Time, mode Mode) *model {
 	m := &model{
 		states: map[string]checks.Change{}, faults: map[string]string{faultHAProxy: "it has not started yet", faultRelay: "it has not started yet"},
-		vipSince: now, transitions: map[keepalived.State]uint64{},
+		vipSince: now,
 	}
 	if mode == ModeVIP {
-		m.faults[faultConflict] = "the network has not been asked yet who uses the addresses"
+		m.faults[faultConflict] = notAsked
 	}
 	return m
 }
@@ -95,7 +98,6 @@ func (m *model) fault(part, reason string) bool {
 // moved takes keepalived's new state.
 func (m *model) moved(s keepalived.State, now time.Time) {
 	if s != m.vip {
-		m.transitions[s]++
 		m.vip, m.vipSince = s, now
 	}
 }
@@ -118,17 +120,18 @@ func (m *model) rawScore() int {
 	return checks.Score(states)
 }
 
-// upstreams are the relay's. A primary of which nothing is known yet is not asked.
+// upstreams are the relay's. A primary of which nothing is known yet is asked when none is known to be ready: at the start, and when
+// all have moved, that is better than to tell clients that there is none.
 func (m *model) upstreams(port uint16) []relay.Upstream {
 	out := make([]relay.Upstream, 0, len(m.primaries))
 	for _, p := range m.primaries {
 		u := relay.Upstream{Name: p.Name, DNS: netip.AddrPortFrom(p.Addr, port), Tier: 2}
-		switch m.states[p.Name].State {
-		case checks.Ready:
+		c, known := m.states[p.Name]
+		switch {
+		case c.State == checks.Ready:
 			u.Tier = 0
-		case checks.Alive:
+		case c.State == checks.Alive || !known || c.Unheard:
 			u.Tier = 1
-		case checks.Down:
 		}
 		out = append(out, u)
 	}

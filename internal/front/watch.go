@@ -77,7 +77,7 @@ func (f *front) fault(part string, err error) {
 	switch {
 	case reason == "":
 		f.log.Info("this node is whole again", "part", part)
-	case was == "":
+	case was == "" || was == notAsked:
 		f.log.Error("this node can't hold the addresses", "part", part, "reason", reason)
 	}
 	signal(f.changed)

@@ -33,6 +33,15 @@ func Static(list []Primary) Source { return static(sorted(list)) }
 type static []Primary
 
 func (s static) Run(ctx context.Context, set func([]Primary)) error {
+	if err := s.check(); err != nil {
+		return err
+	}
+	set(slices.Clone(s))
+	<-ctx.Done()
+	return nil
+}
+
+func (s static) check() error {
 	if len(s) == 0 {
 		return errors.New("backends: the list of primaries is empty; name at least one")
 	}
@@ -44,12 +53,40 @@ func (s static) Run(ctx context.Context, set func([]Primary)) error {
 			return fmt.Errorf("backends: primary %q is in the list twice; give each a name of its own", p.Name)
 		}
 	}
-	set(slices.Clone(s))
-	<-ctx.Done()
 	return nil
 }
 
 func (static) Stale() (time.Time, error) { return time.Time{}, nil }
+
+// Reread is a list that a person changes while it is in use: read gives it, and is called again and again. Run fails when the first
+// list is no list; later ones that are none are as good as no answer.
+func Reread(read func() ([]Primary, error), every time.Duration, log *slog.Logger) Source {
+	return &reread{keeper: keeper{log: log}, read: read, every: every}
+}
+
+type reread struct {
+	keeper
+	read  func() ([]Primary, error)
+	every time.Duration
+}
+
+func (r *reread) Run(ctx context.Context, set func([]Primary)) error {
+	for first := true; first || pause(ctx, r.every); first = false {
+		list, err := r.read()
+		if err == nil {
+			err = static(sorted(list)).check()
+		}
+		switch {
+		case err == nil:
+			r.offer(list, set)
+		case first:
+			return err
+		default:
+			r.fail(err)
+		}
+	}
+	return nil
+}
 
 func sorted(list []Primary) []Primary {
 	return slices.SortedFunc(slices.Values(list), func(a, b Primary) int { return cmp.Or(cmp.Compare(a.Name, b.Name), a.Addr.Compare(b.Addr)) })

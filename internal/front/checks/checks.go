@@ -49,6 +49,8 @@ type Change struct {
 	Name   string
 	State  State
 	Reason string // why it is not ready; "" when it is
+	// Unheard: it has moved, and nobody has been heard at its new address yet. It is Down until then.
+	Unheard bool
 }
 
 // Config is how primaries are asked. Start from [DefaultConfig].
@@ -157,7 +159,7 @@ func (c *Checker) Set(list []Target) {
 			old.stop()
 			<-old.ended
 			if moved := next[old.Name]; moved != nil && old.last.State != Down {
-				c.report(moved, Down, fmt.Sprintf("it has moved from %s to %s and was not heard there yet", old.Admin, moved.Admin))
+				c.report(moved, Change{State: Down, Unheard: true, Reason: fmt.Sprintf("it has moved from %s to %s and was not heard there yet", old.Admin, moved.Admin)})
 				moved.known = false
 			}
 		}
@@ -241,28 +243,28 @@ func (c *Checker) judge(t *target, state State, err error) {
 	case Ready:
 		t.good, t.bad = t.good+1, 0
 		if t.good >= c.cfg.Rise || !t.known {
-			c.report(t, Ready, "")
+			c.report(t, Change{State: Ready})
 		}
 	case Alive:
 		t.good, t.bad = 0, 0
-		c.report(t, Alive, err.Error())
+		c.report(t, Change{State: Alive, Reason: err.Error()})
 	case Down:
 		t.good, t.bad = 0, t.bad+1
 		if t.bad >= c.cfg.Fall || !t.known {
-			c.report(t, Down, err.Error())
+			c.report(t, Change{State: Down, Reason: err.Error()})
 		}
 	}
 }
 
-func (c *Checker) report(t *target, state State, reason string) {
-	change := Change{Name: t.Name, State: state, Reason: reason}
-	if t.known && t.last.State == state {
+func (c *Checker) report(t *target, change Change) {
+	change.Name = t.Name
+	if t.known && t.last.State == change.State {
 		return
 	}
-	if state == Ready {
+	if change.State == Ready {
 		c.cfg.Logger.Info("a primary is ready", "primary", t.Name, "addr", t.Admin)
 	} else {
-		c.cfg.Logger.Warn("a primary is not ready", "primary", t.Name, "addr", t.Admin, "state", state, "reason", reason)
+		c.cfg.Logger.Warn("a primary is not ready", "primary", t.Name, "addr", t.Admin, "state", change.State, "reason", change.Reason)
 	}
 	t.known, t.last = true, change
 	c.cfg.OnChange(change)

@@ -203,11 +203,11 @@ func (p *Process) Run(ctx context.Context) error {
 		began := time.Now()
 		err := p.runOnce(ctx)
 		p.pid.Store(0)
-		p.announce(ctx, Fault)
 		if ctx.Err() != nil {
 			return err
 		}
-		p.cfg.Ended()
+		p.cfg.Ended() // first: the addresses may still be here
+		p.announce(ctx, Fault)
 		// A process that worked for a while and then died is not in a restart loop.
 		if time.Since(began) > 2*p.cfg.RestartMax {
 			pause = 0

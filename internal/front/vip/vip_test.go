@@ -39,14 +39,14 @@ func at(t *testing.T, b *harness.Bridge, host string, f func() error) {
 }
 
 func TestHeldAndRemove(t *testing.T) {
-	b := harness.NewBridge(t, map[string]byte{"a": 11})
+	b := harness.NewBridge(t, map[string]byte{"node": 11})
 	var vips []netip.Prefix
 	for _, a := range parse(t, vip4, vip6) {
 		vips = append(vips, netip.PrefixFrom(a, a.BitLen()))
 	}
 	held := func(want ...string) {
 		t.Helper()
-		at(t, b, "a", func() error {
+		at(t, b, "node", func() error {
 			got, err := vip.Held(harness.Device, vips)
 			if err == nil && !slices.Equal(got, parse(t, want...)) {
 				t.Errorf("held: %v, want %v", got, want)
@@ -56,16 +56,16 @@ func TestHeldAndRemove(t *testing.T) {
 	}
 	remove := func() {
 		t.Helper()
-		at(t, b, "a", func() error { return vip.Remove(harness.Device, vips) })
+		at(t, b, "node", func() error { return vip.Remove(harness.Device, vips) })
 	}
 	remove() // there are none
 	held()
 	// An address that somebody gave another prefix length is the address all the same.
-	b.Shell("a", "ip addr add "+vip4+"/24 dev eth0; ip addr add "+vip6+"/64 dev eth0 nodad; ip addr add 192.0.2.101/32 dev eth0")
+	b.Shell("node", "ip addr add "+vip4+"/24 dev eth0; ip addr add "+vip6+"/64 dev eth0 nodad; ip addr add 192.0.2.101/32 dev eth0")
 	held(vip4, vip6)
 	remove()
 	held()
-	rest := b.Shell("a", "ip -o addr show dev eth0")
+	rest := b.Shell("node", "ip -o addr show dev eth0")
 	for _, want := range []string{"192.0.2.11/24", "192.0.2.101/32", "2001:db8::11/64"} {
 		if !strings.Contains(rest, want) {
 			t.Errorf("%s went too: %s", want, rest)
@@ -80,15 +80,15 @@ func TestHeldAndRemove(t *testing.T) {
 }
 
 func TestConflict(t *testing.T) {
-	b := harness.NewBridge(t, map[string]byte{"a": 11, "peer": 12, "stranger": 66})
+	b := harness.NewBridge(t, map[string]byte{"node": 11, "peer": 12, "stranger": 66})
 	vips, peers := parse(t, vip4, vip6), parse(t, "192.0.2.12")
-	mac := strings.TrimSpace(b.Shell("stranger", "cat /sys/class/net/eth0/address"))
+	mac := strings.TrimSpace(b.Shell("stranger", `ip -o link show dev eth0 | sed 's/.*ether \([^ ]*\).*/\1/'`))
 	for _, tc := range []struct {
 		owner, addr string // nobody's when empty
 		conflict    bool
 	}{
 		{"", "", false},
-		{"a", vip4, false},
+		{"node", vip4, false},
 		{"peer", vip4, false},
 		{"peer", vip6, false},
 		{"stranger", vip4, true},
@@ -97,7 +97,7 @@ func TestConflict(t *testing.T) {
 		if tc.owner != "" {
 			b.Shell(tc.owner, "ip addr add "+tc.addr+" dev eth0 $(case "+tc.addr+" in *:*) echo nodad;; esac)")
 		}
-		at(t, b, "a", func() error {
+		at(t, b, "node", func() error {
 			o, found, err := vip.Conflict(t.Context(), harness.Device, vips, peers)
 			if err != nil {
 				return err
@@ -114,7 +114,7 @@ func TestConflict(t *testing.T) {
 			b.Shell(tc.owner, "ip addr flush dev eth0 to "+tc.addr)
 		}
 	}
-	at(t, b, "a", func() error {
+	at(t, b, "node", func() error {
 		if _, _, err := vip.Conflict(t.Context(), "lo", vips, peers); err == nil || !strings.Contains(err.Error(), "lo is no Ethernet") {
 			t.Errorf("loopback: %v", err)
 		}
@@ -218,10 +218,10 @@ func send(t *testing.T, b *harness.Bridge, from string, to netip.Addr) {
 
 // TestFilter: with the filter only peers' VRRP comes in, without it everybody's.
 func TestFilter(t *testing.T) {
-	b := harness.NewBridge(t, map[string]byte{"a": 11, "peer": 12, "stranger": 66})
-	a, peer, stranger := b.Host("a").V4, b.Host("peer").V4, b.Host("stranger").V4
+	b := harness.NewBridge(t, map[string]byte{"node": 11, "peer": 12, "stranger": 66})
+	a, peer, stranger := b.Host("node").V4, b.Host("peer").V4, b.Host("stranger").V4
 	var raw int
-	at(t, b, "a", func() (err error) {
+	at(t, b, "node", func() (err error) {
 		raw, err = unix.Socket(unix.AF_INET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 112)
 		return err
 	})
@@ -244,7 +244,7 @@ func TestFilter(t *testing.T) {
 	comes(stranger)
 	var remove func() error
 	for range 2 { // the second replaces the first
-		at(t, b, "a", func() (err error) {
+		at(t, b, "node", func() (err error) {
 			remove, err = vip.Filter(t.Context(), harness.Device, []netip.Addr{peer, b.Host("peer").V6})
 			return err
 		})
@@ -252,10 +252,10 @@ func TestFilter(t *testing.T) {
 	send(t, b, "stranger", a)
 	send(t, b, "peer", a)
 	comes(peer)
-	at(t, b, "a", remove)
+	at(t, b, "node", remove)
 	send(t, b, "stranger", a)
 	comes(stranger)
-	if out := b.Shell("a", "nft list tables"); out != "" {
+	if out := b.Shell("node", "nft list tables"); out != "" {
 		t.Errorf("left: %s", out)
 	}
 }
