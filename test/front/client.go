@@ -23,6 +23,8 @@ const (
 	again = 250 * time.Millisecond
 	// patience is how long a client waits on one TCP connection before it tries the same octets on a new one.
 	patience = 500 * time.Millisecond
+	// backOff is how long it waits after a connection that was refused or cut.
+	backOff = 50 * time.Millisecond
 	// giveUp is how long it tries at all.
 	giveUp = 20 * time.Second
 )
@@ -36,7 +38,7 @@ type client struct {
 	id      uint16
 	udp     *udpClient
 	kept    net.Conn
-	broken  atomic.Int64 // TCP connections that could not be opened, or ended before the answer to their first request
+	broken  []string     // TCP connections that could not be opened, or ended before the answer to their first request
 	closed  atomic.Int64 // kept ones that had ended when they were used again: clients connect anew (RFC 7766, section 6.2.4)
 	late    atomic.Int64 // requests without an answer in time, sent again
 }
@@ -121,12 +123,13 @@ func (u *udpClient) once(msg []byte, wait time.Duration) ([]byte, error) {
 func (c *client) overTCP(msg []byte) ([]byte, error) {
 	conn := c.kept
 	c.kept = nil
+	began := time.Now()
 	old := conn != nil
 	if conn == nil {
 		var err error
 		if conn, err = c.dial("tcp"); err != nil {
-			c.note(false, err)
-			<-time.After(20 * time.Millisecond) // refused: do not spin
+			c.note(false, began, err)
+			<-time.After(backOff)
 			return nil, err
 		}
 	}
@@ -136,12 +139,15 @@ func (c *client) overTCP(msg []byte) ([]byte, error) {
 		return answer, nil
 	}
 	_ = conn.Close()
-	c.note(old, err)
+	c.note(old, began, err)
+	if err != nil && !old {
+		<-time.After(backOff)
+	}
 	return answer, err
 }
 
 // note counts why a request over TCP has to be sent again.
-func (c *client) note(old bool, err error) {
+func (c *client) note(old bool, began time.Time, err error) {
 	var timeout net.Error
 	switch {
 	case err == nil:
@@ -150,7 +156,7 @@ func (c *client) note(old bool, err error) {
 	case old:
 		c.closed.Add(1)
 	default:
-		c.broken.Add(1)
+		c.broken = append(c.broken, fmt.Sprintf("%v, %v after it was opened", err, time.Since(began).Round(time.Millisecond)))
 	}
 }
 

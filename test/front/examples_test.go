@@ -18,7 +18,7 @@ func TestExamples(t *testing.T) {
 		t.Fatalf("%d examples, %v", len(files), err)
 	}
 	// keepalived wants to see the interface.
-	ns, err := harness.NewNamespace("ip link set lo up; ip link add eth0 type dummy; ip addr add 192.0.2.11/24 dev eth0; ip link set eth0 up")
+	ns, err := harness.NewNamespace("ip link set lo up; ip link add eth0 type veth peer name peer; ip addr add 192.0.2.11/24 dev eth0; ip link set eth0 up")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -87,8 +88,9 @@ func (s *site) newNode(t testing.TB, name string, change func(name string, c obj
 
 			"proxy_key_file": s.proxyKeyFile,
 		},
-		// Two descriptors a connection: not every machine allows what the default needs.
-		"limits":  object{"connections": 1000},
+		// Two descriptors a connection: not every machine allows what the default needs. And all writers have one address, at which
+		// each opens a connection a write.
+		"limits":  object{"connections": 1000, "connections_per_second": 10000},
 		"haproxy": object{"stats": statsAddr},
 		"admin":   object{"listen": adminAddr},
 	}
@@ -109,7 +111,9 @@ func (n *node) write() {
 	if err != nil {
 		n.s.t.Fatal(err)
 	}
-	if err := os.WriteFile(n.config, b, 0o600); err != nil {
+	// As a whole: the front may be reading it.
+	err = os.WriteFile(n.config+".new", b, 0o600)
+	if err = errors.Join(err, os.Rename(n.config+".new", n.config)); err != nil {
 		n.s.t.Fatal(err)
 	}
 }

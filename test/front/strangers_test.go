@@ -204,7 +204,7 @@ func foreignOwner(t *testing.T, s *site) {
 	s.Shell("stranger", "ip addr add "+own4+"/24 dev "+harness.Device)
 	n := s.spare(moving(s))
 	n.start()
-	mac := strings.TrimSpace(s.Shell("stranger", "cat /sys/class/net/"+harness.Device+"/address"))
+	mac := strings.Fields(s.Shell("stranger", "ip -br link show dev "+harness.Device))[2] // /sys shows another namespace's
 	n.said(own4, mac)
 	n.shows("zonekeeper_front_vip_conflict", 1)
 	if held := s.heldOf(spareName, own4); held {
