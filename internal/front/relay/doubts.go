@@ -30,7 +30,7 @@ const (
 )
 
 const (
-	maxDoubts = 1 << 16
+	maxDoubts = 1 << 15 // of one generation
 	// doubtTime is as long as a signature can verify, twice the longest fudge: a message may be signed that much in the future.
 	doubtTime = 10 * time.Minute
 )
@@ -64,7 +64,7 @@ func (d *doubts) ended(now time.Time, identity uint64, primaries int, how ending
 	case how == endUnanswered && primaries > 0:
 		d.unanswered.add(now, identity)
 	case how == endDecided && d.open[identity] == 0:
-		delete(d.unanswered.until, identity)
+		d.unanswered.remove(identity)
 	}
 }
 
@@ -81,29 +81,44 @@ func (d *doubts) has(now time.Time, identity uint64) bool {
 	return d.open[identity] > 0 || d.unanswered.has(now, identity) || d.applied.has(now, identity)
 }
 
-// memory keeps identities for doubtTime; when it has maxDoubts, the oldest go first.
+// memory keeps identities for doubtTime and at most twice that, in two generations. When one has maxDoubts the older one goes.
 type memory struct {
-	until map[uint64]int64 // Unix time in ns
-	order []remembered
+	young, old map[uint64]struct{}
+	since      time.Time // when young began
 }
 
-type remembered struct {
-	identity uint64
-	until    int64
+func newMemory() memory {
+	return memory{young: map[uint64]struct{}{}, old: map[uint64]struct{}{}}
 }
 
-func newMemory() memory { return memory{until: map[uint64]int64{}} }
+// turn lets generations go whose time has passed.
+func (m *memory) turn(now time.Time) {
+	switch age := now.Sub(m.since); {
+	case age >= 2*doubtTime:
+		clear(m.old)
+		clear(m.young)
+	case age >= doubtTime || len(m.young) >= maxDoubts:
+		clear(m.old)
+		m.young, m.old = m.old, m.young
+	default:
+		return
+	}
+	m.since = now
+}
 
 func (m *memory) add(now time.Time, identity uint64) {
-	until := now.Add(doubtTime).UnixNano()
-	m.until[identity] = until
-	m.order = append(m.order, remembered{identity, until})
-	for len(m.order) > maxDoubts || m.order[0].until <= now.UnixNano() {
-		if old := m.order[0]; m.until[old.identity] == old.until {
-			delete(m.until, old.identity)
-		}
-		m.order = m.order[1:]
-	}
+	m.turn(now)
+	m.young[identity] = struct{}{}
 }
 
-func (m *memory) has(now time.Time, identity uint64) bool { return m.until[identity] > now.UnixNano() }
+func (m *memory) has(now time.Time, identity uint64) bool {
+	m.turn(now)
+	_, young := m.young[identity]
+	_, old := m.old[identity]
+	return young || old
+}
+
+func (m *memory) remove(identity uint64) {
+	delete(m.young, identity)
+	delete(m.old, identity)
+}

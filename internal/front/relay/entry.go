@@ -14,15 +14,14 @@ type origin struct {
 
 // entry is a request that waits for its answer.
 type entry struct {
-	from    origin
-	msg     []byte // as the client sent it
-	content uint64 // hash of msg without its ID
-	update  bool
-	again   bool // repeatable
-	bucket  *bucket
-
-	identity uint64 // of an update, in doubts
-	open     int    // attempts at an update that no primary has refused
+	from     origin
+	msg      []byte // as the client sent it
+	request  uint64 // hash by which a copy finds it
+	identity uint64 // in doubts, if it is an update
+	update   bool
+	again    bool // repeatable
+	open     int  // attempts at an update that no primary has refused
+	bucket   *bucket
 
 	start  time.Time
 	due    time.Time // when silence has lasted long enough to ask another primary

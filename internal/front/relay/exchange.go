@@ -2,6 +2,7 @@ package relay
 
 import (
 	"bytes"
+	"encoding/binary"
 	"hash/maphash"
 	"net/netip"
 	"slices"
@@ -28,7 +29,7 @@ type exchange struct {
 	leaving []*line // not asked any more, but they may still answer
 	turn    int
 
-	byMessage map[messageKey]*entry
+	byRequest map[uint64]*entry
 	lives     list
 	due       list
 	spare     []*entry // to be used again
@@ -47,21 +48,32 @@ type shared struct {
 	metrics    *metrics
 }
 
-// messageKey finds the request that a datagram repeats.
-type messageKey struct {
-	from    netip.AddrPort
-	content uint64
-	id      uint16
+// identify gives the hashes by which a datagram is known: content is that of its octets without the ID, request that of client,
+// ID and content.
+func (x *exchange) identify(client netip.AddrPort, msg []byte) (content, request uint64) {
+	content = maphash.Bytes(x.shared.seed, msg[2:])
+	var b [16 + 2 + 2 + 8]byte
+	addr := client.Addr().As16()
+	copy(b[:], addr[:])
+	binary.BigEndian.PutUint16(b[16:], client.Port())
+	copy(b[18:], msg[:2])
+	binary.BigEndian.PutUint64(b[20:], content)
+	return content, maphash.Bytes(x.shared.seed, b[:])
 }
 
-func (e *entry) key() messageKey {
-	return messageKey{e.from.client, e.content, messageID(e.msg)}
+// identity is how doubts knows an update. A signed one is the same whoever sends it, under whatever message ID (I4); one without
+// a signature is the same only when it comes from the same client under the same ID.
+func identity(content, request uint64, again bool) uint64 {
+	if again {
+		return content
+	}
+	return request
 }
 
 func newExchange(c *Config, w wire, s *shared) exchange {
 	return exchange{
 		retry: c.Retry, none: c.Answer, wire: w, shared: s,
-		byMessage: map[messageKey]*entry{}, lives: list{of: byStart}, due: list{of: byDue},
+		byRequest: map[uint64]*entry{}, lives: list{of: byStart}, due: list{of: byDue},
 	}
 }
 
@@ -72,35 +84,28 @@ func (x *exchange) request(now time.Time, from *origin, msg []byte) {
 		x.shared.metrics.limit(v)
 		return
 	}
-	content := maphash.Bytes(x.shared.seed, msg[2:])
-	first, known := x.byMessage[messageKey{from.client, content, messageID(msg)}]
+	content, request := x.identify(from.client, msg)
+	first := x.byRequest[request]
 	switch {
-	case known && first.from == *from && bytes.Equal(first.msg, msg):
+	case first != nil && first.from == *from && bytes.Equal(first.msg, msg):
 		x.joined(now, first)
 	case x.shared.pending.Load() >= x.shared.maxPending:
 		x.shared.metrics.limitedAll.Inc()
 	default:
+		update, again := isUpdate(msg), repeatable(msg)
+		id := identity(content, request, again)
 		if l := x.pick(now, nil); l != nil {
-			x.enter(now, from, msg, content, b, l)
+			x.enter(now, from, msg, l, entry{request: request, identity: id, update: update, again: again, bucket: b})
 			return
 		}
-		x.unreachable(now, from, msg, content)
+		x.unreachable(now, from, msg, update, id)
 	}
 	x.shared.buckets.done(b)
 }
 
-// identify is how doubts knows an update. A signed one is the same whoever sends it, under whatever message ID (I4); one without
-// a signature is the same only when it comes from the same client under the same ID.
-func (x *exchange) identify(k messageKey, again bool) uint64 {
-	if again {
-		return k.content
-	}
-	return maphash.Comparable(x.shared.seed, k)
-}
-
 // unreachable answers for the primaries, of which none can be asked.
-func (x *exchange) unreachable(now time.Time, from *origin, msg []byte, content uint64) {
-	if isUpdate(msg) && x.shared.doubts.has(now, x.identify(messageKey{from.client, content, messageID(msg)}, repeatable(msg))) {
+func (x *exchange) unreachable(now time.Time, from *origin, msg []byte, update bool, identity uint64) {
+	if update && x.shared.doubts.has(now, identity) {
 		x.shared.metrics.heldBack.Inc()
 		return
 	}
@@ -110,23 +115,21 @@ func (x *exchange) unreachable(now time.Time, from *origin, msg []byte, content 
 	}
 }
 
-// enter begins to wait for an answer.
-func (x *exchange) enter(now time.Time, from *origin, msg []byte, content uint64, b *bucket, l *line) {
+// enter begins to wait for an answer; fresh is what is known already.
+func (x *exchange) enter(now time.Time, from *origin, msg []byte, l *line, fresh entry) {
 	var e *entry
 	if n := len(x.spare); n > 0 {
 		e, x.spare = x.spare[n-1], x.spare[:n-1]
 	} else {
 		e = new(entry)
 	}
-	*e = entry{from: *from, msg: append(e.msg[:0], msg...), content: content, bucket: b, start: now, asked: e.asked[:0]}
-	k := e.key()
-	if e.update, e.again = isUpdate(msg), repeatable(msg); e.update {
-		e.identity = x.identify(k, e.again)
-	}
+	fresh.from, fresh.start = *from, now
+	fresh.msg, fresh.asked = append(e.msg[:0], msg...), e.asked[:0]
+	*e = fresh
 	x.shared.pending.Add(1)
 	x.lives.push(e)
-	if x.byMessage[k] == nil {
-		x.byMessage[k] = e
+	if x.byRequest[e.request] == nil {
+		x.byRequest[e.request] = e
 	}
 	x.ask(now, e, l)
 	x.arm(now, e)
@@ -177,8 +180,8 @@ func (x *exchange) joined(now time.Time, e *entry) {
 // answer takes a datagram from a primary.
 func (x *exchange) answer(now time.Time, l *line, msg []byte) {
 	id := messageID(msg)
-	s, ok := l.used[id]
-	if !ok || !isResponse(msg) {
+	s := l.slot(id)
+	if !s.used || !isResponse(msg) {
 		x.shared.metrics.stray.Inc()
 		return
 	}
@@ -192,7 +195,8 @@ func (x *exchange) answer(now time.Time, l *line, msg []byte) {
 		x.shared.metrics.stray.Inc()
 		return
 	}
-	a := &e.asked[s.i]
+	i := int(s.i)
+	a := &e.asked[i]
 	l.seconds.Observe(now.Sub(a.sent).Seconds())
 	a.state = answered
 	l.release(id)
@@ -210,7 +214,7 @@ func (x *exchange) answer(now time.Time, l *line, msg []byte) {
 		}
 	}
 	if e.hedged > 0 {
-		x.shared.metrics.hedged(s.i > 0)
+		x.shared.metrics.hedged(i > 0)
 	}
 	x.deliver(e, msg)
 	x.end(now, e, endingOf(msg))
@@ -244,8 +248,8 @@ func (x *exchange) end(now time.Time, e *entry, how ending) {
 	}
 	x.lives.remove(e)
 	x.due.remove(e)
-	if k := e.key(); x.byMessage[k] == e {
-		delete(x.byMessage, k)
+	if x.byRequest[e.request] == e {
+		delete(x.byRequest, e.request)
 	}
 	x.shared.buckets.done(e.bucket)
 	if x.shared.pending.Add(-1) == 0 {
@@ -354,8 +358,8 @@ func (x *exchange) lost(now time.Time, l *line) {
 // unsent is told that what was to be asked under an ID has not left this machine. It may go elsewhere, whatever it is.
 func (x *exchange) unsent(now time.Time, l *line, id uint16) {
 	l.shunned = now.Add(x.retry.After)
-	s, ok := l.used[id]
-	if !ok || s.e == nil {
+	s := l.slot(id)
+	if s.e == nil {
 		return
 	}
 	e := s.e
@@ -376,7 +380,7 @@ func (x *exchange) unsent(now time.Time, l *line, id uint16) {
 	case e.held != nil:
 		x.deliver(e, e.held)
 	case e.open == 0:
-		x.unreachable(now, &e.from, e.msg, e.content)
+		x.unreachable(now, &e.from, e.msg, e.update, e.identity)
 	default: // some primary may have it
 		return
 	}

@@ -74,8 +74,8 @@ func FuzzExchange(f *testing.F) {
 		w.wait(w.cfg.Retry.Forget + lingerTime)
 		for _, l := range w.lines {
 			l.collect(w.now)
-			if len(l.used) > 0 {
-				t.Fatalf("%s has %d IDs that never come back", l.name, len(l.used))
+			if l.inUse > 0 {
+				t.Fatalf("%s has %d IDs that never come back", l.name, l.inUse)
 			}
 		}
 		if n := w.x.shared.pending.Load(); n != 0 {

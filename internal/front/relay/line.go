@@ -18,7 +18,8 @@ type line struct {
 
 	free      []uint16 // a ring: an ID that was given back is used again last
 	head      int
-	used      map[uint16]slot
+	slots     []slot
+	inUse     int
 	lingering []linger // in the order of their end
 
 	seconds prometheus.Observer
@@ -28,13 +29,15 @@ type line struct {
 // slot is what an ID stands for: an attempt of a request, or nothing any more. An ID whose answer never came is kept out of use
 // for some time, so that a late answer does not meet another client's request.
 type slot struct {
-	e     *entry
-	i     int
-	until time.Time // when e is nil
+	e    *entry
+	turn uint32 // counts what the ID was given to
+	i    uint8
+	used bool
 }
 
 type linger struct {
 	id    uint16
+	turn  uint32
 	until time.Time
 }
 
@@ -46,7 +49,7 @@ const (
 
 // newLine has that many IDs, all free, in an order that nobody can guess.
 func newLine(name string, tier uint8, ids int, seconds prometheus.Observer, rng *rand.Rand) *line {
-	l := &line{name: name, tier: tier, seconds: seconds, free: make([]uint16, ids), used: map[uint16]slot{}}
+	l := &line{name: name, tier: tier, seconds: seconds, free: make([]uint16, ids), slots: make([]slot, ids)}
 	for i := range l.free {
 		l.free[i] = uint16(i)
 	}
@@ -54,16 +57,24 @@ func newLine(name string, tier uint8, ids int, seconds prometheus.Observer, rng 
 	return l
 }
 
+// slot is what an ID stands for.
+func (l *line) slot(id uint16) slot {
+	if int(id) >= len(l.slots) {
+		return slot{}
+	}
+	return l.slots[id]
+}
+
 // load is how many IDs are in use: what waits, and what never came. A primary that is silent is soon chosen no more.
-func (l *line) load() int { return len(l.used) }
+func (l *line) load() int { return l.inUse }
 
 // room reports whether there is an ID left.
 func (l *line) room(now time.Time) bool {
-	if len(l.used) < len(l.free) {
+	if l.inUse < len(l.free) {
 		return true
 	}
 	l.collect(now)
-	return len(l.used) < len(l.free)
+	return l.inUse < len(l.free)
 }
 
 // collect takes back the IDs that have lingered.
@@ -74,12 +85,11 @@ func (l *line) collect(now time.Time) {
 			break
 		}
 		n++
-		if s := l.used[g.id]; s.e == nil && s.until.Equal(g.until) {
+		if s := &l.slots[g.id]; s.used && s.e == nil && s.turn == g.turn {
 			l.release(g.id)
 		}
 	}
-	l.lingering = l.lingering[n:]
-	if len(l.lingering) == 0 {
+	if l.lingering = l.lingering[n:]; len(l.lingering) == 0 {
 		l.lingering = nil
 	}
 }
@@ -88,23 +98,32 @@ func (l *line) collect(now time.Time) {
 func (l *line) assign(now time.Time, e *entry, i int) uint16 {
 	l.collect(now)
 	id := l.free[l.head]
-	l.head = (l.head + 1) % len(l.free)
-	l.used[id] = slot{e: e, i: i}
+	if l.head++; l.head == len(l.free) {
+		l.head = 0
+	}
+	s := &l.slots[id]
+	s.e, s.i, s.used = e, uint8(i), true
+	s.turn++
+	l.inUse++
 	l.live++
 	return id
 }
 
 // release makes an ID free.
 func (l *line) release(id uint16) {
-	tail := (l.head + len(l.free) - len(l.used)) % len(l.free)
+	tail := l.head - l.inUse
+	if tail < 0 {
+		tail += len(l.free)
+	}
 	l.free[tail] = id
-	delete(l.used, id)
+	l.slots[id].e, l.slots[id].used = nil, false
+	l.inUse--
 }
 
 // forsake ends an attempt whose answer has not come.
 func (l *line) forsake(now time.Time, id uint16) {
-	until := now.Add(lingerTime)
-	l.used[id] = slot{until: until}
-	l.lingering = append(l.lingering, linger{id, until})
+	s := &l.slots[id]
+	s.e = nil
+	l.lingering = append(l.lingering, linger{id, s.turn, now.Add(lingerTime)})
 	l.live--
 }

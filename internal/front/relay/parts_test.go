@@ -210,7 +210,8 @@ func TestDoubts(t *testing.T) {
 	d.asked(2) // silent
 	d.ended(epoch, 2, 1, endUnanswered)
 	has(2, doubtTime-1, true)
-	has(2, doubtTime, false)
+	has(2, 2*doubtTime, false)
+	d.ended(epoch, 2, 1, endUnanswered)
 	d.asked(2)
 	d.ended(epoch, 2, 1, endDecided)
 	has(2, 0, false)
@@ -227,21 +228,20 @@ func TestDoubts(t *testing.T) {
 	d.asked(4) // the answer was lost, and the copy finds nobody
 	d.refused(4)
 	has(4, doubtTime-1, true)
-	has(4, doubtTime, false)
+	has(5, 0, false)
 
-	for i := range uint64(maxDoubts) {
+	for i := range uint64(2 * maxDoubts) {
 		d.asked(100 + i)
 		d.ended(epoch.Add(time.Second), 100+i, 1, endApplied)
 	}
-	has(4, 0, false) // the oldest is forgotten
-	has(100, time.Second, true)
-	if m := d.applied; len(m.until) > maxDoubts || len(m.order) > maxDoubts {
-		t.Errorf("%d and %d are kept", len(m.until), len(m.order))
+	has(4, time.Second, false) // the oldest are forgotten
+	has(100+maxDoubts, time.Second, true)
+	if m := d.applied; len(m.young) > maxDoubts || len(m.old) > maxDoubts {
+		t.Errorf("%d and %d are kept", len(m.young), len(m.old))
 	}
-	d.asked(1)
-	d.ended(epoch.Add(time.Second+doubtTime), 1, 1, endApplied)
-	if m := d.applied; len(m.until) != 1 || len(m.order) != 1 || len(d.open) != 0 {
-		t.Errorf("%d, %d and %d are kept after their time", len(m.until), len(m.order), len(d.open))
+	has(100+maxDoubts, time.Second+2*doubtTime, false)
+	if m := d.applied; len(m.young)+len(m.old)+len(d.open) > 0 {
+		t.Errorf("%d, %d and %d are kept after their time", len(m.young), len(m.old), len(d.open))
 	}
 }
 

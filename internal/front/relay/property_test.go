@@ -127,7 +127,7 @@ func (r *randomSchedules) schedule() {
 		r.t.Fatalf("%d requests are never forgotten", n)
 	}
 	if r.rng.IntN(8) == 0 {
-		r.w.wait(doubtTime + lingerTime)
+		r.w.wait(2*doubtTime + lingerTime)
 	}
 }
 
@@ -245,7 +245,7 @@ func (r *randomSchedules) notSent() bool {
 	}
 	i := len(r.w.asks) - 1
 	a := r.w.asks[i]
-	if s := a.line.used[a.id]; s.e == nil || s.e.asked[s.i].sent != r.w.now {
+	if s := a.line.slot(a.id); s.e == nil || s.e.asked[s.i].sent != r.w.now {
 		return false // the kernel says so at once
 	}
 	r.w.asks = r.w.asks[:i]

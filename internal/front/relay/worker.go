@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sys/unix"
 
 	"github.com/zonekeeper/zonekeeper/internal/proxyproto"
@@ -32,8 +33,10 @@ type worker struct {
 	replies []parcel
 	dirty   []*upstream // with something to send
 	failed  []failure
-	now     time.Time // of what is being done
-	next    time.Time // when the timer looks again; zero: when woken
+	// requests of this batch, which earn their share of the budget.
+	requests int
+	now      time.Time // of what is being done
+	next     time.Time // when the timer looks again; zero: when woken
 }
 
 // upstream is a worker's socket to one primary.
@@ -69,7 +72,7 @@ func (w *worker) clients() error {
 	failures := 0
 	receive := func(fd uintptr) bool {
 		var n int
-		if n, err = w.receive(fd, w.fromClient); n > 0 {
+		if n, err = w.receive(fd, w.relay.shared.metrics.fromClient, w.fromClient); n > 0 {
 			failures = 0
 		}
 		return err != nil || n == w.relay.cfg.Batch
@@ -92,7 +95,7 @@ func (w *worker) clients() error {
 
 // receive takes one batch of datagrams off a socket and does all that follows from it. When it is not full there is nothing
 // left: whoever calls it through a RawConn may wait for more.
-func (w *worker) receive(fd uintptr, each func(i int)) (n int, err error) {
+func (w *worker) receive(fd uintptr, count prometheus.Counter, each func(i int)) (n int, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	n, err = w.inbox.receive(fd)
@@ -103,6 +106,7 @@ func (w *worker) receive(fd uintptr, each func(i int)) (n int, err error) {
 		return 0, err
 	}
 	w.relay.shared.metrics.batch.Observe(float64(n))
+	count.Add(float64(n))
 	w.now = w.relay.cfg.Now()
 	for i := range n {
 		each(i)
@@ -127,7 +131,6 @@ const maxRequest = 65_000
 
 func (w *worker) fromClient(i int) {
 	m := w.relay.shared.metrics
-	m.fromClient.Inc()
 	msg := w.inbox.msg(i)
 	from := origin{peer: w.inbox.peer(i), local: w.inbox.local(i)}
 	from.client = from.peer.addrPort()
@@ -151,7 +154,7 @@ func (w *worker) fromClient(i int) {
 	case isResponse(msg):
 		m.response.Inc()
 	default:
-		w.relay.shared.budget.earn(1)
+		w.requests++
 		w.x.request(w.now, &from, msg)
 	}
 }
@@ -207,6 +210,10 @@ func (w *worker) reply(to *origin, msg []byte) {
 // flush sends what was decided, and what follows when that fails.
 func (w *worker) flush() {
 	m := w.relay.shared.metrics
+	if w.requests > 0 {
+		w.relay.shared.budget.earn(w.requests)
+		w.requests = 0
+	}
 	for len(w.dirty) > 0 {
 		u := w.dirty[len(w.dirty)-1]
 		w.dirty = w.dirty[:len(w.dirty)-1]
@@ -282,14 +289,13 @@ func (u *upstream) answers() {
 	w := u.worker
 	var err error
 	each := func(i int) {
-		w.relay.shared.metrics.fromPrimary.Inc()
 		if msg := w.inbox.msg(i); len(msg) >= headerSize {
 			w.x.answer(w.now, u.line, msg)
 		}
 	}
 	receive := func(fd uintptr) bool {
 		var n int
-		n, err = w.receive(fd, each)
+		n, err = w.receive(fd, w.relay.shared.metrics.fromPrimary, each)
 		return err != nil || n == w.relay.cfg.Batch
 	}
 	for u.sock.raw.Read(receive) == nil {

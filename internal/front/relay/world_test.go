@@ -206,7 +206,7 @@ func (w *world) check() {
 				continue
 			}
 			n[a.line]++
-			if s := a.line.used[a.id]; s.e != e || s.i != i {
+			if s := a.line.slot(a.id); s.e != e || int(s.i) != i {
 				bad("ID %d of %s is not that of its attempt", a.id, a.line.name)
 			}
 		}
@@ -220,8 +220,8 @@ func (w *world) check() {
 	if got := int(w.x.shared.pending.Load()); got != entries {
 		bad("%d requests wait, counted %d", entries, got)
 	}
-	if len(w.x.byMessage) > entries {
-		bad("%d requests wait, %d are known by their octets", entries, len(w.x.byMessage))
+	if len(w.x.byRequest) > entries {
+		bad("%d requests wait, %d are known by their octets", entries, len(w.x.byRequest))
 	}
 	last = time.Time{}
 	for e := w.x.due.first; e != nil; e = e.links[byDue].next {
@@ -234,8 +234,8 @@ func (w *world) check() {
 		if l.live != n[l] {
 			bad("%s owes %d answers, counted %d", l.name, n[l], l.live)
 		}
-		if len(l.used) < l.live || len(l.used) > l.live+len(l.lingering) {
-			bad("%s: %d IDs in use, %d live, %d lingering", l.name, len(l.used), l.live, len(l.lingering))
+		if l.inUse < l.live || l.inUse > l.live+len(l.lingering) {
+			bad("%s: %d IDs in use, %d live, %d lingering", l.name, l.inUse, l.live, len(l.lingering))
 		}
 	}
 }
