@@ -8,14 +8,19 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/zonekeeper/zonekeeper/internal/front/haproxy"
 	"github.com/zonekeeper/zonekeeper/internal/front/keepalived"
 	"github.com/zonekeeper/zonekeeper/internal/front/vip"
 )
 
-// heldEvery is how often a drain looks whether the addresses have gone.
-const heldEvery = 10 * time.Millisecond
+const (
+	// heldEvery is how often a drain looks whether connections have ended, and whether the addresses have gone.
+	heldEvery = 10 * time.Millisecond
+	// lastConnections is how long a drain waits for connections that were opened while it lasted. New ones wait meanwhile.
+	lastConnections = 500 * time.Millisecond
+)
 
-// drain takes this node out of service: clients' TCP connections end between two messages, then the addresses move. It lasts until
+// drain takes this node out of service: clients' TCP connections end between two messages, new ones are kept waiting, then the addresses move. It lasts until
 // the process ends. Whoever calls it later waits for the first.
 func (f *front) drain() {
 	f.mu.Lock()
@@ -37,11 +42,47 @@ func (f *front) drain() {
 		f.log.Warn("connections are cut", "err", err)
 	}
 	cancel()
+	if f.keepalived != nil {
+		f.holdBack()
+	}
 	f.fault(faultDrain, errDrained)
 	if f.keepalived != nil && !f.gone() {
 		f.log.Warn("the addresses are still here", "after", time.Duration(f.cfg.DrainTimeout))
 	}
 	f.log.Info("this node has been drained")
+}
+
+// holdBack keeps new connections from this node and waits until the last ones have ended: one that is open when the addresses move
+// breaks.
+func (f *front) holdBack() {
+	ctx, cancel := context.WithTimeout(context.Background(), lastConnections)
+	defer cancel()
+	if err := vip.HoldBack(ctx, f.set.vipAddrs, uint16(f.cfg.Listen.Port)); err != nil { //nolint:gosec // validated
+		f.log.Warn("new connections may break when the addresses move", "err", err)
+		return
+	}
+	look := time.NewTicker(heldEvery)
+	defer look.Stop()
+	// Twice: a connection may be on its way from the kernel to HAProxy.
+	for none := 0; none < 2; {
+		select {
+		case <-ctx.Done():
+			f.log.Info("connections that are in use break when the addresses move")
+			return
+		case <-look.C:
+		}
+		servers, err := f.haproxy.Stat(ctx)
+		if err != nil {
+			f.log.Warn("connections may break when the addresses move", "err", err)
+			return
+		}
+		none++
+		for _, s := range servers {
+			if s.Backend == haproxy.Frontend && s.Connections > 0 {
+				none = 0
+			}
+		}
+	}
 }
 
 // errDrained is the fault of a drained node.

@@ -28,6 +28,29 @@ func Filter(ctx context.Context, iface string, peers []netip.Addr) (remove func(
 	}, nil
 }
 
+// HoldBack drops the first packet of every new TCP connection to the VIPs at port, while those that are open go on: the client's
+// system repeats it a second later (RFC 6298, section 2), when the addresses are at another node, instead of opening a connection
+// that would break when they move. It lasts until the filter is taken away (see Filter), which must have been made before.
+func HoldBack(ctx context.Context, vips []netip.Addr, port uint16) error {
+	if err := nft(ctx, holdBackScript(vips, port)); err != nil {
+		return fmt.Errorf("hold new connections back: %w", err)
+	}
+	return nil
+}
+
+func holdBackScript(vips []netip.Addr, port uint16) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "add chain inet %s drain { type filter hook input priority -10; policy accept; }\n", table)
+	for _, v := range vips {
+		family := "ip"
+		if v.Is6() {
+			family = "ip6"
+		}
+		fmt.Fprintf(&b, "add rule inet %s drain %s daddr %s tcp dport %d tcp flags & (syn | ack) == syn counter drop\n", table, family, v, port)
+	}
+	return b.String()
+}
+
 // removeScript deletes the table; declared first, because deleting what is not there is an error.
 func removeScript() string { return "table inet " + table + "\ndelete table inet " + table + "\n" }
 

@@ -1,11 +1,15 @@
 package vip_test
 
 import (
+	"context"
+	"errors"
 	"net"
 	"net/netip"
+	"os"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -266,4 +270,74 @@ func TestFilterWithoutProgram(t *testing.T) {
 	if _, err := vip.Filter(t.Context(), "eth0", nil); err == nil || !strings.Contains(err.Error(), "install nftables") {
 		t.Errorf("got %v", err)
 	}
+}
+
+// TestHoldBack: new connections wait, open ones go on, and with the filter gone everybody is let in.
+func TestHoldBack(t *testing.T) {
+	b := harness.NewBridge(t, map[string]byte{"node": 11, "client": 12})
+	node := b.Host("node")
+	var l4, l6 net.Listener
+	var remove func() error
+	at(t, b, "node", func() (err error) {
+		if l4, err = net.Listen("tcp", netip.AddrPortFrom(node.V4, 53).String()); err != nil { //nolint:noctx // at once
+			return err
+		}
+		if l6, err = net.Listen("tcp", netip.AddrPortFrom(node.V6, 53).String()); err != nil { //nolint:noctx // at once
+			return err
+		}
+		remove, err = vip.Filter(t.Context(), harness.Device, []netip.Addr{b.Host("client").V4})
+		return err
+	})
+	for _, l := range []net.Listener{l4, l6} {
+		t.Cleanup(func() { _ = l.Close() })
+	}
+	dial := func(l net.Listener) (net.Conn, error) {
+		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+		defer cancel()
+		return b.DialContext("client")(ctx, "tcp", l.Addr().String())
+	}
+	open := map[net.Listener]net.Conn{}
+	for _, l := range []net.Listener{l4, l6} {
+		c, err := dial(l)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		open[l] = c
+	}
+	at(t, b, "node", func() error { return vip.HoldBack(t.Context(), []netip.Addr{node.V4, node.V6}, 53) })
+	for l, c := range open {
+		if late, err := dial(l); err == nil {
+			_ = late.Close()
+			t.Errorf("%s: a new connection came in", l.Addr())
+		} else if !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("%s: a new connection was refused: %v", l.Addr(), err)
+		}
+		server, err := l.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.Write([]byte("x")); err != nil {
+			t.Error(err)
+		}
+		if n, err := server.Read(make([]byte, 1)); n != 1 {
+			t.Errorf("%s: the open connection: %v", l.Addr(), err)
+		}
+		_ = server.Close()
+	}
+	at(t, b, "node", remove)
+	for l := range open {
+		c, err := dial(l)
+		if err != nil {
+			t.Errorf("%s: after it: %v", l.Addr(), err)
+			continue
+		}
+		_ = c.Close()
+	}
+	at(t, b, "node", func() error {
+		if err := vip.HoldBack(t.Context(), []netip.Addr{node.V4}, 53); err == nil {
+			t.Error("without the filter nothing is held back, and nobody says so")
+		}
+		return nil
+	})
 }
