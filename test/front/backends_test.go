@@ -39,12 +39,12 @@ func backendsChange(t *testing.T, s *site) {
 	}{
 		{"Static", nil, func(_ *testing.T, n *node) (func(map[string]netip.Addr), func()) {
 			return func(list map[string]netip.Addr) {
-				n.object["primaries"].(object)["static"] = static(list)
-				n.write()
-			}, func() {
-				n.object["primaries"].(object)["static"] = []any{}
-				n.write()
-			}
+					n.object["primaries"].(object)["static"] = static(list)
+					n.write()
+				}, func() {
+					n.object["primaries"].(object)["static"] = []any{}
+					n.write()
+				}
 		}},
 		{"DNS", func(c object) {
 			c["primaries"].(object)["static"] = nil
@@ -90,6 +90,9 @@ func backendsChange(t *testing.T, s *site) {
 			n.shows("zonekeeper_front_backends", 3)
 			st.goesOn("without a list")
 			st.check(t)
+			if n := st.turned(); n > 0 {
+				t.Errorf("%d times SERVFAIL", n)
+			}
 			n.proc.Stop()
 		})
 	}

@@ -21,8 +21,10 @@ import (
 const (
 	// again is when a client sends the same octets again over UDP.
 	again = 250 * time.Millisecond
-	// patience is how long a client waits on one TCP connection before it tries the same octets on a new one.
-	patience = 500 * time.Millisecond
+	// patience is how long a client waits on one TCP connection before it tries the same octets on a new one; connectPatience is for that
+	// one to be opened. A kernel by itself repeats a lost SYN after a second.
+	patience        = 500 * time.Millisecond
+	connectPatience = 250 * time.Millisecond
 	// backOff is how long it waits after a connection that was refused or cut.
 	backOff = 50 * time.Millisecond
 	// giveUp is how long it tries at all.
@@ -40,6 +42,7 @@ type client struct {
 	kept    net.Conn
 	broken  []string     // TCP connections that could not be opened, or ended before the answer to their first request
 	closed  atomic.Int64 // kept ones that had ended when they were used again: clients connect anew (RFC 7766, section 6.2.4)
+	turned  atomic.Int64 // SERVFAIL
 	late    atomic.Int64 // requests without an answer in time, sent again
 }
 
@@ -62,7 +65,8 @@ func (c *client) nothing() error {
 	return err
 }
 
-// exchange sends the same octets until an answer comes.
+// exchange sends the same octets until an answer comes. SERVFAIL is none: whoever gets it asks again, and the same octets mean the same
+// request (I4).
 func (c *client) exchange(msg []byte) (rcode uint16, err error) {
 	end := time.Now().Add(giveUp)
 	for time.Now().Before(end) {
@@ -72,9 +76,15 @@ func (c *client) exchange(msg []byte) (rcode uint16, err error) {
 		} else {
 			answer, err = c.overTCP(msg)
 		}
-		if err == nil {
-			return binary.BigEndian.Uint16(answer[2:]) & 0xf, nil
+		if err != nil {
+			continue
 		}
+		if rcode = binary.BigEndian.Uint16(answer[2:]) & 0xf; rcode != dns.RcodeServerFailure {
+			return rcode, nil
+		}
+		c.turned.Add(1)
+		err = errors.New("SERVFAIL")
+		<-time.After(backOff)
 	}
 	return 0, fmt.Errorf("no answer over %s in %v: %w", c.network, giveUp, err)
 }
@@ -181,7 +191,7 @@ func once(conn net.Conn, msg []byte) ([]byte, error) {
 }
 
 func (c *client) dial(network string) (net.Conn, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), connectPatience)
 	defer cancel()
 	return c.s.DialContext("client")(ctx, network, c.addr)
 }

@@ -167,8 +167,10 @@ func unsigned(label string) *dns.Msg {
 // drain: planned moves under load, and no write fails. It returns a line about it.
 func drain(t *testing.T, s *site, moves int) string {
 	st := s.startStream("udp", "tcp", "tcp-kept")
+	outages := map[string]harness.Outages{}
 	for range moves {
 		from := s.holder()
+		at := time.Now()
 		s.nodes[from].proc.Stop()
 		to := s.holder()
 		if to == from {
@@ -177,6 +179,9 @@ func drain(t *testing.T, s *site, moves int) string {
 		t.Logf("the address moved from %s to %s", from, to)
 		s.nodes[from].start()
 		s.settled()
+		for network, load := range st.load {
+			outages[network] = append(outages[network], load.Since(at))
+		}
 	}
 	st.stop()
 	var broken []string
@@ -188,8 +193,14 @@ func drain(t *testing.T, s *site, moves int) string {
 	}
 	line := st.check(t)
 	report(t, "a connection was refused or broke before the first answer", broken)
+	if n := st.turned(); n > 0 {
+		t.Errorf("%d times SERVFAIL", n)
+	}
 	line = fmt.Sprintf("%d moves; %s; %d new connections refused or broken; %d kept ones had ended when they were used again; %d requests over TCP answered late",
 		moves, line, len(broken), closed, late)
+	for network, l := range outages {
+		line += fmt.Sprintf("; %s gap %v", network, l.Gaps())
+	}
 	t.Log(line)
 	return line
 }

@@ -109,7 +109,7 @@ func (s *site) drive(network string, w way, clients int, rate float64, length ti
 	out.rate = float64(out.requests) / length.Seconds()
 	out.cpu = map[string]float64{}
 	for name := range groups {
-		out.cpu[name] = float64((after[name]-before[name]).Microseconds()) / float64(max(1, out.requests))
+		out.cpu[name] = float64((after[name] - before[name]).Microseconds()) / float64(max(1, out.requests))
 	}
 	return out
 }
@@ -125,7 +125,7 @@ func (s *site) cpuTimes(groups map[string][]int) map[string]time.Duration {
 				continue
 			}
 			f := strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:])) // a name may hold spaces
-			for _, field := range f[11:13] {                                // user and system time
+			for _, field := range f[11:13] {                               // user and system time
 				if n, err := strconv.ParseInt(field, 10, 64); err == nil {
 					out[name] += time.Duration(n) * tick
 				}

@@ -10,7 +10,6 @@ import (
 
 // The targets of make front, on a machine that does nothing else.
 const (
-	targetP50   = time.Second
 	targetMax   = 3 * time.Second
 	targetShare = 0.8
 	targetAdded = 5 * time.Millisecond
@@ -49,8 +48,8 @@ func TestMeasureFrontFaults(t *testing.T) {
 	for _, f := range faults() {
 		for network, l := range s.measure(t, st, f, times(20)) {
 			row("gap "+network, f.name, l.String())
-			if p50 := l.Gaps().P50(); p50 >= targetP50 {
-				t.Errorf("%s, %s: median gap %v, the target is %v", f.name, network, p50, targetP50)
+			if p50 := l.Gaps().P50(); f.p50 > 0 && p50 >= f.p50 {
+				t.Errorf("%s, %s: median gap %v, the target is %v", f.name, network, p50, f.p50)
 			}
 			if longest := l.Gaps().Max(); longest >= targetMax {
 				t.Errorf("%s, %s: longest gap %v, the target is %v", f.name, network, longest, targetMax)

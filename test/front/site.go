@@ -32,8 +32,8 @@ func hosts() map[string]byte {
 	return map[string]byte{
 		"client": 1, "stranger": 66,
 		"front-a": 11, "front-b": 12, "front-c": 13,
-		spareName: 14, // one more front, for what would disturb the three
-		"balancer": 9,
+		spareName:   14, // one more front, for what would disturb the three
+		"balancer":  9,
 		"primary-0": 20, "primary-1": 21, "primary-2": 22,
 	}
 }

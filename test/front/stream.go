@@ -131,6 +131,14 @@ func (st *stream) read(ctx context.Context) {
 	}
 }
 
+// turned counts SERVFAIL so far. Only a front that reaches no primary may say it here.
+func (st *stream) turned() (n int64) {
+	for _, y := range st.counters {
+		n += y.client.turned.Load()
+	}
+	return n
+}
+
 // stop ends the clients and gives the failed writes of each transport.
 func (st *stream) stop() map[string][]string {
 	out := map[string][]string{}
