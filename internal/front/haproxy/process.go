@@ -140,7 +140,7 @@ func (p *Process) Stat(ctx context.Context) ([]Server, error) {
 	return parseStat(text)
 }
 
-// Drain closes clients' connections between their messages as far as a TCP proxy can: from now on one that is idle for 200 ms is
+// Drain closes clients' connections between their messages as far as a TCP proxy can: from now on one that is idle for a second is
 // closed, those of before are cut after Config.DrainWithin at the latest, and new ones are still taken. It returns when the
 // connections of before have ended. Configurations that come later are changed in the same way: a drain lasts until Run ends.
 func (p *Process) Drain(ctx context.Context) error {

@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -272,9 +273,7 @@ func TestRestart(t *testing.T) {
 				t.Fatal(err)
 			}
 		} else {
-			if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
-				t.Fatal(err)
-			}
+			stop(t, pid)
 			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 			if err := r.p.Alive(ctx); err == nil {
 				t.Error("a stopped process is alive")
@@ -289,6 +288,30 @@ func TestRestart(t *testing.T) {
 			t.Errorf("%+v", e)
 		}
 		r.want("", "x", "primary-0 127.0.0.1 x")
+	}
+}
+
+// stop stops a process, and returns when no thread of it runs.
+func stop(t *testing.T, pid int) {
+	t.Helper()
+	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	for late := time.Now().Add(patience); ; {
+		threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
+		if err != nil || len(threads) == 0 {
+			t.Fatalf("threads of process %d: %v, %v", pid, threads, err)
+		}
+		running := slices.ContainsFunc(threads, func(file string) bool {
+			b, err := os.ReadFile(file)
+			return err != nil || !strings.Contains(string(b), ") T ")
+		})
+		if !running {
+			return
+		}
+		if time.Now().After(late) {
+			t.Fatalf("process %d does not stop", pid)
+		}
 	}
 }
 
@@ -343,7 +366,7 @@ func TestReplacementFails(t *testing.T) {
 	for r.p.PID() == pid { // it tries again; how often it fails before is a matter of time
 		select {
 		case e := <-r.events:
-			if e.Kind != Ended && e.Kind != Reloaded {
+			if e.Kind != Ended && e.Kind != Reloaded && e.Kind != Left {
 				t.Fatalf("%+v", e)
 			}
 		case <-time.After(patience):

@@ -120,7 +120,7 @@ func TestDraining(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := strings.Replace(string(conf), "    timeout client 30s\n", "    # This node is being drained.\n    timeout client 200ms\n", 1)
+	want := strings.Replace(string(conf), "    timeout client 30s\n", "    # This node is being drained.\n    timeout client 1s\n", 1)
 	if string(got) != want {
 		t.Errorf("got\n%s", got)
 	}
