@@ -17,7 +17,7 @@ const (
 	// heldEvery is how often a drain looks whether connections have ended, and whether the addresses have gone.
 	heldEvery = 10 * time.Millisecond
 	// lastConnections is how long a drain waits for connections that were opened while it lasted. New ones wait meanwhile.
-	lastConnections = 500 * time.Millisecond
+	lastConnections = 300 * time.Millisecond
 )
 
 // drain takes this node out of service: clients' TCP connections end between two messages, new ones are kept waiting, then the addresses move. It lasts until
