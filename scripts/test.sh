@@ -11,7 +11,7 @@ cd "$here/.." || exit 1
 GO=${GO:-$(scripts/ensure-go.sh)} || exit 1
 export PATH="$(dirname "$GO"):$PATH:/usr/sbin:/sbin" # tests call go and named
 
-race='internal/(log|named|replica|publish|endpoint|primary|secondary|notify|propagation|devcluster|adminapi|simulation|bench)(/|$)'
+race='internal/(front/[a-z]+|log|named|replica|publish|endpoint|primary|secondary|notify|propagation|devcluster|adminapi|simulation|bench)(/|$)'
 # Suites with a cluster or a real named in each test take the machine's cores: one package at a time.
 heavy='/test/'
 
