@@ -84,19 +84,19 @@ func (in *inbox) local(i int) netip.Addr {
 	return asked(in.controls[i][:in.headers[i].Hdr.Controllen])
 }
 
-// parcel is a datagram to be sent: its octets are head and body.
+// parcel is a datagram to be sent.
 type parcel struct {
 	to    sockaddr   // len 0: where the socket is connected to
 	local netip.Addr // the address to send from; invalid: the socket knows
-	head  []byte
-	body  []byte
+	msg   []byte
+	own   []byte // memory that is used again
 	id    uint16 // on the line
 }
 
 // sender sends parcels in batches.
 type sender struct {
 	headers  []unix.Mmsghdr
-	vectors  [][2]unix.Iovec
+	vectors  []unix.Iovec
 	controls [][controlSize]byte
 	// of one system call
 	first, last int
@@ -106,7 +106,7 @@ type sender struct {
 }
 
 func newSender(size int) *sender {
-	s := &sender{headers: make([]unix.Mmsghdr, size), vectors: make([][2]unix.Iovec, size), controls: make([][controlSize]byte, size)}
+	s := &sender{headers: make([]unix.Mmsghdr, size), vectors: make([]unix.Iovec, size), controls: make([][controlSize]byte, size)}
 	s.call = func(fd uintptr) bool { s.transmit(fd); return true }
 	return s
 }
@@ -158,14 +158,9 @@ func (s *sender) put(i int, p *parcel) {
 		h.Control = &s.controls[i][0]
 		h.SetControllen(putSource(&s.controls[i], p.local, p.to.raw.Scope_id))
 	}
-	v, n := &s.vectors[i], 0
-	for _, b := range [2][]byte{p.head, p.body} {
-		if len(b) > 0 {
-			v[n].Base = &b[0]
-			v[n].SetLen(len(b))
-			n++
-		}
-	}
-	h.Iov = &v[0]
-	h.SetIovlen(n)
+	v := &s.vectors[i]
+	v.Base = unsafe.SliceData(p.msg)
+	v.SetLen(len(p.msg))
+	h.Iov = v
+	h.SetIovlen(1)
 }

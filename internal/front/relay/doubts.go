@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"slices"
 	"sync"
 	"time"
 )
@@ -30,13 +31,14 @@ const (
 )
 
 const (
-	maxDoubts = 1 << 15 // of one generation
+	maxDoubts = 1 << 16
 	// doubtTime is as long as a signature can verify, twice the longest fudge: a message may be signed that much in the future.
 	doubtTime = 10 * time.Minute
 )
 
-func newDoubts() *doubts {
-	return &doubts{open: map[uint64]int{}, unanswered: newMemory(), applied: newMemory()}
+// newDoubts has room for that many of each kind.
+func newDoubts(room int) *doubts {
+	return &doubts{open: map[uint64]int{}, unanswered: make(memory, room), applied: make(memory, room)}
 }
 
 // asked is told that a primary gets the update.
@@ -81,44 +83,47 @@ func (d *doubts) has(now time.Time, identity uint64) bool {
 	return d.open[identity] > 0 || d.unanswered.has(now, identity) || d.applied.has(now, identity)
 }
 
-// memory keeps identities for doubtTime and at most twice that, in two generations. When one has maxDoubts the older one goes.
-type memory struct {
-	young, old map[uint64]struct{}
-	since      time.Time // when young began
+// memory keeps identities for doubtTime, in sets of a few: when a set is full its oldest goes. It never grows.
+type memory []remembered
+
+type remembered struct {
+	identity uint64
+	until    int64 // Unix time in ns
 }
 
-func newMemory() memory {
-	return memory{young: map[uint64]struct{}{}, old: map[uint64]struct{}{}}
+// setSize is how many identities share a set: enough that none goes much before its turn.
+const setSize = 8
+
+// set is where an identity is, or would be. Identities are hashes.
+func (m memory) set(identity uint64) []remembered {
+	i := identity % uint64(len(m)/setSize) * setSize
+	return m[i : i+setSize]
 }
 
-// turn lets generations go whose time has passed.
-func (m *memory) turn(now time.Time) {
-	switch age := now.Sub(m.since); {
-	case age >= 2*doubtTime:
-		clear(m.old)
-		clear(m.young)
-	case age >= doubtTime || len(m.young) >= maxDoubts:
-		clear(m.old)
-		m.young, m.old = m.old, m.young
-	default:
-		return
+func (m memory) add(now time.Time, identity uint64) {
+	set := m.set(identity)
+	place := &set[0]
+	for i := range set {
+		if set[i].identity == identity {
+			place = &set[i]
+			break
+		}
+		if set[i].until < place.until {
+			place = &set[i]
+		}
 	}
-	m.since = now
+	*place = remembered{identity, now.Add(doubtTime).UnixNano()}
 }
 
-func (m *memory) add(now time.Time, identity uint64) {
-	m.turn(now)
-	m.young[identity] = struct{}{}
+func (m memory) has(now time.Time, identity uint64) bool {
+	return slices.ContainsFunc(m.set(identity), func(r remembered) bool { return r.identity == identity && r.until > now.UnixNano() })
 }
 
-func (m *memory) has(now time.Time, identity uint64) bool {
-	m.turn(now)
-	_, young := m.young[identity]
-	_, old := m.old[identity]
-	return young || old
-}
-
-func (m *memory) remove(identity uint64) {
-	delete(m.young, identity)
-	delete(m.old, identity)
+func (m memory) remove(identity uint64) {
+	set := m.set(identity)
+	for i := range set {
+		if set[i].identity == identity {
+			set[i] = remembered{}
+		}
+	}
 }

@@ -127,7 +127,7 @@ func (r *randomSchedules) schedule() {
 		r.t.Fatalf("%d requests are never forgotten", n)
 	}
 	if r.rng.IntN(8) == 0 {
-		r.w.wait(2*doubtTime + lingerTime)
+		r.w.wait(doubtTime + lingerTime)
 	}
 }
 

@@ -51,7 +51,7 @@ func newShared(t testing.TB, c *Config) *shared {
 		t.Fatal(err)
 	}
 	return &shared{
-		budget: newBudget(c.Retry, epoch), buckets: newBuckets(c.Limits, epoch), doubts: newDoubts(), seed: maphash.MakeSeed(),
+		budget: newBudget(c.Retry, epoch), buckets: newBuckets(c.Limits, epoch), doubts: newDoubts(1 << 10), seed: maphash.MakeSeed(),
 		maxPending: int64(c.Limits.Pending), idle: make(chan struct{}, 1), metrics: m,
 	}
 }
