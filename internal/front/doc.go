@@ -10,5 +10,5 @@
 //   - An address is never left behind by us: what a killed keepalived leaves is removed.
 //
 // What is decided (model.go, answer.go) knows neither time nor network; steer.go, watch.go and drain.go carry it out. The order of
-// start and stop is in front.go.
+// start and stop is in front.go; guard.go is process 1 of a container.
 package front

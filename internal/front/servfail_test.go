@@ -3,6 +3,7 @@ package front
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"io"
 	"log/slog"
 	"net"
@@ -70,7 +71,7 @@ func TestServfail(t *testing.T) {
 	if _, err := bad.Write([]byte{0, 3, 1, 2, 3}); err != nil {
 		t.Fatal(err)
 	}
-	if n, err := bad.Read(make([]byte, 1)); n != 0 || err != io.EOF {
+	if n, err := bad.Read(make([]byte, 1)); n != 0 || !errors.Is(err, io.EOF) {
 		t.Errorf("to three octets: %d, %v", n, err)
 	}
 	cancel()

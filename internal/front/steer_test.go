@@ -234,9 +234,9 @@ func TestSteer(t *testing.T) {
 func TestSavedBackends(t *testing.T) {
 	cfg, _ := testConfig(t)
 	synctest.Test(t, func(t *testing.T) {
+		earlier, _ := faked(t, cfg)
+		earlier.listed(three()[:2], true)
 		f, p := faked(t, cfg)
-		f.listed(three()[:2], true)
-		f, p = faked(t, cfg)
 		late := &lateSource{give: make(chan []backends.Primary)}
 		f.source = late
 		ctx, cancel := context.WithCancel(t.Context())

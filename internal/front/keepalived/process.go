@@ -247,7 +247,7 @@ func (p *Process) runOnce(ctx context.Context) error {
 		_ = syscall.Kill(-pid, syscall.SIGKILL) // whoever is left of the group hangs
 	}
 	if ctx.Err() != nil {
-		return nil
+		return nil //nolint:nilerr // it ended because it was told to
 	}
 	if err == nil {
 		err = errors.New("exit status 0")
