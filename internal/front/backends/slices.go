@@ -204,15 +204,19 @@ func (s *slicesSource) disconnect() {
 func (s *slicesSource) get(ctx context.Context, query url.Values) (io.ReadCloser, error) {
 	query.Set("labelSelector", "kubernetes.io/service-name="+s.cfg.Service)
 	u := strings.TrimRight(s.cfg.API, "/") + "/apis/discovery.k8s.io/v1/namespaces/" + url.PathEscape(s.cfg.Namespace) + "/endpointslices?" + query.Encode()
-	token, err := os.ReadFile(s.cfg.TokenFile)
+	file, err := os.ReadFile(s.cfg.TokenFile)
 	if err != nil {
 		return nil, fmt.Errorf("backends: the token for the API server: %w", err)
+	}
+	token := strings.TrimSpace(string(file))
+	if token == "" {
+		return nil, fmt.Errorf("backends: the token for the API server: %s is empty; write a token of a service account there", s.cfg.TokenFile)
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u, http.NoBody)
 	if err != nil {
 		return nil, fmt.Errorf("backends: %w", err)
 	}
-	req.Header.Set("Authorization", "Bearer "+strings.TrimSpace(string(token)))
+	req.Header.Set("Authorization", "Bearer "+token)
 	req.Header.Set("Accept", "application/json")
 	resp, err := s.client.Do(req)
 	if err != nil {

@@ -64,7 +64,11 @@ func newAPI(t *testing.T) *api {
 
 func (a *api) file(name, text string) {
 	a.t.Helper()
-	if err := os.WriteFile(filepath.Join(a.dir, name), []byte(text), 0o600); err != nil {
+	path := filepath.Join(a.dir, name)
+	if err := os.WriteFile(path+".new", []byte(text), 0o600); err != nil {
+		a.t.Fatal(err)
+	}
+	if err := os.Rename(path+".new", path); err != nil { // at once, as the kubelet does it
 		a.t.Fatal(err)
 	}
 }
