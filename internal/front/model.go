@@ -111,11 +111,14 @@ func (m *model) local() string {
 	return strings.Join(all, "; ")
 }
 
-// rawScore is the score of this moment, before damping.
+// rawScore is the score of this moment, before damping. A primary that is late counts for nothing: to wait until its check has failed
+// would keep the addresses at a node that is cut off for longer than clients wait.
 func (m *model) rawScore() int {
 	states := make(map[string]checks.State, len(m.states))
 	for name, c := range m.states {
-		states[name] = c.State
+		if !c.Late {
+			states[name] = c.State
+		}
 	}
 	return checks.Score(states)
 }

@@ -49,6 +49,9 @@ type Change struct {
 	Name   string
 	State  State
 	Reason string // why it is not ready; "" when it is
+	// Late: the answer to the check under way is overdue. The state is still that of the last answers; it is a reason to prefer a node
+	// that hears its primaries.
+	Late bool
 	// Unheard: it has moved, and nobody has been heard at its new address yet. It is Down until then.
 	Unheard bool
 }
@@ -56,6 +59,7 @@ type Change struct {
 // Config is how primaries are asked. Start from [DefaultConfig].
 type Config struct {
 	Every   time.Duration // between the beginnings of two checks
+	Late    time.Duration // after which an answer is overdue
 	Timeout time.Duration // of one check
 	Fall    int           // failures in a row that make a primary Down; an answer counts at once
 	Rise    int           // good answers in a row that make it Ready
@@ -75,7 +79,7 @@ type Config struct {
 
 // DefaultConfig has the times; the rest has no default.
 func DefaultConfig() Config {
-	return Config{Every: 200 * time.Millisecond, Timeout: 800 * time.Millisecond, Fall: 2, Rise: 1}
+	return Config{Every: 200 * time.Millisecond, Late: 200 * time.Millisecond, Timeout: 800 * time.Millisecond, Fall: 2, Rise: 1}
 }
 
 // Validate reports every mistake at once, each with field, value and remedy.
@@ -84,6 +88,9 @@ func (c Config) Validate() error {
 	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf("checks: "+format, args...)) }
 	if c.Every <= 0 {
 		bad("Every: %s; give a positive time", c.Every)
+	}
+	if c.Late <= 0 {
+		bad("Late: %s; give a positive time", c.Late)
 	}
 	if c.Timeout <= 0 {
 		bad("Timeout: %s; give a positive time", c.Timeout)
@@ -222,7 +229,7 @@ func (c *Checker) watch(ctx context.Context, t *target) {
 		case <-t.kick:
 		}
 		timer.Reset(c.cfg.Every)
-		state, err := c.check(ctx, client, t)
+		state, err := c.await(t, func() (State, error) { return c.check(ctx, client, t) })
 		if ctx.Err() != nil {
 			return // the error is ours
 		}
@@ -235,6 +242,27 @@ func (c *Checker) watch(ctx context.Context, t *target) {
 			client.CloseIdleConnections()
 		}
 	}
+}
+
+// await waits for the end of a check, and says so when that is overdue.
+func (c *Checker) await(t *target, check func() (State, error)) (state State, err error) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		state, err = check()
+	}()
+	overdue := time.NewTimer(c.cfg.Late)
+	defer overdue.Stop()
+	select {
+	case <-done:
+	case <-overdue.C:
+		if t.known && t.last.State != Down && !t.last.Late {
+			t.last.Late = true
+			c.cfg.OnChange(t.last)
+		}
+		<-done
+	}
+	return state, err
 }
 
 // judge counts one result.
@@ -258,12 +286,14 @@ func (c *Checker) judge(t *target, state State, err error) {
 
 func (c *Checker) report(t *target, change Change) {
 	change.Name = t.Name
-	if t.known && t.last.State == change.State {
+	same := t.known && t.last.State == change.State
+	switch {
+	case same && !t.last.Late:
 		return
-	}
-	if change.State == Ready {
+	case same: // it was late, and nothing else
+	case change.State == Ready:
 		c.cfg.Logger.Info("a primary is ready", "primary", t.Name, "addr", t.Admin)
-	} else {
+	default:
 		c.cfg.Logger.Warn("a primary is not ready", "primary", t.Name, "addr", t.Admin, "state", change.State, "reason", change.Reason)
 	}
 	t.known, t.last = true, change

@@ -27,7 +27,8 @@ type primary struct {
 	target Target
 	status atomic.Int64
 	conns  atomic.Int64
-	hang   chan struct{} // not nil: answers wait until it is closed
+	hang   chan struct{}                 // not nil: answers wait until it is closed
+	late   atomic.Pointer[chan struct{}] // the same, for a part of the test
 	srv    *http.Server
 }
 
@@ -54,6 +55,9 @@ func newPrimary(t *testing.T, ca, clients *harness.Authority, name string, hang 
 				case <-r.Context().Done():
 					return
 				}
+			}
+			if late := p.late.Load(); late != nil {
+				<-*late
 			}
 			status := int(p.status.Load())
 			if r.URL.Path != "/readyz" {
@@ -92,7 +96,7 @@ func newRig(t *testing.T, ca *harness.Authority, adjust func(*Config)) *rig {
 	}
 	r := &rig{t: t, changes: make(chan Change, 1000), results: make(chan error, 1000)}
 	cfg := DefaultConfig()
-	cfg.Every, cfg.Timeout = time.Millisecond, patience
+	cfg.Every, cfg.Late, cfg.Timeout = time.Millisecond, patience, patience
 	cfg.Certificate, cfg.ServerName = cert, "127.0.0.1"
 	cfg.OnChange = func(c Change) { r.changes <- c }
 	cfg.Observe = func(_ string, err error) {
@@ -334,4 +338,36 @@ func TestValidate(t *testing.T) {
 			t.Errorf("the error does not name %s: %v", field, err)
 		}
 	}
+}
+
+// TestLate: an answer that is overdue is told of before the check fails, and that it came after all.
+func TestLate(t *testing.T) {
+	ca := harness.NewAuthority(t, "ca")
+	r := newRig(t, ca, func(c *Config) { c.Late = 20 * time.Millisecond })
+	p := newPrimary(t, ca, ca, "primary-0", nil)
+	r.c.Set([]Target{p.target})
+	// Without our doing answers may be late as well.
+	until := func(late bool) {
+		t.Helper()
+		for {
+			select {
+			case c := <-r.changes:
+				if c.State != Ready {
+					t.Fatalf("%+v, want it to be ready", c)
+				}
+				if c.Late == late {
+					return
+				}
+			case <-time.After(patience):
+				t.Fatalf("no change; want late: %v", late)
+			}
+		}
+	}
+	until(false)
+	held := make(chan struct{})
+	p.late.Store(&held)
+	until(true)
+	p.late.Store(nil)
+	close(held)
+	until(false)
 }

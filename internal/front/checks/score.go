@@ -33,7 +33,7 @@ type level struct {
 }
 
 // NewDamper has the times of docs/adr/0005-front.md, decision 5, and the score 0.
-func NewDamper() *Damper { return &Damper{Fall: 300 * time.Millisecond, Rise: time.Second} }
+func NewDamper() *Damper { return &Damper{Fall: 100 * time.Millisecond, Rise: time.Second} }
 
 // Next is told the score of this moment and whether this node holds the address. It returns the score to announce, and after which
 // time it has to be called again although nothing has changed; 0: not before something changes.

@@ -38,10 +38,10 @@ func TestDamper(t *testing.T) {
 			{0, 2, false, 0, 1000}, {1000, 2, false, 2, 0}, {1500, 0, false, 0, 0},
 		},
 		"the holder rises at once, and falls late": {
-			{0, 2, true, 2, 0}, {100, 0, true, 2, 300}, {399, 0, true, 2, 1}, {400, 0, true, 0, 0}, {401, 1, true, 1, 0},
+			{0, 2, true, 2, 0}, {100, 0, true, 2, 100}, {199, 0, true, 2, 1}, {200, 0, true, 0, 0}, {201, 1, true, 1, 0},
 		},
 		"a short gap is none at the holder": {
-			{0, 2, true, 2, 0}, {100, 0, true, 2, 300}, {300, 2, true, 2, 0}, {350, 0, true, 2, 300}, {500, 0, true, 2, 150}, {650, 0, true, 0, 0},
+			{0, 2, true, 2, 0}, {100, 0, true, 2, 100}, {150, 2, true, 2, 0}, {180, 0, true, 2, 100}, {250, 0, true, 2, 30}, {280, 0, true, 0, 0},
 		},
 		"a short good time is none at another node": {
 			{0, 2, false, 0, 1000}, {900, 0, false, 0, 0}, {1000, 2, false, 0, 1000}, {2000, 2, false, 2, 0},
@@ -50,13 +50,13 @@ func TestDamper(t *testing.T) {
 			{0, 1, false, 0, 1000}, {500, 2, false, 0, 500}, {1000, 2, false, 1, 500}, {1500, 2, false, 2, 0},
 		},
 		"what fell further fell first": {
-			{0, 2, true, 2, 0}, {100, 1, true, 2, 300}, {200, 0, true, 2, 200}, {400, 0, true, 1, 100}, {500, 0, true, 0, 0},
+			{0, 2, true, 2, 0}, {100, 1, true, 2, 100}, {150, 0, true, 2, 50}, {200, 0, true, 1, 50}, {250, 0, true, 0, 0},
 		},
 		"who becomes the holder rises at once": {
 			{0, 2, false, 0, 1000}, {100, 2, true, 2, 0},
 		},
 		"who is the holder no more falls at once": {
-			{0, 2, true, 2, 0}, {100, 0, true, 2, 300}, {200, 0, false, 0, 0},
+			{0, 2, true, 2, 0}, {100, 0, true, 2, 100}, {150, 0, false, 0, 0},
 		},
 		"a late call": {
 			{0, 2, false, 0, 1000}, {9000, 2, false, 2, 0},
