@@ -3,6 +3,7 @@ package front
 import (
 	"context"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"sync"
 	"testing"
@@ -90,8 +91,11 @@ func (st *stream) count(y *tally) error {
 		prereq, change = rr(zone.ClassNONE, 0, ""), change[1:]
 	}
 	rcode, err := y.client.update(zone.MustParseName(origin), []zone.RR{prereq}, change)
-	if err != nil || rcode != 0 {
-		return fmt.Errorf("%s %s from %d: %s, %v", y.client.network, y.name, n, dns.RcodeToString[int(rcode)], err)
+	if err == nil && rcode != 0 {
+		err = errors.New(dns.RcodeToString[int(rcode)])
+	}
+	if err != nil {
+		return fmt.Errorf("%s %s from %d: %w", y.client.network, y.name, n, err)
 	}
 	st.mu.Lock()
 	y.acked = n + 1

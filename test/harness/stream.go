@@ -130,8 +130,10 @@ func (s *Stream) Failed() []string {
 // Outages is a list of measured ones.
 type Outages []Outage
 
-// Gaps and Longest sort one of the two figures.
-func (l Outages) Gaps() Spread    { return l.sorted(func(o Outage) time.Duration { return o.Gap }) }
+// Gaps sorts the gaps.
+func (l Outages) Gaps() Spread { return l.sorted(func(o Outage) time.Duration { return o.Gap }) }
+
+// Longest sorts what one client waited for one answer.
 func (l Outages) Longest() Spread { return l.sorted(func(o Outage) time.Duration { return o.Longest }) }
 
 func (l Outages) sorted(of func(Outage) time.Duration) Spread {
@@ -150,8 +152,10 @@ func (l Outages) String() string {
 // Spread is a sorted list of durations.
 type Spread []time.Duration
 
-// P50 is the median, Max the longest.
+// P50 is the median.
 func (s Spread) P50() time.Duration { return s[len(s)/2] }
+
+// Max is the longest.
 func (s Spread) Max() time.Duration { return s[len(s)-1] }
 
 func (s Spread) String() string {
