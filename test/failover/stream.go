@@ -36,8 +36,11 @@ func start(t testing.TB, c *harness.Cluster, clients int, repeat time.Duration) 
 				change = append(change, old)
 			}
 			rcode, err := cl.Update(s.origin, nil, change)
-			if err != nil || rcode != 0 {
-				return fmt.Errorf("%v: rcode %d, %v", change, rcode, err)
+			switch {
+			case err != nil:
+				return fmt.Errorf("%v: %w", change, err)
+			case rcode != 0:
+				return fmt.Errorf("%v: rcode %d", change, rcode)
 			}
 			s.records.Add(int64(2 - len(change)))
 			return nil

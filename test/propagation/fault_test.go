@@ -3,11 +3,13 @@ package propagation
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/zonekeeper/zonekeeper/internal/devcluster"
+	"github.com/zonekeeper/zonekeeper/internal/secondary"
 	"github.com/zonekeeper/zonekeeper/test/harness"
 )
 
@@ -137,6 +139,10 @@ func TestMeasurePropagationFault(t *testing.T) {
 		n := harness.NewNetwork(t, []string{"primary-0", "primary-1", "primary-2"}, 0)
 		c, r := cluster(t, zoneNames(faultZones, "fault.test."), func(cfg *devcluster.Config) {
 			cfg.Adjust = n.Adjust
+			cfg.AdjustSecondary = func(sc *secondary.Config) { // where primaries can ask it for its copies
+				admin := netip.MustParseAddrPort(sc.Admin.Listen)
+				sc.Admin.Listen = netip.AddrPortFrom(netip.MustParseAddr(n.Addr("")), admin.Port()).String()
+			}
 			harness.Wrap(t, cfg, n.Enter)
 		})
 		endure(t, c, r, time.Second, 3, cut(n))

@@ -124,7 +124,8 @@ func (x *exchange) enter(now time.Time, from *origin, msg []byte, l *line, fresh
 		e = new(entry)
 	}
 	fresh.from, fresh.start = *from, now
-	fresh.msg, fresh.asked = append(e.msg[:0], msg...), e.asked[:0]
+	fresh.msg = append(e.msg[:0], msg...) //nolint:gocritic // fresh becomes *e below, with the buffer of the old one
+	fresh.asked = e.asked[:0]
 	*e = fresh
 	x.shared.pending.Add(1)
 	x.lives.push(e)

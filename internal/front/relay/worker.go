@@ -82,7 +82,7 @@ func (w *worker) clients() error {
 		case errors.Is(readErr, os.ErrDeadlineExceeded):
 			w.probed()
 		case readErr != nil:
-			return nil // closed
+			return nil //nolint:nilerr // closed
 		case err != nil:
 			// A passing error concerns one datagram; a socket that only fails is no use, and the front had better know.
 			w.relay.shared.metrics.socket.Inc()
