@@ -45,10 +45,11 @@ type model struct {
 	states    map[string]checks.Change
 	faults    map[string]string // reason by what is wrong
 
-	vip      keepalived.State
-	vipSince time.Time
-	score    int // as keepalived was told it
-	draining bool
+	vip        keepalived.State
+	vipSince   time.Time
+	score      int // as keepalived was told it
+	yieldUntil time.Time
+	draining   bool
 }
 
 // notAsked is the first reason of faultConflict: unlike the others' it ends with an answer, which may be another reason.
@@ -121,6 +122,25 @@ func (m *model) rawScore() int {
 		}
 	}
 	return checks.Score(states)
+}
+
+// yieldFor is how long a holder that hears no primary leaves the addresses to others: they take them as soon as they hear of it.
+const yieldFor = 300 * time.Millisecond
+
+// yields says why this node lets go of the addresses for a moment, and for how long; "" when it does not. Told of a lower priority the
+// others would wait for three more advertisements before one of them takes the addresses. It is for a moment only, and once: where no
+// node hears a primary, one of them has to have the addresses. score is the new one, before it is noted.
+func (m *model) yields(now time.Time, score int) (reason string, left time.Duration) {
+	switch {
+	case score > 0:
+		m.yieldUntil = time.Time{}
+	case m.score > 0 && m.vip == keepalived.Master:
+		m.yieldUntil = now.Add(yieldFor)
+	}
+	if left = m.yieldUntil.Sub(now); left <= 0 {
+		return "", 0
+	}
+	return "no primary answers here; another node may have the addresses", left
 }
 
 // upstreams are the relay's. A primary of which nothing is known yet is asked when none is known to be ready: at the start, and when

@@ -199,3 +199,33 @@ func TestStatusSummary(t *testing.T) {
 		}
 	}
 }
+
+// TestModelYields: a holder that hears no primary any more lets go once, for a moment; nobody else does.
+func TestModelYields(t *testing.T) {
+	m := sound(ModeVIP)
+	now := time.Unix(1000, 0)
+	tell := func(what string, after time.Duration, score int, want time.Duration) {
+		t.Helper()
+		now = now.Add(after)
+		reason, left := m.yields(now, score)
+		m.score = score
+		if left != want || (reason != "") != (want > 0) {
+			t.Errorf("%s: %q for %v, want %v", what, reason, left, want)
+		}
+	}
+	tell("a backup rises", 0, 2, 0)
+	tell("a backup falls", time.Second, 0, 0)
+	m.moved(keepalived.Master, now)
+	tell("it became the holder without a primary", time.Second, 0, 0)
+	tell("the holder rises", time.Second, 2, 0)
+	tell("a primary answers that it is not ready", time.Second, 1, 0)
+	tell("the holder falls", time.Second, 0, yieldFor)
+	m.moved(keepalived.Fault, now)
+	tell("it has let go", 100*time.Millisecond, 0, yieldFor-100*time.Millisecond)
+	tell("it may hold them again", yieldFor, 0, 0)
+	m.moved(keepalived.Master, now)
+	tell("it has to, because nobody else did", time.Second, 0, 0)
+	tell("the holder rises again", time.Second, 2, 0)
+	tell("and falls", time.Second, 0, yieldFor)
+	tell("a primary came back meanwhile", 10*time.Millisecond, 1, 0)
+}

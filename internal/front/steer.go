@@ -1,6 +1,7 @@
 package front
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"time"
@@ -57,12 +58,17 @@ func (f *front) steer(ctx context.Context) error {
 
 // apply tells the parts what is new. It returns after which time it has to be called again although nothing has happened.
 func (f *front) apply(damper *checks.Damper, last *told) (again time.Duration) {
+	at := time.Now()
 	f.mu.Lock()
-	score, again := damper.Next(time.Now(), f.m.rawScore(), f.m.vip == keepalived.Master)
+	score, again := damper.Next(at, f.m.rawScore(), f.m.vip == keepalived.Master)
+	yields, left := f.m.yields(at, score)
 	f.m.score = score
 	now := told{
 		primaries: f.m.primaries, upstreams: f.m.upstreams(uint16(f.cfg.Primaries.Ports.DNS)), //nolint:gosec // validated
-		local: f.m.local(), score: score, once: true,
+		local: cmp.Or(f.m.local(), yields), score: score, once: true,
+	}
+	if left > 0 && (again == 0 || left < again) {
+		again = left
 	}
 	targets := f.m.targets(uint16(f.cfg.Primaries.Ports.Admin)) //nolint:gosec // validated
 	f.mu.Unlock()
