@@ -47,7 +47,8 @@ type model struct {
 
 	vip        keepalived.State
 	vipSince   time.Time
-	score      int // as keepalived was told it
+	score      int       // as keepalived was told it
+	yielded    time.Time // the last time it did so; see yields
 	yieldUntil time.Time
 	draining   bool
 }
@@ -125,7 +126,11 @@ func (m *model) rawScore() int {
 }
 
 // yieldFor is how long a holder that hears no primary leaves the addresses to others: they take them as soon as they hear of it.
-const yieldFor = 300 * time.Millisecond
+// yieldEvery is how soon it may do that again: primaries that answer late, then in time, then late, must not keep them moving.
+const (
+	yieldFor   = 300 * time.Millisecond
+	yieldEvery = 30 * time.Second
+)
 
 // yields says why this node lets go of the addresses for a moment, and for how long; "" when it does not. Told of a lower priority the
 // others would wait for three more advertisements before one of them takes the addresses. It is for a moment only, and once: where no
@@ -134,8 +139,8 @@ func (m *model) yields(now time.Time, score int) (reason string, left time.Durat
 	switch {
 	case score > 0:
 		m.yieldUntil = time.Time{}
-	case m.score > 0 && m.vip == keepalived.Master:
-		m.yieldUntil = now.Add(yieldFor)
+	case m.score > 0 && m.vip == keepalived.Master && now.Sub(m.yielded) >= yieldEvery:
+		m.yielded, m.yieldUntil = now, now.Add(yieldFor)
 	}
 	if left = m.yieldUntil.Sub(now); left <= 0 {
 		return "", 0

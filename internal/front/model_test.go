@@ -226,6 +226,8 @@ func TestModelYields(t *testing.T) {
 	m.moved(keepalived.Master, now)
 	tell("it has to, because nobody else did", time.Second, 0, 0)
 	tell("the holder rises again", time.Second, 2, 0)
-	tell("and falls", time.Second, 0, yieldFor)
+	tell("and falls too soon", time.Second, 0, 0)
+	tell("it rises once more", time.Second, 2, 0)
+	tell("and falls much later", yieldEvery, 0, yieldFor)
 	tell("a primary came back meanwhile", 10*time.Millisecond, 1, 0)
 }

@@ -94,7 +94,7 @@ func (d *dns) ask(ctx context.Context) ([]Primary, error) {
 	seen := map[netip.Addr]bool{}
 	var list []Primary
 	for _, a := range addrs {
-		if a = a.Unmap(); a.IsValid() && !seen[a] {
+		if a = a.Unmap(); a.IsValid() && usable(a) && !seen[a] {
 			seen[a] = true
 			list = append(list, Primary{Name: a.String(), Addr: a})
 		}

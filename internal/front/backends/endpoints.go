@@ -2,6 +2,7 @@ package backends
 
 import (
 	"net/netip"
+	"strings"
 )
 
 // What is read of Kubernetes' objects.
@@ -43,15 +44,15 @@ func primaries(all map[string]slice) []Primary {
 				continue
 			}
 			addr, err := netip.ParseAddr(e.Addresses[0]) // the others are the same endpoint (API reference: "fungible")
-			if err != nil {
-				continue // a slice of names (addressType FQDN)
+			if err != nil || !usable(addr) {
+				continue // a slice of names (addressType FQDN), or nobody's address
 			}
 			c := candidate{addr: addr.Unmap(), ready: is(e.Conditions.Ready, true), stays: !is(e.Conditions.Terminating, false)}
 			name := e.Hostname
 			if e.TargetRef.Kind == "Pod" && e.TargetRef.Name != "" {
 				name = e.TargetRef.Name
 			}
-			if name == "" {
+			if !clean(name) {
 				name = c.addr.String()
 			}
 			if old, ok := best[name]; !ok || c.better(old) {
@@ -64,6 +65,15 @@ func primaries(all map[string]slice) []Primary {
 		list = append(list, Primary{Name: name, Addr: c.addr})
 	}
 	return list
+}
+
+// usable reports whether a primary can have the address. One with a zone is none that means the same everywhere, and a zone is
+// any text: it would be written into HAProxy's configuration.
+func usable(a netip.Addr) bool { return a.Zone() == "" && !a.IsUnspecified() && !a.IsMulticast() }
+
+// clean reports whether a name is one that Kubernetes gives, which nobody has to quote (RFC 1123).
+func clean(name string) bool {
+	return name != "" && len(name) <= 253 && strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789-.") == ""
 }
 
 type candidate struct {

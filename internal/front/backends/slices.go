@@ -276,8 +276,10 @@ func (s *slicesSource) watch(ctx context.Context, all map[string]slice, version 
 		return version, err
 	}
 	defer body.Close()
-	events := json.NewDecoder(body)
+	limited := &io.LimitedReader{R: body}
+	events := json.NewDecoder(limited)
 	for {
+		limited.N = maxList // of each event
 		var e struct {
 			Type   string          `json:"type"`
 			Object json.RawMessage `json:"object"`

@@ -289,6 +289,9 @@ func TestPrimaries(t *testing.T) {
 		"none is ready":           {[]string{"!a=192.0.2.1 !b=192.0.2.2"}, "a=192.0.2.1 b=192.0.2.2"},
 		"a name is no address":    {[]string{"a=primary.example b=192.0.2.2"}, "b=192.0.2.2"},
 		"an endpoint without one": {[]string{""}, ""},
+		"with a zone":             {[]string{"a=fe80::1%eth0 b=192.0.2.2"}, "b=192.0.2.2"},
+		"nobody's":                {[]string{"a=0.0.0.0 b=224.0.0.1 c=192.0.2.2"}, "c=192.0.2.2"},
+		"a name to be quoted":     {[]string{"a;b=192.0.2.2"}, "192.0.2.2"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			all := map[string]slice{}

@@ -129,7 +129,7 @@ func (c Config) Validate() error {
 			bad("Primaries", "%q is not a name of its own; use letters, digits, '-', '_', '.' and ':', each name once", p.Name)
 		}
 		seen[p.Name] = true
-		if !p.DNS.IsValid() || p.DNS.Port() == 0 || p.Admin == 0 {
+		if !p.DNS.IsValid() || p.DNS.Addr().Zone() != "" || p.DNS.Port() == 0 || p.Admin == 0 {
 			bad("Primaries", "%s: %s and admin port %d; both need an address and a port", p.Name, p.DNS, p.Admin)
 		}
 	}

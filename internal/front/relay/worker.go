@@ -355,12 +355,14 @@ func (w *worker) set(ups []Upstream) {
 	}
 }
 
-// close ends everything that reads.
+// close ends everything that reads. Not under the lock: a socket is closed when nobody reads from it any more, and who reads may be
+// waiting for the lock.
 func (w *worker) close() {
 	w.in.conn.Close()
 	w.mu.Lock()
-	defer w.mu.Unlock()
-	for _, l := range slices.Concat(w.x.lines, w.x.leaving) {
+	lines := slices.Concat(w.x.lines, w.x.leaving)
+	w.mu.Unlock()
+	for _, l := range lines {
 		l.to.sock.conn.Close()
 	}
 }
