@@ -217,18 +217,24 @@ func (x *exchange) answer(now time.Time, l *line, msg []byte) {
 	if e.hedged > 0 {
 		x.shared.metrics.hedged(i > 0)
 	}
+	how := endingOf(msg)
+	if e.update && how == endUnanswered && rcode(msg) != rcodeServFail {
+		x.refuse(e)
+	}
 	x.deliver(e, msg)
-	x.end(now, e, endingOf(msg))
+	x.end(now, e, how)
 }
 
+// endingOf says what an answer to an update tells about its copies. What a primary says before it asks the log, such as that the
+// signature is too old by its clock, is true of the copy that it has seen, and decides nothing about another.
 func endingOf(msg []byte) ending {
 	switch rcode(msg) {
 	case 0:
 		return endApplied
-	case rcodeServFail:
-		return endUnanswered
-	default:
+	case rcodeNXDomain, rcodeYXDomain, rcodeYXRRSet, rcodeNXRRSet, rcodeNotZone:
 		return endDecided
+	default:
+		return endUnanswered
 	}
 }
 

@@ -79,7 +79,7 @@ func (s *script) run(t *testing.T, d *datadriven.TestData) string {
 	case "answer":
 		rcode := byte(0)
 		if len(d.CmdArgs) == 3 {
-			rcode = map[string]byte{"NOERROR": 0, "SERVFAIL": rcodeServFail, "REFUSED": 5, "NOTAUTH": 9}[d.CmdArgs[2].Key]
+			rcode = map[string]byte{"NOERROR": 0, "SERVFAIL": rcodeServFail, "REFUSED": 5, "YXRRSET": rcodeYXRRSet, "NOTAUTH": 9}[d.CmdArgs[2].Key]
 		}
 		i := slices.IndexFunc(s.asks, s.of(d))
 		if i < 0 {

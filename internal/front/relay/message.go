@@ -10,8 +10,15 @@ const (
 	maxDatagram = 65535
 	headerSize  = 12
 
-	opcodeUpdate  = 5 // RFC 2136 section 1.3
+	opcodeUpdate = 5 // RFC 2136 section 1.3
+
+	// RCODEs; those of RFC 2136 section 2.2 are what the log decides.
 	rcodeServFail = 2
+	rcodeNXDomain = 3
+	rcodeYXDomain = 6
+	rcodeYXRRSet  = 7
+	rcodeNXRRSet  = 8
+	rcodeNotZone  = 10
 )
 
 func messageID(msg []byte) uint16 { return binary.BigEndian.Uint16(msg) }
