@@ -108,7 +108,7 @@ func (p *Primary) endpointConfig() (endpoint.Config, error) {
 	}
 	if cert := p.files.front; cert != nil {
 		c.FrontTLS = func() *tls.Config {
-			return &tls.Config{MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{*cert.Get()}, ClientCAs: cert.Pool()}
+			return &tls.Config{MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{*cert.Get()}, ClientCAs: cert.Pool(), VerifyConnection: noSecondary}
 		}
 	}
 	c.ProxyFrom, c.ProxyKey = d.ProxyFrom, p.files.proxyKey

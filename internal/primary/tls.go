@@ -166,6 +166,18 @@ func secondaryOf(r *http.Request) (name string, ok bool) {
 	return subject.CommonName, slices.Contains(subject.OrganizationalUnit, secondaryUnit)
 }
 
+// noSecondary turns a secondary's certificate away from the fronts' listeners. Where one CA signs everything it would do there, and
+// whoever has broken into a secondary could tell a primary any client address.
+func noSecondary(s tls.ConnectionState) error {
+	if len(s.PeerCertificates) == 0 {
+		return errors.New("dns.listen_front: the client has shown no certificate")
+	}
+	if subject := s.PeerCertificates[0].Subject; slices.Contains(subject.OrganizationalUnit, secondaryUnit) {
+		return fmt.Errorf("dns.listen_front: the certificate is that of secondary %q; use one that was issued for a front", subject.CommonName)
+	}
+	return nil
+}
+
 // restricted lets the certificates of secondaries and of fronts ask for what matches one of their patterns of mux, and for nothing
 // else. Fronts stand where clients reach them, as secondaries do, and must know nothing but whether a primary is ready.
 func (t *adminTrust) restricted(mux *http.ServeMux, secondaries, fronts []string) http.Handler {

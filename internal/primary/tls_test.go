@@ -4,6 +4,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
@@ -393,5 +394,36 @@ func TestFilesOfTheEndpoint(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestSecondaryIsNoFront: a secondary's certificate opens no fronts' listener, whoever signed it.
+func TestSecondaryIsNoFront(t *testing.T) {
+	ca := newAuthority(t, "everything")
+	for name, tc := range map[string]struct {
+		units []string
+		want  string
+	}{
+		"front":             {[]string{frontUnit}, ""},
+		"without a unit":    {nil, ""},
+		"secondary":         {[]string{secondaryUnit}, "secondary \"client\""},
+		"both, so to speak": {[]string{frontUnit, secondaryUnit}, "secondary \"client\""},
+	} {
+		certFile, keyFile := ca.issue("client", 3, tc.units...)
+		pair, err := tls.LoadX509KeyPair(certFile, keyFile)
+		if err != nil {
+			t.Fatal(err)
+		}
+		leaf, err := x509.ParseCertificate(pair.Certificate[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = noSecondary(tls.ConnectionState{PeerCertificates: []*x509.Certificate{leaf}})
+		if (err == nil) != (tc.want == "") || err != nil && !strings.Contains(err.Error(), tc.want) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if noSecondary(tls.ConnectionState{}) == nil {
+		t.Error("nobody's certificate was enough")
 	}
 }
