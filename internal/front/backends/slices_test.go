@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -33,8 +34,11 @@ type api struct {
 type call struct {
 	t    *testing.T
 	r    *http.Request
-	w    http.ResponseWriter
 	done chan struct{}
+
+	mu   sync.Mutex
+	w    http.ResponseWriter
+	gone bool // the client has, and w with it
 }
 
 func newAPI(t *testing.T) *api {
@@ -50,6 +54,9 @@ func newAPI(t *testing.T) *api {
 		select {
 		case <-c.done:
 		case <-r.Context().Done():
+			c.mu.Lock()
+			c.gone = true
+			c.mu.Unlock()
 		}
 	}))
 	a.srv.EnableHTTP2 = true
@@ -103,6 +110,20 @@ func (a *api) next(token, from string) *call {
 // send writes text, which arrives at once.
 func (c *call) send(format string, args ...any) {
 	c.t.Helper()
+	c.write(0, format, args...)
+}
+
+// write writes text, after a status unless that is 0. A client may leave when it has read what it wanted.
+func (c *call) write(status int, format string, args ...any) {
+	c.t.Helper()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.gone {
+		return
+	}
+	if status != 0 {
+		c.w.WriteHeader(status)
+	}
 	if _, err := fmt.Fprintf(c.w, format, args...); err != nil {
 		c.t.Fatal(err)
 	}
@@ -113,8 +134,7 @@ func (c *call) end() { close(c.done) }
 
 func (c *call) answer(status int, format string, args ...any) {
 	c.t.Helper()
-	c.w.WriteHeader(status)
-	c.send(format, args...)
+	c.write(status, format, args...)
 	c.end()
 }
 
