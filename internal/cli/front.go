@@ -46,21 +46,9 @@ node and stop it in order; SIGUSR1 drains it only.`
 		if err != nil {
 			return &usageError{err: err}
 		}
-		return frontError(cfg, p.RunFront(cmd.Context(), cfg, p.Version, log.With("front", cfg.Name)))
+		return processError(cfg.Name, p.RunFront(cmd.Context(), cfg, p.Version, log.With("front", cfg.Name)), front.ErrConfig)
 	}
 	return cmd
-}
-
-// frontError says whose mistake it is.
-func frontError(cfg front.Config, err error) error {
-	if err == nil {
-		return nil
-	}
-	err = fmt.Errorf("%s: %w", cfg.Name, err)
-	if errors.Is(err, front.ErrConfig) {
-		return &usageError{err: err}
-	}
-	return err
 }
 
 // withFront makes a command that reads a front's configuration first.

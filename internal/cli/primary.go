@@ -32,16 +32,21 @@ it in order: requests in flight are answered and the log's leadership moves away
 		if err != nil {
 			return &usageError{err: err}
 		}
-		if err := p.RunPrimary(cmd.Context(), cfg, p.Version, log.With("replica", cfg.Name)); err != nil {
-			err = fmt.Errorf("%s: %w", cfg.Name, err)
-			if errors.Is(err, primary.ErrConfig) {
-				return &usageError{err: err}
-			}
-			return err
-		}
-		return nil
+		return processError(cfg.Name, p.RunPrimary(cmd.Context(), cfg, p.Version, log.With("replica", cfg.Name)), primary.ErrConfig)
 	}
 	return cmd
+}
+
+// processError says which process ended with err, and whose mistake it is: one that wraps config is the operator's. nil stays nil.
+func processError(name string, err, config error) error {
+	if err == nil {
+		return nil
+	}
+	err = fmt.Errorf("%s: %w", name, err)
+	if errors.Is(err, config) {
+		return &usageError{err: err}
+	}
+	return err
 }
 
 func (p *Program) logger(logLevel, logFormat string) (*slog.Logger, error) {

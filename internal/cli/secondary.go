@@ -1,9 +1,6 @@
 package cli
 
 import (
-	"errors"
-	"fmt"
-
 	"github.com/spf13/cobra"
 
 	"github.com/zonekeeper/zonekeeper/internal/secondary"
@@ -32,14 +29,7 @@ it in order.`
 		if err != nil {
 			return &usageError{err: err}
 		}
-		if err := p.RunSecondary(cmd.Context(), cfg, p.Version, log.With("secondary", cfg.Name)); err != nil {
-			err = fmt.Errorf("%s: %w", cfg.Name, err)
-			if errors.Is(err, secondary.ErrConfig) {
-				return &usageError{err: err}
-			}
-			return err
-		}
-		return nil
+		return processError(cfg.Name, p.RunSecondary(cmd.Context(), cfg, p.Version, log.With("secondary", cfg.Name)), secondary.ErrConfig)
 	}
 	return cmd
 }

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/zonekeeper/zonekeeper/internal/proxyproto"
 )
 
 // Config is what the endpoint is made of and its limits. Start from
@@ -132,8 +134,8 @@ func (c *Config) Validate() error {
 	if len(c.ListenFront) > 0 && c.FrontTLS == nil {
 		bad("ListenFront needs FrontTLS: give it a certificate and the fronts' CA")
 	}
-	if len(c.ProxyKey) > 0 && len(c.ProxyKey) < 16 {
-		bad("ProxyKey has %d octets: use at least 16 random ones", len(c.ProxyKey))
+	if len(c.ProxyKey) > 0 && len(c.ProxyKey) < proxyproto.MinKey {
+		bad("ProxyKey has %d octets: use at least %d random ones", len(c.ProxyKey), proxyproto.MinKey)
 	}
 	if !c.ForwardFrom.IsLoopback() {
 		bad("ForwardFrom %v: must be a loopback address, because named admits it to every zone", c.ForwardFrom)

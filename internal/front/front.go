@@ -2,19 +2,18 @@ package front
 
 import (
 	"context"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/zonekeeper/zonekeeper/internal/adminapi"
 	"github.com/zonekeeper/zonekeeper/internal/conf"
 	"github.com/zonekeeper/zonekeeper/internal/front/backends"
 	"github.com/zonekeeper/zonekeeper/internal/front/checks"
@@ -22,6 +21,7 @@ import (
 	"github.com/zonekeeper/zonekeeper/internal/front/keepalived"
 	"github.com/zonekeeper/zonekeeper/internal/front/relay"
 	"github.com/zonekeeper/zonekeeper/internal/front/vip"
+	"github.com/zonekeeper/zonekeeper/internal/proxyproto"
 )
 
 // ErrConfig marks errors that a person has to mend: the configuration, or a directory that is in use.
@@ -146,7 +146,7 @@ func newFront(cfg Config, version string, log *slog.Logger) (*front, error) {
 // blank is a front without its parts.
 func blank(cfg Config, set settings, version string, log *slog.Logger) (f *front, err error) {
 	f = &front{
-		cfg: cfg, set: set, version: version, log: log, registry: newRegistry(version),
+		cfg: cfg, set: set, version: version, log: log, registry: adminapi.NewRegistry(version),
 		configs: make(chan []byte, 1), changed: make(chan struct{}, 1), kick: make(chan struct{}, 1), pings: make(chan chan struct{}),
 		drained: make(chan struct{}), m: newModel(time.Now(), cfg.Mode),
 	}
@@ -265,25 +265,14 @@ func signal(c chan<- struct{}) {
 	}
 }
 
-// minKey is what the primaries accept.
-const minKey = 16
-
 // readKey reads the key of PROXY headers; nil without a file.
 func readKey(file string) ([]byte, error) {
 	if file == "" {
 		return nil, nil
 	}
-	const remedy = "write 32 random octets in base64, the same as in the primaries' dns.proxy_key_file: head -c 32 /dev/urandom | base64"
-	b, err := os.ReadFile(file)
+	key, err := proxyproto.ReadKey(file)
 	if err != nil {
-		return nil, fmt.Errorf("primaries.proxy_key_file: %w; %s", err, remedy)
-	}
-	key, err := base64.StdEncoding.DecodeString(strings.TrimSpace(string(b)))
-	if err != nil {
-		return nil, fmt.Errorf("primaries.proxy_key_file: %s: not base64: %w; %s", file, err, remedy)
-	}
-	if len(key) < minKey {
-		return nil, fmt.Errorf("primaries.proxy_key_file: %s: a key of %d octets, at least %d are needed; %s", file, len(key), minKey, remedy)
+		return nil, fmt.Errorf("primaries.proxy_key_file: %w", err)
 	}
 	return key, nil
 }

@@ -5,7 +5,6 @@ import (
 	"sync"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"github.com/zonekeeper/zonekeeper/internal/front/checks"
 	"github.com/zonekeeper/zonekeeper/internal/front/keepalived"
@@ -15,16 +14,6 @@ import (
 // metrics count what happens. What a node is like at a moment is read when somebody asks: see gauges.
 type metrics struct {
 	checks, restarts, reloads, transitions *prometheus.CounterVec
-}
-
-// newRegistry has the Go runtime's and the process's metrics.
-func newRegistry(version string) *prometheus.Registry {
-	r := prometheus.NewRegistry()
-	info := prometheus.NewGauge(prometheus.GaugeOpts{Name: "zonekeeper_build_info", Help: "Always 1; the label has the version.",
-		ConstLabels: prometheus.Labels{"version": version}})
-	info.Set(1)
-	r.MustRegister(info, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	return r
 }
 
 // newMetrics registers everything of a front but the relay's.

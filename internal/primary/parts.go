@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"github.com/zonekeeper/zonekeeper/internal/endpoint"
 	"github.com/zonekeeper/zonekeeper/internal/fsm"
@@ -133,16 +132,6 @@ func addrPorts(list []string) ([]netip.AddrPort, error) {
 		out = append(out, a)
 	}
 	return out, nil
-}
-
-// newRegistry makes the primary's metrics: its own, the Go runtime's, the process's.
-func newRegistry(version string) *prometheus.Registry {
-	r := prometheus.NewRegistry()
-	info := prometheus.NewGauge(prometheus.GaugeOpts{Name: "zonekeeper_build_info", Help: "Always 1; the label has the version.",
-		ConstLabels: prometheus.Labels{"version": version}})
-	info.Set(1)
-	r.MustRegister(info, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	return r
 }
 
 // gatherer joins our metrics and those of the embedded etcd, which registers with client_golang's default registry. The

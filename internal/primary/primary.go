@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/zonekeeper/zonekeeper/internal/adminapi"
 	"github.com/zonekeeper/zonekeeper/internal/conf"
 	"github.com/zonekeeper/zonekeeper/internal/endpoint"
 	"github.com/zonekeeper/zonekeeper/internal/fsm"
@@ -100,7 +101,7 @@ func (p *Primary) setReady(why string) {
 // Run runs a primary until ctx ends, which stops it in order and is no error, or until it can't go on. An error that wraps
 // ErrConfig is the operator's to mend: nothing was overwritten.
 func Run(ctx context.Context, cfg Config, version string, logger *slog.Logger) error {
-	p := &Primary{cfg: cfg, version: version, log: logger, started: time.Now(), clock: newClock(), metrics: newRegistry(version), opened: make(chan struct{})}
+	p := &Primary{cfg: cfg, version: version, log: logger, started: time.Now(), clock: newClock(), metrics: adminapi.NewRegistry(version), opened: make(chan struct{})}
 	p.setReady("starting")
 	lock, err := conf.LockDir(cfg.Dir)
 	if err != nil {

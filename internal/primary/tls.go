@@ -3,18 +3,16 @@ package primary
 import (
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"net"
 	"net/http"
-	"os"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/zonekeeper/zonekeeper/internal/adminapi"
 	"github.com/zonekeeper/zonekeeper/internal/conf"
+	"github.com/zonekeeper/zonekeeper/internal/proxyproto"
 )
 
 // dnsFiles are what the endpoint needs from disk. They are read before anything is started: a mistake in them is found at
@@ -37,30 +35,11 @@ func loadDNSFiles(d DNSConfig) (f dnsFiles, err error) {
 		}
 	}
 	if d.ProxyKeyFile != "" {
-		if f.proxyKey, err = readProxyKey(d.ProxyKeyFile); err != nil {
+		if f.proxyKey, err = proxyproto.ReadKey(d.ProxyKeyFile); err != nil {
 			return f, fmt.Errorf("dns.proxy_key_file: %w", err)
 		}
 	}
 	return f, nil
-}
-
-// minProxyKey is what the endpoint accepts; the command that makes a key gives 32.
-const minProxyKey = 16
-
-func readProxyKey(path string) ([]byte, error) {
-	const remedy = "write 32 random octets in base64: head -c 32 /dev/urandom | base64"
-	b, err := os.ReadFile(path)
-	if err != nil {
-		return nil, fmt.Errorf("%w; %s", err, remedy)
-	}
-	key, err := base64.StdEncoding.DecodeString(strings.TrimSpace(string(b)))
-	if err != nil {
-		return nil, fmt.Errorf("%s: not base64: %w; %s", path, err, remedy)
-	}
-	if len(key) < minProxyKey {
-		return nil, fmt.Errorf("%s: a key of %d octets, at least %d are needed; %s", path, len(key), minProxyKey, remedy)
-	}
-	return key, nil
 }
 
 // adminTrust decides who reaches the admin API by mutual TLS, and tells fronts from administrators. nil: no TLS, on loopback.

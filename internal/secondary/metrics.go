@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"github.com/zonekeeper/zonekeeper/internal/adminapi"
 )
@@ -14,16 +13,6 @@ import (
 type metrics struct {
 	notifies   *prometheus.CounterVec
 	mismatches prometheus.Counter
-}
-
-// newRegistry has the Go runtime's and the process's metrics.
-func newRegistry(version string) *prometheus.Registry {
-	r := prometheus.NewRegistry()
-	info := prometheus.NewGauge(prometheus.GaugeOpts{Name: "zonekeeper_build_info", Help: "Always 1; the label has the version.",
-		ConstLabels: prometheus.Labels{"version": version}})
-	info.Set(1)
-	r.MustRegister(info, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	return r
 }
 
 func newMetrics(s *secondary) (*metrics, error) {

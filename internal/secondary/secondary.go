@@ -90,7 +90,7 @@ func newSecondary(cfg Config, version string, log *slog.Logger) (*secondary, err
 	_, _ = rand.Read(id) // never fails (crypto/rand)
 	s := &secondary{
 		cfg: cfg, version: version, instance: hex.EncodeToString(id), log: log, catalog: catalog.Canonical(),
-		registry: newRegistry(version), asks: make(chan zone.Name, 1024), changed: make(chan struct{}, 1), reload: make(chan struct{}, 1),
+		registry: adminapi.NewRegistry(version), asks: make(chan zone.Name, 1024), changed: make(chan struct{}, 1), reload: make(chan struct{}, 1),
 		save: make(chan struct{}, 1), pursued: map[zone.Name]*pursuit{},
 	}
 	var names []string

@@ -226,9 +226,14 @@ func (z *tracked) note(a announcement) {
 
 // newest is the newest serial of a zone that a live primary announced.
 func (t *tracker) newest(n zone.Name) (serial uint32, ok bool) {
+	return t.newestAt(n, func(*link) bool { return true })
+}
+
+// newestAt is the newest one that was announced by those live primaries which may say so.
+func (t *tracker) newestAt(n zone.Name, may func(*link) bool) (serial uint32, ok bool) {
 	for _, l := range t.links {
 		s, has := l.serials[n]
-		if l.live && has && (!ok || zone.SerialGT(s, serial)) {
+		if l.live && may(l) && has && (!ok || zone.SerialGT(s, serial)) {
 			serial, ok = s, true
 		}
 	}
@@ -241,13 +246,11 @@ func (t *tracker) news(n zone.Name) (serial uint32, ok bool) {
 	if z == nil || !z.serves {
 		return 0, false
 	}
-	for _, l := range t.links {
-		s, has := l.serials[n]
-		if l.live && l.ready && has && zone.SerialGT(s, z.served) && (!ok || zone.SerialGT(s, serial)) {
-			serial, ok = s, true
-		}
+	serial, ok = t.newestAt(n, func(l *link) bool { return l.ready })
+	if !ok || !zone.SerialGT(serial, z.served) {
+		return 0, false
 	}
-	return serial, ok
+	return serial, true
 }
 
 // serves takes the own named's answer and reports whether it is news.

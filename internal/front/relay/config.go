@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/zonekeeper/zonekeeper/internal/proxyproto"
 )
 
 // Config is where the relay listens, and its limits. Start from [DefaultConfig].
@@ -108,8 +110,8 @@ func (c *Config) Validate() error {
 			bad("%v: answers would leave from whatever address the kernel likes: list the addresses, or set PacketInfo", a)
 		}
 	}
-	if len(c.Key) > 0 && len(c.Key) < 16 {
-		bad("Key has %d octets: use at least 16 random ones", len(c.Key))
+	if len(c.Key) > 0 && len(c.Key) < proxyproto.MinKey {
+		bad("Key has %d octets: use at least %d random ones", len(c.Key), proxyproto.MinKey)
 	}
 	for _, n := range []struct {
 		name        string

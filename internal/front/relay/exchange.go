@@ -202,9 +202,12 @@ func (x *exchange) answer(now time.Time, l *line, msg []byte) {
 	a.state = answered
 	l.release(id)
 	l.live--
+	how := endingOf(msg)
+	if e.update && how == endUnanswered {
+		x.refuse(e)
+	}
 	if rcode(msg) == rcodeServFail {
 		if e.update {
-			x.refuse(e)
 			if x.shared.doubts.has(now, e.identity) {
 				x.shared.metrics.heldBack.Inc()
 				return
@@ -216,10 +219,6 @@ func (x *exchange) answer(now time.Time, l *line, msg []byte) {
 	}
 	if e.hedged > 0 {
 		x.shared.metrics.hedged(i > 0)
-	}
-	how := endingOf(msg)
-	if e.update && how == endUnanswered && rcode(msg) != rcodeServFail {
-		x.refuse(e)
 	}
 	x.deliver(e, msg)
 	x.end(now, e, how)
