@@ -15,14 +15,27 @@ race='internal/(front/[a-z]+|log|named|replica|publish|endpoint|primary|secondar
 # Suites with a cluster or a real named in each test take the machine's cores: one package at a time.
 heavy='/test/'
 
+out=$(mktemp) && findings=$(mktemp) || exit 1
+trap 'rm -f "$out" "$findings"' EXIT
+
 failed=()
 total=$SECONDS
 suite() { # suite NAME COMMAND…
     local name=$1 start=$SECONDS status=ok
     shift
     printf '\n=== %s\n' "$name"
-    "$@" || { status=FAILED; failed+=("$name"); }
+    "$@" 2>&1 | tee "$out"
+    if [ "${PIPESTATUS[0]}" -ne 0 ]; then
+        status=FAILED
+        failed+=("$name")
+        findings "$name" <"$out" >>"$findings"
+    fi
     printf -- '--- %s: %s in %d s\n' "$name" "$status" $((SECONDS - start))
+}
+# findings says what failed without the logs of the processes under test, to be read at the end of a long output.
+findings() {
+    printf '\n=== %s\n' "$1"
+    grep -E '^ *--- FAIL|^FAIL|^panic:|DATA RACE|^ +[a-z0-9_]+\.go:[0-9]+: ' | grep -v ', its end:$' | cut -c1-600 | tail -n 80
 }
 
 mapfile -t all < <("$GO" list -f '{{if or .TestGoFiles .XTestGoFiles}}{{.ImportPath}}{{end}}' ./... | grep .)
@@ -49,6 +62,7 @@ done
 
 printf '\nall suites: %d s\n' $((SECONDS - total))
 if [ ${#failed[@]} -gt 0 ]; then
+    cat "$findings"
     printf 'FAILED: %s\n' "${failed[@]}"
     exit 1
 fi

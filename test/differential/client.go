@@ -97,9 +97,9 @@ func (c *Client) signed(r Request) ([]byte, tsig.Key, error) {
 		c.keys[r.Signer] = key
 	}
 	if r.Tamper == Genuine {
-		return tsig.SignRequest(msg, key, time.Now()), key, nil
+		return tsig.SignRequest(msg, key, r.Time), key, nil
 	}
-	msg, err := r.Tamper.sign(msg, key)
+	msg, err := r.Tamper.sign(msg, key, r.Time)
 	return msg, key, err
 }
 
@@ -235,7 +235,8 @@ func (c *Client) query(origin zone.Name, t zone.Type) Request {
 	b = append(b, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0)
 	b = append(b, origin...)
 	b = binary.BigEndian.AppendUint16(b, uint16(t))
-	return Request{Wire: binary.BigEndian.AppendUint16(b, uint16(zone.ClassIN)), Signer: zone.MustParseName(KeyMain)}
+	b = binary.BigEndian.AppendUint16(b, uint16(zone.ClassIN))
+	return Request{Wire: b, Signer: zone.MustParseName(KeyMain), Time: time.Now()}
 }
 
 // Serial implements Target. The answer to a query that follows the answer to an UPDATE shows that update.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/zonekeeper/zonekeeper/internal/update"
 	"github.com/zonekeeper/zonekeeper/internal/zone"
@@ -55,6 +56,7 @@ type Report struct {
 	Sent        int
 	Transfers   int
 	Skipped     int // requests of intended differences, which were not sent
+	Again       int // repetitions of updates that a cluster had answered SERVFAIL
 	RCodes      map[uint16]int
 	Coverage    map[string]int // hits by row
 	Differences []string
@@ -65,6 +67,7 @@ func (r *Report) Merge(o Report) {
 	r.Sent += o.Sent
 	r.Transfers += o.Transfers
 	r.Skipped += o.Skipped
+	r.Again += o.Again
 	if r.RCodes == nil {
 		r.RCodes, r.Coverage = map[uint16]int{}, map[string]int{}
 	}
@@ -80,7 +83,8 @@ func (r *Report) Merge(o Report) {
 // String prints the counts by row and response code.
 func (r *Report) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%d messages, %d transfers compared, %d not sent (intended differences), %d differences\n", r.Sent, r.Transfers, r.Skipped, len(r.Differences))
+	fmt.Fprintf(&b, "%d messages, %d transfers compared, %d not sent (intended differences), %d sent again (SERVFAIL), %d differences\n",
+		r.Sent, r.Transfers, r.Skipped, r.Again, len(r.Differences))
 	for rcode := range uint16(16) {
 		if n := r.RCodes[rcode]; n > 0 {
 			fmt.Fprintf(&b, "%7d  response code %d\n", n, rcode)
@@ -178,7 +182,7 @@ func (c *comparison) step(ctx context.Context) error {
 
 // send gives a request to a target and compares answer and serial with the model's.
 func (c *comparison) send(ctx context.Context, i int, target Target, r Request, want Answer) (same bool, err error) {
-	got, err := target.Send(ctx, r)
+	got, err := c.ask(ctx, target, r, want)
 	if err != nil {
 		return false, fmt.Errorf("target %d: %w", i, err)
 	}
@@ -201,6 +205,18 @@ func (c *comparison) send(ctx context.Context, i int, target Target, r Request, 
 		i, want, c.model.zone.Serial(), got, serial, c.model.Last.Text,
 		strings.Join(subtract(c.before.RRs(), rrs), "\n"), strings.Join(subtract(rrs, c.before.RRs()), "\n"))
 	return false, c.adopt(rrs)
+}
+
+// ask gives a request to a target and returns its answer; a cluster's to an update that can be carried out is not SERVFAIL.
+func (c *comparison) ask(ctx context.Context, target Target, r Request, want Answer) (Answer, error) {
+	r.Time = time.Now()
+	cluster, ok := target.(*Cluster)
+	if !ok || want.RCode == update.ServFail {
+		return target.Send(ctx, r)
+	}
+	got, again, err := cluster.SendAgain(ctx, r)
+	c.report.Again += again
+	return got, err
 }
 
 // transfer compares contents.

@@ -111,6 +111,9 @@ func campaign(t *testing.T, opt update.Options, serve func([]differential.ZoneSp
 	for _, d := range report.Differences {
 		t.Errorf("-differential.seed=%d: %s", seed, d)
 	}
+	if report.Again > report.Sent/100 {
+		t.Errorf("%d of %d updates were answered SERVFAIL at first: the cluster is not healthy", report.Again, report.Sent)
+	}
 	if *messages < 20000 {
 		return
 	}

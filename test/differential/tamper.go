@@ -58,8 +58,8 @@ var tampers = map[Tamper]struct { //nolint:gochecknoglobals // a constant table
 	Twice: {rcode: update.FormErr, append: appendAdditional},
 }
 
-// sign signs msg with key, in this way.
-func (t Tamper) sign(msg []byte, key tsig.Key) ([]byte, error) {
+// sign signs msg with key at the time at, in this way.
+func (t Tamper) sign(msg []byte, key tsig.Key, at time.Time) ([]byte, error) {
 	how := tampers[t]
 	if how.key != nil {
 		how.key(&key)
@@ -69,7 +69,7 @@ func (t Tamper) sign(msg []byte, key tsig.Key) ([]byte, error) {
 		}
 	}
 	end := len(msg)
-	msg = tsig.SignRequest(msg, key, time.Now().Add(how.skew))
+	msg = tsig.SignRequest(msg, key, at.Add(how.skew))
 	rr, _, err := zone.UnpackRR(msg, end) // the message before it may be malformed
 	if err != nil {
 		return nil, err

@@ -2,6 +2,7 @@ package differential
 
 import (
 	"context"
+	"time"
 
 	"github.com/zonekeeper/zonekeeper/internal/zone"
 )
@@ -16,6 +17,8 @@ type Request struct {
 	UDP bool
 	// Tamper is how the signature is made.
 	Tamper Tamper
+	// Time is when it is signed. The same Request makes the same octets.
+	Time time.Time
 }
 
 // Answer is what a response says.

@@ -39,6 +39,10 @@ func (a Asker) Ask(ctx context.Context, network, addr, name string, qtype uint16
 	if err != nil {
 		return nil, fmt.Errorf("%s query of %s %s at %s: %w", network, name, dns.TypeToString[qtype], addr, err)
 	}
+	if !resp.Response {
+		// Where nobody listens, a socket may have been given the port that it sends to.
+		return nil, fmt.Errorf("%s query of %s %s at %s: it came back to its sender", network, name, dns.TypeToString[qtype], addr)
+	}
 	return resp, nil
 }
 
@@ -106,7 +110,7 @@ func Bytes(ctx context.Context, network, addr string, msg []byte) ([]byte, error
 		if err != nil {
 			return nil, err
 		}
-		if n >= 12 && buf[0] == msg[0] && buf[1] == msg[1] {
+		if n >= 12 && buf[0] == msg[0] && buf[1] == msg[1] && buf[2]&0x80 != 0 {
 			return buf[:n], nil
 		}
 	}
