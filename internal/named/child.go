@@ -85,15 +85,17 @@ func (c *child) kill() {
 	<-c.ended
 }
 
-// stop asks the process to end, and kills it when it does not.
-func (c *child) stop(within time.Duration) {
+// stop asks the process to end, and kills it when it does not. It reports whether the process ended by itself and in order.
+func (c *child) stop(within time.Duration) (inOrder bool) {
 	_ = c.cmd.Process.Signal(syscall.SIGTERM) // fails only when it has ended
 	t := time.NewTimer(within)
 	defer t.Stop()
 	select {
 	case <-c.ended:
+		return c.cmd.ProcessState.Success()
 	case <-t.C:
 		c.kill()
+		return false
 	}
 }
 

@@ -1,6 +1,7 @@
 package named
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"net/netip"
 	"path/filepath"
@@ -110,6 +111,16 @@ func KeyACL(n zone.Name) string { return "key " + quoteName(n) + "; " }
 
 // CatalogFile is where a secondary keeps its catalog zone.
 func (c Config) CatalogFile() string { return filepath.Join(c.Dir, catalogFile) }
+
+// MemberFile is the name, below Config.Dir, of the file that named keeps a zone of the catalog in (lib/dns/catz.c,
+// dns_catz_generate_masterfilename).
+func (c *SecondaryConf) MemberFile(z zone.Name) string {
+	text := "_default_" + strings.TrimSuffix(c.Catalog.String(), ".") + "_" + strings.TrimSuffix(z.String(), ".")
+	if strings.ContainsAny(text, `\/:`) || len(text) > 2*sha256.Size+1 {
+		text = fmt.Sprintf("%x", sha256.Sum256([]byte(text)))
+	}
+	return filepath.Join(membersDir, "__catz__"+text+".db")
+}
 
 // terminated is an address match list that more can follow.
 func terminated(acl string) string {

@@ -4,14 +4,18 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"os"
+	"os/user"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/zonekeeper/zonekeeper/internal/named"
 	"github.com/zonekeeper/zonekeeper/internal/named/namedtest"
 	"github.com/zonekeeper/zonekeeper/internal/tsig"
+	"github.com/zonekeeper/zonekeeper/internal/zone"
 )
 
 // secondaryOf is a secondary without any primary, and its keys.
@@ -96,6 +100,86 @@ func TestASecondaryKeepsItsDirectory(t *testing.T) {
 		}
 		if _, err := os.Stat(filepath.Join(cfg.Dir+".damaged", "members", "poison")); err != nil {
 			t.Errorf("the evidence: %v", err)
+		}
+	})
+}
+
+// privileged is a free address on loopback whose port is for root, or for who has been given the right.
+func privileged(t *testing.T) netip.AddrPort {
+	t.Helper()
+	for port := uint16(1023); port > 600; port-- {
+		addr := netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), port)
+		l, err := net.Listen("tcp", addr.String())
+		if err == nil {
+			if err := l.Close(); err != nil {
+				t.Fatal(err)
+			}
+			return addr
+		}
+	}
+	t.Fatal("no port below 1024 can be had on 127.0.0.1: run as root, or with CAP_NET_BIND_SERVICE")
+	return netip.AddrPort{}
+}
+
+// TestASecondaryListensWhenOpened: with files that nobody vouches for it answers its owner only, until that one has compared them;
+// without, or after an orderly end, everybody.
+func TestASecondaryListensWhenOpened(t *testing.T) {
+	namedtest.Each(t, func(t *testing.T, r namedtest.Release) {
+		cfg, content := secondaryOf(t, r)
+		public := privileged(t) // named must be able to bind it later as well
+		cfg.Listen = append(cfg.Listen, public)
+		if u, err := user.Lookup("bind"); err == nil && os.Geteuid() == 0 && strings.HasPrefix(cfg.Path, "/usr/") {
+			cfg.User = u.Username                                          // who reaches neither our cache nor others' directories
+			if err := os.Chmod(filepath.Dir(cfg.Dir), 0o755); err != nil { //nolint:gosec // it is to be reached
+				t.Fatal(err)
+			}
+		}
+		answers := func() bool {
+			c, err := net.DialTimeout("tcp", public.String(), patience)
+			if err != nil {
+				return false
+			}
+			return c.Close() == nil
+		}
+		run := startWith(t, cfg, content)
+		first := run.session(t, 0)
+		if !first.Listening() || !answers() {
+			t.Fatalf("an empty secondary does not listen: %t", first.Listening())
+		}
+		file := filepath.Join(cfg.Dir, "members", "__catz___default_catalog.invalid_a.test.db")
+		if err := os.WriteFile(file, []byte("something"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		run.Restart(first.Incarnation(), "test")
+		second := run.session(t, first.Incarnation())
+		zones, others := second.Doubtful([]zone.Name{name("a.test."), name("b.test.")})
+		if len(zones) != 1 || zones[0] != name("a.test.") || len(others) != 0 {
+			t.Errorf("in doubt are %v and %v", zones, others)
+		}
+		if second.Listening() || answers() {
+			t.Errorf("it listens (%t) before it was opened", second.Listening())
+		}
+		if err := second.Open(t.Context()); err != nil || !second.Listening() || !answers() {
+			t.Errorf("opened it does not listen: %v", err)
+		}
+		run.stop()
+
+		again := startWith(t, cfg, content)
+		third := again.session(t, 0)
+		if !third.Listening() {
+			_, others := third.Doubtful(nil)
+			t.Errorf("after an orderly end are in doubt %v", others)
+		}
+		again.stop()
+		if err := os.WriteFile(file, []byte("sOmething"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		fourth := startWith(t, cfg, content).session(t, 0)
+		if zones, _ := fourth.Damaged([]zone.Name{name("a.test.")}); len(zones) != 1 || !fourth.Listening() {
+			t.Errorf("damaged are %v", zones)
+		}
+		if _, err := os.Stat(file); err == nil {
+			t.Error("the damaged file is still there")
 		}
 	})
 }

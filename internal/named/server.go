@@ -169,7 +169,7 @@ func (s *Server) Run(ctx context.Context) error {
 }
 
 // runOnce is the life of one incarnation: files, start, first answer, watching, end. answered says whether it came to the
-// first answer.
+// first answer; without an error it has ended in order.
 func (s *Server) runOnce(ctx context.Context, own owner) (answered bool, err error) {
 	var incarnation uint64
 	s.update(func(st *State) {
@@ -198,7 +198,16 @@ func (s *Server) runOnce(ctx context.Context, own owner) (answered bool, err err
 		return false, err
 	}
 	s.update(func(st *State) { st.Phase, st.PID = Starting, c.pid() })
-	return s.watch(ctx, c, sess)
+	if s.cfg.Secondary == nil {
+		return s.watch(ctx, c, sess)
+	}
+	stopKeeping := s.keepRecord(ctx, own)
+	answered, err = s.watch(ctx, c, sess)
+	stopKeeping()
+	if err == nil {
+		s.sealRecord(own)
+	}
+	return answered, err
 }
 
 var errHung = errors.New("it does not answer")
@@ -214,7 +223,9 @@ func (s *Server) watch(ctx context.Context, c *child, sess *Session) (running bo
 	for {
 		select {
 		case <-ctx.Done():
-			c.stop(s.cfg.StopTimeout)
+			if !c.stop(s.cfg.StopTimeout) {
+				return running, c.describe(fmt.Errorf("it was asked to end and did not do so in order within %s", s.cfg.StopTimeout))
+			}
 			return running, nil
 		case err := <-c.exited:
 			return running, c.describe(err)
@@ -268,15 +279,19 @@ func (s *Server) prepare(ctx context.Context, own owner, incarnation uint64) (*S
 	if err != nil {
 		return nil, err
 	}
-	if s.cfg.Secondary != nil {
-		err = own.keep()
-	} else {
-		err = own.clear()
-	}
+	sess, err := newSession(s.cfg, s.build, own, incarnation, s.log)
 	if err != nil {
 		return nil, err
 	}
-	sess, err := newSession(s.cfg, s.build, own, incarnation, s.log)
+	if s.cfg.Secondary != nil {
+		err = own.keep()
+		if err == nil {
+			sess.evidence, err = s.sortOut(ctx, own)
+			sess.listening.Store(len(sess.evidence.doubtful) == 0)
+		}
+	} else {
+		err = own.clear()
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -295,7 +310,7 @@ func (s *Server) prepare(ctx context.Context, own owner, incarnation uint64) (*S
 	}
 	conf := renderConf(s.cfg, s.build)
 	if s.cfg.Secondary != nil {
-		conf = renderSecondary(s.cfg, s.build)
+		conf = renderSecondary(sess.reachable(), s.build)
 	}
 	files := []struct {
 		name string

@@ -36,7 +36,9 @@ type Session struct {
 	gone     chan struct{}
 	once     sync.Once
 
-	loads atomic.Uint64 // zone files written
+	loads     atomic.Uint64 // zone files written
+	evidence  evidence      // of the files that a secondary's incarnation has found
+	listening atomic.Bool   // on all addresses
 
 	mu    sync.Mutex // guards what follows, and the key file
 	keys  []tsig.Key

@@ -27,7 +27,7 @@ func (s *secondary) compare(ctx context.Context) {
 		}
 		for _, z := range s.zoneNames() {
 			began := time.Now()
-			s.compareZone(ctx, z)
+			_ = s.compareZone(ctx, z) // what is not known now, another round tells
 			if !pause(ctx, max(comparePause, compareShare*time.Since(began))) {
 				return
 			}
@@ -35,23 +35,32 @@ func (s *secondary) compare(ctx context.Context) {
 	}
 }
 
-func (s *secondary) compareZone(ctx context.Context, z zone.Name) {
+// likeness is what a comparison of a zone has found.
+type likeness uint8
+
+const (
+	unknown likeness = iota // it could not be compared
+	right
+	wrong
+)
+
+func (s *secondary) compareZone(ctx context.Context, z zone.Name) likeness {
 	ctx, cancel := context.WithTimeout(ctx, compareTimeout)
 	defer cancel()
 	u, serves := s.comparable(z)
 	sess, ok := s.named.Session()
 	if u == nil || !ok || !serves {
-		return
+		return unknown
 	}
 	st := sess.NewStream()
 	defer st.Close()
 	soa, sum, records, err := st.Digest(ctx, z)
 	if err != nil {
 		s.log.Debug("compare", "zone", z, "err", err)
-		return
+		return unknown
 	}
 	serial := zone.SOASerial(soa.Data)
-	right, err := u.client.Digest(ctx, z.String(), serial)
+	should, err := u.client.Digest(ctx, z.String(), serial)
 	if adminapi.IsCode(err, adminapi.CodeConflict) {
 		// Nothing that the primaries will ever have is newer than this, so it would be served until it expires.
 		s.mu.Lock()
@@ -59,18 +68,19 @@ func (s *secondary) compareZone(ctx context.Context, z zone.Name) {
 		s.mu.Unlock()
 		s.differs(ctx, sess, z, fmt.Sprintf("zone %s had serial %d, which the primaries never had, and was transferred anew", z, serial),
 			"serial", serial, "primary", u.name, "err", err)
-		return
+		return wrong
 	}
 	if err != nil {
 		// It may be too old to be remembered; the next round finds a newer one.
 		s.log.Debug("compare", "zone", z, "serial", serial, "primary", u.name, "err", err)
-		return
+		return unknown
 	}
-	if right.Digest == sum.String() {
-		return
+	if should.Digest == sum.String() {
+		return right
 	}
 	s.differs(ctx, sess, z, fmt.Sprintf("zone %s differed from the primaries' at serial %d and was transferred anew", z, serial),
-		"serial", serial, "primary", u.name, "records", records, "digest", sum, "right_records", right.Records, "right_digest", right.Digest)
+		"serial", serial, "primary", u.name, "records", records, "digest", sum, "right_records", should.Records, "right_digest", should.Digest)
+	return wrong
 }
 
 // differs has a zone transferred anew whose copy is not right.

@@ -46,7 +46,7 @@ func (s *secondary) carryOut(ctx context.Context, o order) {
 		return // the tracker repeats it
 	}
 	if o.compare {
-		s.compareZone(ctx, o.zone)
+		_ = s.compareZone(ctx, o.zone) // the tracker asks again
 		return
 	}
 	if o.retransfer {

@@ -1,9 +1,7 @@
 package secondary_test
 
 import (
-	"bytes"
 	"context"
-	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -446,81 +444,4 @@ func TestWrongSecret(t *testing.T) {
 	write(string(right))
 	p.ready()
 	p.answers(newWriter(t, c).write("example.test"))
-}
-
-// TestDamagedFile: a bit of a file that turned over is found by comparing content, which the file's format can't show. One of
-// the serial would make the zone newer than all that primaries ever have.
-func TestDamagedFile(t *testing.T) {
-	c := harness.Start(t, func(cfg *devcluster.Config) { cfg.Primaries, cfg.Secondaries = 1, 0 })
-	p := register(t, c, "secondary-0", namedtest.Get(t, "9.20"))
-	w := newWriter(t, c)
-	name, addr := w.write("example.test")
-	p.start()
-	p.ready()
-	p.answers(name, addr)
-	soa := p.soa("example.test.")
-	timers := binary.BigEndian.AppendUint32(nil, soa.Serial)
-	timers = binary.BigEndian.AppendUint32(timers, soa.Refresh)
-
-	for _, d := range []struct {
-		what, told string
-		octets     []byte
-		at         int
-		bit        byte
-	}{
-		{"address", "differed from the primaries'", []byte{192, 0, 2, 1}, 3, 2},
-		{"serial", "which the primaries never had", timers, 0, 0x40},
-	} {
-		t.Run(d.what, func(t *testing.T) {
-			p.signal(syscall.SIGTERM)
-			<-p.ended
-			p.damage("example.test", d.octets, d.at, d.bit)
-			p.start()
-			p.reports("the difference is told", func(st *adminapi.SecondaryStatus) error {
-				if !strings.Contains(strings.Join(st.Problems, "\n"), d.told) {
-					return fmt.Errorf("problems %q", st.Problems)
-				}
-				return nil
-			})
-			t.Logf("right again after %s", p.answers(name, addr).Round(time.Millisecond))
-			p.until(patience, "the serial is right", func(context.Context) error {
-				if got := p.soa("example.test."); got.Serial != soa.Serial {
-					return fmt.Errorf("serial %d, want %d", got.Serial, soa.Serial)
-				}
-				return nil
-			})
-			p.ready()
-		})
-	}
-	p.answers(w.write("example.test")) // it follows
-}
-
-func (p *process) soa(origin string) *dns.SOA {
-	p.t.Helper()
-	m, err := harness.Asker{Timeout: time.Second}.Ask(p.t.Context(), "udp", p.cfg.DNS.Listen[0], origin, dns.TypeSOA)
-	if err != nil || len(m.Answer) != 1 {
-		p.t.Fatalf("SOA of %s: %v, %v", origin, m, err)
-	}
-	return m.Answer[0].(*dns.SOA)
-}
-
-// damage turns over a bit of the octet that is so far behind the beginning of those in the file of a zone.
-func (p *process) damage(member string, octets []byte, at int, bit byte) {
-	p.t.Helper()
-	files, err := filepath.Glob(filepath.Join(p.cfg.Dir, "named", "members", "*"+member+".db"))
-	if err != nil || len(files) != 1 {
-		p.t.Fatalf("files of %s: %v, %v", member, files, err)
-	}
-	b, err := os.ReadFile(files[0])
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	i := bytes.Index(b, octets)
-	if i < 0 {
-		p.t.Fatalf("%x is not in the file", octets)
-	}
-	b[i+at] ^= bit
-	if err := os.WriteFile(files[0], b, 0o600); err != nil {
-		p.t.Fatal(err)
-	}
 }

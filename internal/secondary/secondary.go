@@ -250,7 +250,7 @@ func (s *secondary) run(ctx context.Context) error {
 			return nil
 		})
 	}
-	for _, loop := range []func(context.Context){s.drive, s.rounds, s.compare, s.keepState, s.watchKeys} {
+	for _, loop := range []func(context.Context){s.drive, s.rounds, s.vouch, s.compare, s.keepState, s.watchKeys} {
 		g.Go(func() error {
 			loop(stopping)
 			return nil

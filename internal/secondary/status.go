@@ -20,6 +20,12 @@ func (s *secondary) session() (*named.Session, bool) {
 	return s.named.Session()
 }
 
+// listens reports whether clients reach named.
+func (s *secondary) listens() bool {
+	sess, ok := s.session()
+	return ok && sess.Listening()
+}
+
 func (s *secondary) namedState() named.State {
 	if !s.started.Load() {
 		return named.State{}
@@ -43,6 +49,8 @@ func (s *secondary) notReadyLocked(st named.State, g lag) error {
 	switch {
 	case st.Phase != named.Running:
 		return fmt.Errorf("%w: named is %s: %s", errNotReady, st.Phase, st.LastExit)
+	case !s.listens():
+		return fmt.Errorf("%w: zones whose files may be damaged are being compared with the primaries', named does not listen for clients yet", errNotReady)
 	case !s.t.zones[s.catalog].serves:
 		return fmt.Errorf("%w: the catalog zone %s is not loaded yet: is the key registered with the primaries, and a primary reachable?", errNotReady, s.catalog)
 	case g.notServed > 0:
