@@ -16,6 +16,7 @@ import (
 
 	"github.com/zonekeeper/zonekeeper/internal/adminapi"
 	"github.com/zonekeeper/zonekeeper/internal/devcluster"
+	"github.com/zonekeeper/zonekeeper/internal/named/namedtest"
 	"github.com/zonekeeper/zonekeeper/internal/tsig"
 	"github.com/zonekeeper/zonekeeper/internal/zone"
 	"github.com/zonekeeper/zonekeeper/test/harness"
@@ -89,7 +90,7 @@ type follower struct {
 
 func follow(t *testing.T, c *harness.Cluster, k kind) {
 	s := newSite(t, c)
-	f := &follower{t: t, c: c, k: k, site: s, door: s.newDoor(), other: s.newDoor(), state: stateDir(t), writer: harness.Dial(t, c.Info().Endpoint, c.Key())}
+	f := &follower{t: t, c: c, k: k, site: s, door: s.newDoor(), other: s.newDoor(), state: namedtest.SharedDir(t), writer: harness.Dial(t, c.Info().Endpoint, c.Key())}
 	f.key = f.exampleKey()
 	ctx := t.Context()
 	admin := c.Admin[c.Names()[0]]
@@ -332,20 +333,6 @@ func (f *follower) refuses(what string, key *tsig.Key) {
 	if rcode := int(answer[3] & 0xf); rcode == dns.RcodeSuccess {
 		f.t.Errorf("%s accepted %s", f.k.name, what)
 	}
-}
-
-// stateDir is a directory that servers under other accounts can enter.
-func stateDir(t *testing.T) string {
-	t.Helper()
-	dir, err := os.MkdirTemp("/dev/shm", "zonekeeper-foreign-")
-	must(t, err)
-	must(t, os.Chmod(dir, 0o755))
-	t.Cleanup(func() {
-		if err := os.RemoveAll(dir); err != nil {
-			t.Log(err)
-		}
-	})
-	return dir
 }
 
 // randomSecret is one in base64.

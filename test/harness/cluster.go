@@ -20,6 +20,7 @@ import (
 
 	"github.com/zonekeeper/zonekeeper/internal/adminapi"
 	"github.com/zonekeeper/zonekeeper/internal/devcluster"
+	"github.com/zonekeeper/zonekeeper/internal/named/namedtest"
 	"github.com/zonekeeper/zonekeeper/internal/primary"
 )
 
@@ -116,7 +117,7 @@ func Start(t testing.TB, adjust func(*devcluster.Config)) *Cluster {
 	cfg.SecondaryCommand = []string{Program(t), "secondary"}
 	cfg.EtcdCommand = []string{Program(t), "etcd"}
 	cfg.Logger = slog.New(slog.DiscardHandler)
-	cfg.NamedDir = tmpfsDir(t)
+	cfg.NamedDir = namedtest.SharedDir(t) // on a tmpfs, as in production
 	if adjust != nil {
 		adjust(&cfg)
 	}
@@ -153,24 +154,6 @@ func (c *Cluster) For(t testing.TB) *Cluster {
 	part := *c
 	part.t = t
 	return &part
-}
-
-// tmpfsDir is a directory for named's files on a tmpfs, as in production.
-func tmpfsDir(t testing.TB) string {
-	t.Helper()
-	dir, err := os.MkdirTemp("/dev/shm", "zonekeeper-test-")
-	if err != nil {
-		return t.TempDir()
-	}
-	if err := os.Chmod(dir, 0o755); err != nil { // named may run under another account
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := os.RemoveAll(dir); err != nil {
-			t.Log(err)
-		}
-	})
-	return dir
 }
 
 func (c *Cluster) dumpLogs(dir string) {

@@ -12,6 +12,8 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 // Release is one installed BIND.
@@ -112,11 +114,15 @@ func FreePort(t testing.TB) netip.AddrPort {
 	return netip.AddrPort{}
 }
 
-// Dir returns a new directory on a tmpfs when there is one, deleted after the test.
+// roomNeeded is what a test may write: journals and logs. The /dev/shm of a container is 64 MB by default, which is less.
+const roomNeeded = 1 << 30
+
+// Dir returns a new directory on a tmpfs when there is one with room, deleted after the test.
 func Dir(t testing.TB) string {
 	t.Helper()
 	base := "/dev/shm"
-	if fi, err := os.Stat(base); err != nil || !fi.IsDir() {
+	var fs unix.Statfs_t
+	if err := unix.Statfs(base, &fs); err != nil || fs.Type != unix.TMPFS_MAGIC || fs.Bavail*uint64(fs.Bsize) < roomNeeded { //nolint:gosec // a size
 		base = ""
 	}
 	dir, err := os.MkdirTemp(base, "zonekeeper-named-") //nolint:usetesting // t.TempDir is on disk
@@ -124,5 +130,15 @@ func Dir(t testing.TB) string {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) }) // a leftover only takes space
+	return dir
+}
+
+// SharedDir is Dir for servers that run under other accounts.
+func SharedDir(t testing.TB) string {
+	t.Helper()
+	dir := Dir(t)
+	if err := os.Chmod(dir, 0o755); err != nil { //nolint:gosec // it is to be entered
+		t.Fatal(err)
+	}
 	return dir
 }
