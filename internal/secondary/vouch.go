@@ -3,7 +3,10 @@ package secondary
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/zonekeeper/zonekeeper/internal/named"
 	"github.com/zonekeeper/zonekeeper/internal/zone"
@@ -57,63 +60,72 @@ func (s *secondary) tellDamage(sess *named.Session) {
 // openWhenRight compares the zones in doubt, and then lets clients reach named.
 func (s *secondary) openWhenRight(ctx context.Context, sess *named.Session) {
 	began := time.Now()
-	all := s.zoneNames()
-	left, others := sess.Doubtful(all)
-	if len(others) > 0 {
-		left = all // whose they are is not known
-	}
-	doubtful := len(left)
+	patient, cancel := context.WithDeadline(ctx, began.Add(doubtPatience))
+	defer cancel()
+	compared := map[zone.Name]bool{}
 	for {
-		var every time.Duration
-		left, every = s.compareAll(ctx, left)
+		left := s.inDoubt(sess, compared)
 		waited := time.Since(began)
-		alone := s.alone(waited)
-		if len(left) > 0 && !alone && waited < doubtPatience {
-			if !s.still(ctx, sess, every) {
+		if len(left) > 0 && waited < doubtPatience && !s.alone(waited) {
+			if !s.still(ctx, sess, s.compareAll(patient, left, compared)) {
 				return
 			}
 			continue
 		}
 		err := sess.Open(ctx)
 		if err == nil {
-			break
+			if len(left) > 0 {
+				s.log.Warn("zones are served whose files may be damaged: no primary could be asked", "zones", len(left), "first", left[0])
+			}
+			s.log.Info("named listens for clients", "compared", len(compared), "after", waited)
+			s.wake()
+			return
 		}
 		s.log.Warn("clients do not reach named yet", "err", err)
 		if !s.still(ctx, sess, time.Second) {
 			return
 		}
 	}
-	if len(left) > 0 {
-		s.log.Warn("zones are served whose files may be damaged: no primary could be asked", "zones", len(left), "first", left[0])
-	}
-	s.log.Info("named listens for clients", "compared", doubtful-len(left), "after", time.Since(began))
-	s.wake()
 }
 
-// compareAll returns the zones that are not known to be right, and when to look at them again.
-func (s *secondary) compareAll(ctx context.Context, zones []zone.Name) (left []zone.Name, again time.Duration) {
+// inDoubt lists the zones of doubtful files but those that are known to be right. A file that is nobody's may be that of a
+// member, when the catalog is right.
+func (s *secondary) inDoubt(sess *named.Session, compared map[zone.Name]bool) []zone.Name {
+	zones, others := sess.Doubtful(s.zoneNames())
+	if len(others) > 0 && !slices.Contains(zones, s.catalog) {
+		zones = append(zones, s.catalog)
+	}
+	return slices.DeleteFunc(zones, func(z zone.Name) bool { return compared[z] })
+}
+
+// comparers is how many zones are compared at a time while clients wait.
+const comparers = 4
+
+// compareAll adds the zones that it finds right, and returns when to look at the others again.
+func (s *secondary) compareAll(ctx context.Context, zones []zone.Name, compared map[zone.Name]bool) (again time.Duration) {
+	found := make([]likeness, len(zones))
+	var g errgroup.Group
+	g.SetLimit(comparers)
+	for i, z := range zones {
+		g.Go(func() error {
+			cctx, cancel := context.WithTimeout(ctx, vouchTimeout)
+			defer cancel()
+			found[i] = s.compareZone(cctx, z)
+			return nil
+		})
+	}
+	_ = g.Wait() // they return no errors
 	again = vouchEvery
-	for _, z := range zones {
-		if !s.isMember(z) {
-			continue
-		}
-		cctx, cancel := context.WithTimeout(ctx, vouchTimeout)
-		like := s.compareZone(cctx, z)
-		cancel()
-		if like == wrong {
+	for i, z := range zones {
+		switch found[i] {
+		case right:
+			compared[z] = true
+		case wrong:
 			again = wrongPause
-		}
-		if like != right {
-			left = append(left, z)
+		case unknown:
 		}
 	}
-	return left, again
-}
-
-func (s *secondary) isMember(z zone.Name) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.t.zones[z] != nil
+	return again
 }
 
 // alone reports whether no primary is there to compare with, and none is about to be: each has been tried, or the time for it
