@@ -10,6 +10,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/zonekeeper/zonekeeper/internal/fsm"
 	"github.com/zonekeeper/zonekeeper/internal/proxyproto"
 )
 
@@ -41,6 +42,9 @@ type Config struct {
 	Writer   Writer
 	Reader   Reader
 	Settings func() Settings // cheap; called several times a request
+	// Answered gives the answer that a signed update got before, by the time and fudge of its signature and what identifies it; false when
+	// none is remembered. nil: none ever is.
+	Answered func(timeSigned uint64, fudge uint16, fp fsm.Fingerprint) (fsm.Result, bool)
 	// NotApplied are the errors of Writer that prove that an update was not and
 	// will not be applied. Every other error leaves it in doubt.
 	NotApplied []error

@@ -62,7 +62,7 @@ func (r *request) judgeUpdate(name zone.Name, late *update.Error) {
 	}
 	z, ok := settings.Zone(name)
 	if !ok {
-		r.refuse(answer{rcode: rcodeNotAuth, ede: edeNotAuthoritative, text: "not authoritative for this zone: give the zone's own name"}, again)
+		r.refuseUpdate(answer{rcode: rcodeNotAuth, ede: edeNotAuthoritative, text: "not authoritative for this zone: give the zone's own name"}, again)
 		return
 	}
 	if err != nil {
@@ -72,7 +72,7 @@ func (r *request) judgeUpdate(name zone.Name, late *update.Error) {
 	subject := r.subject()
 	if z.AllowQuery != nil && !z.AllowQuery.Match(subject) {
 		// BIND asks this first, because prerequisites would tell what the zone holds.
-		r.refuse(answer{rcode: rcodeRefused, ede: edeProhibited, text: "allow-query of the zone does not admit this client"}, again)
+		r.refuseUpdate(answer{rcode: rcodeRefused, ede: edeProhibited, text: "allow-query of the zone does not admit this client"}, again)
 		return
 	}
 	if !z.admits(subject) {
@@ -80,10 +80,22 @@ func (r *request) judgeUpdate(name zone.Name, late *update.Error) {
 		if subject.Signer == "" {
 			text = "the zone does not take unsigned updates from here: sign the request"
 		}
-		r.refuse(answer{rcode: rcodeRefused, ede: edeProhibited, text: text}, again)
+		r.refuseUpdate(answer{rcode: rcodeRefused, ede: edeProhibited, text: text}, again)
 		return
 	}
 	r.propose(z)
+}
+
+// refuseUpdate is refuse for an update, which may have been carried out when the zone still took it: then its sender, who has missed
+// the answer, gets that one (I4).
+func (r *request) refuseUpdate(a answer, retry func()) {
+	if r.looked && r.signed && r.sig.FullMAC != nil && r.srv.cfg.Answered != nil {
+		if res, ok := r.srv.cfg.Answered(r.sig.TimeSigned, r.sig.Fudge, fingerprint(&r.sig)); ok {
+			r.answered(res)
+			return
+		}
+	}
+	r.refuse(a, retry)
 }
 
 // propose queues the update for the log.

@@ -42,12 +42,12 @@ func (m *Machine) update(u *Update) Result {
 		return m.evaluateSafely(u)
 	}
 
+	if res, ok := m.remembered(u.TimeSigned, u.Fudge, u.Fingerprint); ok {
+		return res
+	}
 	now := m.now()
 	fudge := min(uint64(u.Fudge), MaxFudge)
 	expiry := u.TimeSigned + fudge
-	if a, ok := m.st.dedupe.lookup(now, expiry, u.Fingerprint); ok {
-		return Result{RCode: uint16(a.rcode), EDE: a.ede, Serial: a.serial, Duplicate: true}
-	}
 	key, _ := m.st.keys.Get(u.KeyName.Canonical())
 	if key != nil && u.TimeSigned <= key.floor {
 		return Result{RCode: rcodeNotAuth, TSIGError: tsigBadTime,
@@ -76,6 +76,23 @@ func (m *Machine) update(u *Update) Result {
 			answer{rcode: uint8(res.RCode), ede: res.EDE, serial: res.Serial}))
 	}
 	return res
+}
+
+// remembered finds the answer that a signed request got before.
+func (m *Machine) remembered(timeSigned uint64, fudge uint16, fp Fingerprint) (Result, bool) {
+	a, ok := m.st.dedupe.lookup(m.now(), timeSigned+min(uint64(fudge), MaxFudge), fp)
+	if !ok {
+		return Result{}, false
+	}
+	return Result{RCode: uint16(a.rcode), EDE: a.ede, Serial: a.serial, Duplicate: true}, true
+}
+
+// Answered gives the answer that a signed request got before, as of the last entry applied: for one that is sent again and would not
+// be proposed now, because the zone or the permission has gone meanwhile.
+func (m *Machine) Answered(timeSigned uint64, fudge uint16, fp Fingerprint) (Result, bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.remembered(timeSigned, fudge, fp)
 }
 
 // pastDeadline says whether the request's proposer may have given up on it. What it told the client then must stay true:

@@ -116,6 +116,9 @@ func (p *Primary) endpointConfig() (endpoint.Config, error) {
 	}
 	c.ForwardFrom = d.ForwardFrom
 	c.Writer, c.Reader = proposer{p}, p
+	c.Answered = func(timeSigned uint64, fudge uint16, fp fsm.Fingerprint) (fsm.Result, bool) {
+		return p.replica.Machine().Answered(timeSigned, fudge, fp)
+	}
 	c.Settings = func() endpoint.Settings { return settingsView{ring{p.keys, p.replica.Settings()}} }
 	c.NotApplied = []error{replica.ErrOverloaded, replica.ErrBehind, replica.ErrNotApplied, replica.ErrStopped, replica.ErrNoSpace}
 	c.Logger, c.Registerer, c.Now = p.log, p.metrics, p.clock.Now
