@@ -234,20 +234,27 @@ func (f *follower) replaceSecret(text string) {
 	f.write(f.k.files[f.k.secretIn], secretText.ReplaceAll(b, []byte(text)))
 }
 
-// change makes one update, waits until the server shows it, and gives a serial with it.
-func (f *follower) change(name string) (serial uint32) {
+// update makes one, which adds the name that it gives.
+func (f *follower) update(name string) (added string) {
 	f.t.Helper()
 	f.n++
-	before := f.current(name)
 	origin := zone.MustParseName(name)
 	label := fmt.Sprintf("%s-%d", f.k.name, f.n)
 	rcode, err := f.writer.Update(origin, nil, []zone.RR{harness.A(origin, label, 60, [4]byte{192, 0, 2, byte(f.n)})})
 	if err != nil || rcode != 0 {
 		f.t.Fatalf("update of %s: rcode %d, %v", name, rcode, err)
 	}
+	return label + "." + name
+}
+
+// change makes one update, waits until the server shows it, and gives a serial with it.
+func (f *follower) change(name string) (serial uint32) {
+	f.t.Helper()
+	before := f.current(name)
+	added := f.update(name)
 	at := time.Now()
-	f.until(soon, fmt.Sprintf("%s shows %s.%s", f.k.name, label, name), func(ctx context.Context) error {
-		m, err := harness.Asker{Timeout: patience}.Ask(ctx, "udp", f.door.addr(), label+"."+name, dns.TypeA)
+	f.until(soon, fmt.Sprintf("%s shows %s", f.k.name, added), func(ctx context.Context) error {
+		m, err := harness.Asker{Timeout: patience}.Ask(ctx, "udp", f.door.addr(), added, dns.TypeA)
 		if err != nil {
 			return err
 		}
