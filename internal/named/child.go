@@ -34,7 +34,7 @@ type child struct {
 }
 
 func startChild(cfg Config, own owner, log *slog.Logger) (*child, error) {
-	c := &child{exited: make(chan error, 1), ended: make(chan struct{}), logs: &logBridge{log: log, done: make(chan struct{})}, start: filepath.Join(cfg.Dir, startLogFile)}
+	c := &child{exited: make(chan error, 1), ended: make(chan struct{}), logs: &logBridge{log: log, secondary: cfg.Secondary, done: make(chan struct{})}, start: filepath.Join(cfg.Dir, startLogFile)}
 	args := []string{"-f", "-c", filepath.Join(cfg.Dir, confFile), "-L", c.start}
 	if cfg.Threads > 0 {
 		args = append(args, "-n", strconv.Itoa(cfg.Threads))
@@ -124,8 +124,9 @@ func (c *child) describe(reason error) error {
 
 // logBridge turns named's lines into log records and remembers the last ones.
 type logBridge struct {
-	log  *slog.Logger
-	done chan struct{}
+	log       *slog.Logger
+	secondary *SecondaryConf // nil at a hidden primary
+	done      chan struct{}
 
 	mu    sync.Mutex
 	lines []string
@@ -140,17 +141,37 @@ func (b *logBridge) copy(r io.ReadCloser) {
 	for lines.Scan() {
 		text := lines.Text()
 		category, level, msg := parseLogLine(text)
-		if category == categoryTransfers {
+		x, seen := b.sighted(category, msg)
+		flooded := category == categoryTransfers || category == categoryNotify || category == categorySecurity
+		if flooded {
+			switch {
+			case seen:
+				level = slog.LevelWarn
+			case category != categoryTransfers:
+				level = slog.LevelDebug
+			}
 			var dropped int
 			if level, dropped = transfers.judge(level, msg, time.Now()); dropped > 0 {
-				b.log.Warn("named had more to say about transfers", "category", category, "lines", dropped)
+				b.log.Warn("named had more to say about transfers, NOTIFYs and signatures", "lines", dropped)
 			}
 		}
-		if category != categoryTransfers || level > slog.LevelDebug {
+		if !flooded || level > slog.LevelDebug {
 			b.remember(text)
+		}
+		if seen {
+			x.Shown = level > slog.LevelDebug
+			b.secondary.Saw(x)
 		}
 		b.log.Log(context.Background(), level, msg, "category", category) //nolint:sloglint // the message is named's
 	}
+}
+
+// sighted says what a secondary's named has seen.
+func (b *logBridge) sighted(category, msg string) (x Sighting, seen bool) {
+	if b.secondary == nil || b.secondary.Saw == nil {
+		return x, false
+	}
+	return sighted(category, msg, b.secondary.Proxy.Addr())
 }
 
 func (b *logBridge) remember(text string) {

@@ -46,7 +46,10 @@ const (
 func renderConf(c Config, b Build) []byte {
 	var w strings.Builder
 	line := func(format string, args ...any) { fmt.Fprintf(&w, format+"\n", args...) }
-	renderHead(line, c, func() {})
+	renderHead(line, c, func() {
+		// Anyone who can send a query could fill the log with these; the endpoint reports what it refuses, at a limited rate.
+		line("\tcategory %s { none; };", categorySecurity)
+	})
 	renderAuthoritative(line, c, b)
 	line("\tallow-query { none; };")
 	line("\tallow-transfer { none; };")
@@ -86,10 +89,8 @@ func renderHead(line func(string, ...any), c Config, extra func()) {
 	line("\tchannel none { stderr; severity critical; };")
 	line("\tcategory default { out; };")
 	line("\tcategory unmatched { none; };")
-	// Anyone who can send a query could fill the log with these; the endpoint reports what it refuses, at a limited rate.
-	line("\tcategory security { none; };")
-	line("\tcategory query-errors { none; };")
 	extra()
+	line("\tcategory query-errors { none; };") // as many as there are queries
 	line("};")
 }
 

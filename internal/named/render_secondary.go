@@ -23,6 +23,8 @@ type SecondaryConf struct {
 	AllowTransfer string
 	// RateLimit limits equal responses to one client (RRL). Only where clients' addresses are what named sees.
 	RateLimit bool
+	// Saw is told what only named's log says, in the order of its lines, by one goroutine; it must not wait. nil: nobody is.
+	Saw func(Sighting)
 }
 
 func (c *SecondaryConf) check(bad func(string, ...any)) {
@@ -54,9 +56,14 @@ func renderSecondary(c Config, b Build) []byte {
 
 	renderHead(line, c, func() {
 		// Refused NOTIFYs and failed transfers are told here, at level info like those that succeed (lib/dns/zone.c,
-		// dns_zone_notifyreceive; lib/dns/xfrin.c). The reader of this output passes on those two only.
+		// dns_zone_notifyreceive; lib/dns/xfrin.c). The reader of this output passes on those only that concern
+		// people, and at a limited rate.
 		line("\tchannel transfers { stderr; severity info; print-category yes; print-severity yes; print-time no; };")
 		line("\tcategory %s { transfers; };", categoryTransfers)
+		line("\tcategory %s { transfers; };", categoryNotify)
+		// Below error there is each denied query.
+		line("\tchannel refused { stderr; severity error; print-category yes; print-severity yes; print-time no; };")
+		line("\tcategory %s { refused; };", categorySecurity)
 	})
 	renderAuthoritative(line, c, b)
 	// Members of the catalog have no settings of their own but these (lib/dns/catz.c).

@@ -2,6 +2,7 @@ package named_test
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"net"
@@ -11,6 +12,9 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/miekg/dns"
 
 	"github.com/zonekeeper/zonekeeper/internal/named"
 	"github.com/zonekeeper/zonekeeper/internal/named/namedtest"
@@ -39,6 +43,8 @@ func secondaryOf(t *testing.T, r namedtest.Release) (named.Config, named.Content
 func TestNotifyOfASecondary(t *testing.T) {
 	namedtest.Each(t, func(t *testing.T, r namedtest.Release) {
 		cfg, content := secondaryOf(t, r)
+		sights := make(chan named.Sighting, 16)
+		cfg.Secondary.Saw = func(x named.Sighting) { sights <- x }
 		s := startWith(t, cfg, content).session(t, 0)
 		for _, tc := range []struct {
 			from, zone string
@@ -54,6 +60,29 @@ func TestNotifyOfASecondary(t *testing.T) {
 				t.Errorf("NOTIFY of %s from %s: %v, want RCODE %d", tc.zone, tc.from, err, tc.rcode)
 			}
 		}
+		stranger, err := tsig.NewKey(tsig.Key{Name: name("secondary-0."), Algorithm: tsig.HMACSHA256, Secret: []byte("fedcba9876543210")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		wire := tsig.SignRequest(notify(t, "catalog.invalid."), stranger, time.Now())
+		if rcode := rcodeOf(t, cfg.Listen[0], wire); rcode != named.RCodeNotAuth {
+			t.Errorf("a NOTIFY with a wrong secret: RCODE %d, want %d", rcode, named.RCodeNotAuth)
+		}
+		// What concerns nobody comes before the last of these, and is not among them.
+		for _, want := range []named.Sighting{
+			{Kind: named.ForeignNotify, Zone: "catalog.invalid", Shown: true},
+			{Kind: named.BadSignature, Shown: true},
+		} {
+			select {
+			case x := <-sights:
+				t.Log(x.Text)
+				if x.Text = ""; x != want {
+					t.Errorf("named saw %+v, want %+v", x, want)
+				}
+			case <-time.After(10 * time.Second):
+				t.Errorf("named saw nothing, want %+v", want)
+			}
+		}
 		if err := s.Retransfer(t.Context(), name("catalog.invalid.")); err != nil {
 			t.Error(err)
 		}
@@ -61,6 +90,39 @@ func TestNotifyOfASecondary(t *testing.T) {
 			t.Error("an unknown zone is transferred anew")
 		}
 	})
+}
+
+// notify is a NOTIFY of a zone.
+func notify(t *testing.T, zone string) []byte {
+	t.Helper()
+	m := new(dns.Msg)
+	m.SetNotify(zone)
+	wire, err := m.Pack()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return wire
+}
+
+// rcodeOf sends a message to a server over TCP and gives the RCODE of its answer.
+func rcodeOf(t *testing.T, server netip.AddrPort, wire []byte) uint16 {
+	t.Helper()
+	conn, err := dns.DialTimeout("tcp", server.String(), 5*time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if err := conn.SetDeadline(time.Now().Add(5 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := conn.Write(wire); err != nil {
+		t.Fatal(err)
+	}
+	answer := make([]byte, dns.MaxMsgSize)
+	if n, err := conn.Read(answer); err != nil || n < 12 {
+		t.Fatalf("%d octets, %v", n, err)
+	}
+	return binary.BigEndian.Uint16(answer[2:]) & 0xf
 }
 
 // TestASecondaryKeepsItsDirectory: over a restart, unless named does not come up with it.

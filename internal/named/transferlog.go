@@ -6,20 +6,17 @@ import (
 	"time"
 )
 
-// categoryTransfers is named's log category for transfers in: also of those NOTIFYs that it refuses.
-const categoryTransfers = "xfer-in"
-
-// transferLinesPerSecond bounds what is passed on of it: anybody can send NOTIFYs.
+// transferLinesPerSecond bounds what is passed on of the categories that anybody can fill.
 const transferLinesPerSecond = 10
 
-// transferLog picks the lines about transfers that people should see. It is for one goroutine.
+// transferLog picks the lines about transfers, NOTIFYs and signatures that people should see. It is for one goroutine.
 type transferLog struct {
 	second  time.Time // when the present second began
 	passed  int       // lines in it
 	dropped int       // lines that were too many
 }
 
-// judge returns the level for a line of categoryTransfers, and how many were dropped before it.
+// judge returns the level for a line of those categories, and how many were dropped before it.
 func (t *transferLog) judge(level slog.Level, msg string, now time.Time) (_ slog.Level, dropped int) {
 	refused := strings.Contains(msg, ": refused notify from ")
 	if !refused && !strings.Contains(msg, ": failed ") && level < slog.LevelWarn {

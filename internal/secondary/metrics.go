@@ -7,12 +7,14 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/zonekeeper/zonekeeper/internal/adminapi"
+	"github.com/zonekeeper/zonekeeper/internal/named"
 )
 
 // metrics are what docs/metrics.md lists for a secondary.
 type metrics struct {
 	notifies   *prometheus.CounterVec
 	mismatches prometheus.Counter
+	sightings  *prometheus.CounterVec
 }
 
 func newMetrics(s *secondary) (*metrics, error) {
@@ -21,13 +23,19 @@ func newMetrics(s *secondary) (*metrics, error) {
 			Help: "NOTIFYs sent to the own named: accepted, failed."}, []string{"result"}),
 		mismatches: prometheus.NewCounter(prometheus.CounterOpts{Name: "zonekeeper_secondary_digest_mismatches_total",
 			Help: "Zones whose content differed from the primaries' at the same serial; each was transferred anew."}),
+		sightings: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "zonekeeper_secondary_sightings_total",
+			Help: "What the own named told of in its log: notify (a NOTIFY from elsewhere, refused), bad_signature (a signed message that did not verify), " +
+				"unreadable_file (a zone transferred anew because its file could not be loaded)."}, []string{"kind"}),
+	}
+	for _, kind := range []named.SightingKind{named.ForeignNotify, named.BadSignature, named.UnreadableFile} {
+		m.sightings.WithLabelValues(string(kind))
 	}
 	live := &liveness{s: s, desc: prometheus.NewDesc("zonekeeper_secondary_primary_live", "1 while the stream of changes from the primary is heard.", []string{"primary"}, nil)}
 	of := func(f func(adminapi.SecondaryStatus) float64) func() float64 {
 		return func() float64 { return f(s.recentStatus()) }
 	}
 	for _, c := range []prometheus.Collector{
-		m.notifies, m.mismatches, live,
+		m.notifies, m.mismatches, m.sightings, live,
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "zonekeeper_secondary_zones", Help: "Zones of the catalog."},
 			of(func(st adminapi.SecondaryStatus) float64 { return float64(st.Zones) })),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "zonekeeper_secondary_zones_behind", Help: "Zones whose newest serial is not served yet."},

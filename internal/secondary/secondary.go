@@ -184,7 +184,7 @@ func (s *secondary) namedConfig(from netip.AddrPort) (named.Config, error) {
 	}
 	c.Secondary = &named.SecondaryConf{
 		Proxy: from, Key: key, Catalog: s.catalog,
-		RateLimit: s.cfg.DNS.ClientAddresses == addressesPreserved,
+		RateLimit: s.cfg.DNS.ClientAddresses == addressesPreserved, Saw: s.saw,
 	}
 	for _, k := range s.cfg.DNS.TransferKeys {
 		name, err := zone.ParseName(k.Name)
