@@ -9,21 +9,21 @@ import (
 // clocks: named signs with the time of a clock that is ten minutes ahead, then the secondary's own clock is as wrong.
 func (in *input) clocks() {
 	const wrong = 10 * time.Minute
-	mark, before := in.mark(), in.n
+	mark, before := in.mark(victim), in.n
 	own := in.Own(victim)
 	named := harness.TakeClock(in.t, own.Named.PID)
 	named.Shift(wrong)
 	in.change()
-	in.told("BADTIME")
-	in.logged(mark, "BADTIME")
-	must(in.t, in.right(in.t.Context(), before))
+	in.told(victim, "BADTIME")
+	in.logged(victim, mark, "BADTIME")
+	must(in.t, in.right(in.t.Context(), victim, before))
 	named.Shift(0)
 	in.shown(patient)
 
 	process := harness.TakeClock(in.t, own.PID)
 	process.Shift(wrong)
-	in.told("off the median of the primaries")
-	in.logged(mark, "off the median of the primaries")
+	in.told(victim, "off the median of the primaries")
+	in.logged(victim, mark, "off the median of the primaries")
 	if skew := time.Duration(in.Own(victim).SkewMS) * time.Millisecond; skew < wrong-5*time.Second || skew > wrong+5*time.Second {
 		in.t.Errorf("the status says that the clock is off by %v, it is by %v", skew, wrong)
 	}
