@@ -123,6 +123,64 @@ func startLinked(t *testing.T) (*harness.Cluster, rig, *harness.Links) {
 	return c, r, links
 }
 
+// startNetworked starts a cluster whose primaries have a network of their own; clients and secondaries reach them over it.
+func startNetworked(t *testing.T) (*harness.Cluster, rig, *harness.Network) {
+	t.Helper()
+	n := harness.NewNetwork(t, []string{"primary-0", "primary-1", "primary-2"}, 0)
+	c, r := cluster(t, zoneNames(faultZones, "fault.test."), func(cfg *devcluster.Config) {
+		cfg.Adjust = n.Adjust
+		cfg.AdjustSecondary = func(sc *secondary.Config) { // where primaries can ask it for its copies
+			admin := netip.MustParseAddrPort(sc.Admin.Listen)
+			sc.Admin.Listen = netip.AddrPortFrom(netip.MustParseAddr(n.Addr("")), admin.Port()).String()
+		}
+		harness.Wrap(t, cfg, n.Enter)
+	})
+	return c, r, n
+}
+
+const (
+	cutLength   = 2 * time.Second
+	cutLimit    = time.Second
+	cutAttempts = 3 // a machine with other work may be late once; who waits for the one that is gone is late each time
+)
+
+// TestCut is the short form for packets that are lost: what is acknowledged while a primary is cut off is visible within a second,
+// by way of another one.
+func TestCut(t *testing.T) {
+	c, r, n := startNetworked(t)
+	zones := zoneNames(faultZones, "fault.test.")
+	w := watch(t, r.servers, zones, roughly)
+	l := start(t, w, loading{addr: r.write, key: r.key, zones: zones, clients: 1, rate: 40, repeat: 250 * time.Millisecond})
+	for who, pick := range map[string]func() string{"the leader": c.Leader, "another": c.Follower} {
+		var tried []string
+		for range cutAttempts {
+			victim, at := pick(), time.Now()
+			n.Cut(victim)
+			c.Pause(cutLength)
+			s := w.delays(at)
+			n.Join(victim)
+			c.Ready(victim)
+			tried = append(tried, fmt.Sprintf("%s: %v", victim, s))
+			if len(s) > 0 && s.at(1) <= cutLimit {
+				tried = tried[:0]
+				t.Logf("cut off %s, %s: %v", who, victim, s)
+				break
+			}
+		}
+		if len(tried) > 0 {
+			t.Errorf("cut off %s: an acknowledged change was not visible within %v, or none was acknowledged: %q", who, cutLimit, tried)
+		}
+	}
+	l.done()
+	if _, err := w.drained(30 * time.Second); err != nil {
+		t.Error(err)
+	}
+	if err := w.monotonic(); err != nil {
+		t.Error(err)
+	}
+	c.CheckLogs()
+}
+
 // TestFault is the short form: each fault that needs no network of its own, once.
 func TestFault(t *testing.T) {
 	c, r, links := startLinked(t)
@@ -139,15 +197,7 @@ func TestMeasurePropagationFault(t *testing.T) {
 		endure(t, c, r, time.Second, 3, closed(), hung(), namedHung(), behind(links))
 	})
 	t.Run("network", func(t *testing.T) {
-		n := harness.NewNetwork(t, []string{"primary-0", "primary-1", "primary-2"}, 0)
-		c, r := cluster(t, zoneNames(faultZones, "fault.test."), func(cfg *devcluster.Config) {
-			cfg.Adjust = n.Adjust
-			cfg.AdjustSecondary = func(sc *secondary.Config) { // where primaries can ask it for its copies
-				admin := netip.MustParseAddrPort(sc.Admin.Listen)
-				sc.Admin.Listen = netip.AddrPortFrom(netip.MustParseAddr(n.Addr("")), admin.Port()).String()
-			}
-			harness.Wrap(t, cfg, n.Enter)
-		})
+		c, r, n := startNetworked(t)
 		endure(t, c, r, time.Second, 3, cut(n))
 	})
 	t.Run("plain BIND", plainFaults)
