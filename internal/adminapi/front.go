@@ -49,8 +49,9 @@ type FrontVIP struct {
 	State string    `json:"state"` // master, backup or fault, as keepalived says
 	Since time.Time `json:"since"`
 	Held  []string  `json:"held"` // on the interface now
-	// Strangers counts VRRP packets of others than the peers that reached keepalived.
-	Strangers uint64 `json:"strangers"`
+	// Strangers counts VRRP packets of others than the peers, all of which were dropped; StrangersFrom are their addresses, at most 64.
+	Strangers     uint64   `json:"strangers"`
+	StrangersFrom []string `json:"strangers_from,omitempty"`
 }
 
 // FrontPrimary is one primary as the two halves of a front see it.

@@ -182,7 +182,8 @@ func drawFront(w *tabwriter.Writer, s *adminapi.FrontStatus) {
 	}
 	drawLimits(w, s.Limits)
 	if v := s.VIP; v != nil && v.Strangers > 0 {
-		fmt.Fprintf(w, "\n%d VRRP packets of strangers came in; see docs/front.md\n", v.Strangers)
+		fmt.Fprintf(w, "\n%d VRRP packets of strangers were dropped (from %s): name them in vip.peers if they are fronts, else let the firewall keep protocol 112 out\n",
+			v.Strangers, dash(strings.Join(v.StrangersFrom, ", ")))
 	}
 }
 

@@ -87,7 +87,7 @@ func TestFrontStatus(t *testing.T) {
 
 	s.Healthy, s.Summary, s.Score = false, "haproxy: it ended", 1
 	s.Faults = []adminapi.FrontFault{{Part: "haproxy", Reason: "it ended"}}
-	s.VIP.State, s.VIP.Held, s.VIP.Strangers = "fault", nil, 4
+	s.VIP.State, s.VIP.Held, s.VIP.Strangers, s.VIP.StrangersFrom = "fault", nil, 4, []string{"192.0.2.66"}
 	s.Children[0].PID = 0
 	s.Stale, s.Limits = "since 2026-11-23T12:00:00Z: no answer", map[string]int64{"udp rate": 12, "tcp": 3}
 	config, _ = fakeFront(t, s, http.StatusOK)

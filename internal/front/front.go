@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"sync"
@@ -53,7 +54,7 @@ type (
 		SetScore(score int) error
 		PID() int
 		Restarts() uint64
-		Strangers() uint64
+		Strangers() (packets uint64, from []netip.Addr)
 	}
 )
 
@@ -81,8 +82,9 @@ type front struct {
 	drained chan struct{}      // closed when a drain is done
 	ends    atomic.Uint64      // of HAProxy, unwanted
 
-	mu sync.Mutex
-	m  *model
+	mu        sync.Mutex
+	m         *model
+	strangers strangers
 }
 
 // Run runs a front node until ctx ends, which drains and stops it in order and is no error, or until it can't go on. An error that

@@ -28,14 +28,18 @@ func newMetrics(f *front) (*metrics, error) {
 		transitions: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "zonekeeper_front_vip_transitions_total",
 			Help: "Changes of VRRP's state: to master, backup, fault."}, []string{"to"}),
 	}
-	strangers := prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "zonekeeper_front_vrrp_strangers_total",
-		Help: "VRRP packets of others than the peers that came past the filter."}, func() float64 {
-		if f.keepalived == nil {
-			return 0
-		}
-		return float64(f.keepalived.Strangers())
-	})
-	for _, c := range []prometheus.Collector{m.checks, m.restarts, m.reloads, m.transitions, strangers, newGauges(f)} {
+	dropped := func(by string, of func(*strangers) uint64) prometheus.Collector {
+		return prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "zonekeeper_front_vrrp_strangers_total",
+			Help: "VRRP packets of others than the peers, by who dropped them: filter (nftables) or keepalived.", ConstLabels: prometheus.Labels{"by": by}}, func() float64 {
+			f.mu.Lock()
+			defer f.mu.Unlock()
+			return float64(of(&f.strangers))
+		})
+	}
+	for _, c := range []prometheus.Collector{
+		m.checks, m.restarts, m.reloads, m.transitions, newGauges(f),
+		dropped("filter", func(s *strangers) uint64 { return s.filtered }), dropped("keepalived", func(s *strangers) uint64 { return s.passed }),
+	} {
 		if err := f.registry.Register(c); err != nil {
 			return nil, fmt.Errorf("metrics: %w", err)
 		}

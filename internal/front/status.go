@@ -24,6 +24,10 @@ func (f *front) status(ctx context.Context) adminapi.FrontStatus {
 	}
 	f.mu.Lock()
 	s := f.m.status(servers)
+	s.VIP.Strangers = f.strangers.filtered + f.strangers.passed
+	for _, a := range f.strangers.from {
+		s.VIP.StrangersFrom = append(s.VIP.StrangersFrom, a.String())
+	}
 	f.mu.Unlock()
 	s.Name, s.Version, s.Mode = f.cfg.Name, f.version, string(f.cfg.Mode)
 	if since, why := f.source.Stale(); !since.IsZero() {
@@ -36,7 +40,6 @@ func (f *front) status(ctx context.Context) adminapi.FrontStatus {
 		return s
 	}
 	s.Children = append(s.Children, adminapi.FrontChild{Name: "keepalived", PID: f.keepalived.PID(), Restarts: f.keepalived.Restarts()})
-	s.VIP.Strangers = f.keepalived.Strangers()
 	held, err := vip.Held(f.cfg.VIP.Interface, f.set.vips)
 	if err != nil {
 		f.log.Warn("the interface's addresses are unknown", "err", err)

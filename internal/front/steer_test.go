@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -59,13 +60,13 @@ func (p fakeChecker) Set(list []checks.Target) { p.note("check %d", len(list)) }
 
 type fakeMover struct{ *parts }
 
-func (fakeMover) Run(context.Context) error        { return nil }
-func (p fakeMover) State() <-chan keepalived.State { return p.states }
-func (fakeMover) PID() int                         { return 1 }
-func (fakeMover) Restarts() uint64                 { return 0 }
-func (fakeMover) Strangers() uint64                { return 0 }
-func (p fakeMover) SetLocal(reason string) error   { return p.tell("local %q", reason) }
-func (p fakeMover) SetScore(score int) error       { return p.tell("score %d", score) }
+func (fakeMover) Run(context.Context) error         { return nil }
+func (p fakeMover) State() <-chan keepalived.State  { return p.states }
+func (fakeMover) PID() int                          { return 1 }
+func (fakeMover) Restarts() uint64                  { return 0 }
+func (fakeMover) Strangers() (uint64, []netip.Addr) { return 0, nil }
+func (p fakeMover) SetLocal(reason string) error    { return p.tell("local %q", reason) }
+func (p fakeMover) SetScore(score int) error        { return p.tell("score %d", score) }
 func (p *parts) tell(format string, value any) error {
 	p.mu.Lock()
 	err := p.broken

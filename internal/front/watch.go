@@ -122,6 +122,7 @@ func (f *front) move(ctx context.Context) error {
 	var wg sync.WaitGroup
 	wg.Go(func() { f.hear(hearing) })
 	wg.Go(func() { f.watchConflict(hearing) })
+	wg.Go(func() { f.watchStrangers(hearing, remove != nil) })
 	err = f.keepalived.Run(ctx)
 	deaf()
 	wg.Wait()

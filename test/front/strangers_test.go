@@ -181,6 +181,22 @@ func foreignVRRP(t *testing.T, s *site, length time.Duration) {
 	if err := s.client("udp", endpoints()[0]).nothing(); err != nil {
 		t.Fatal(err)
 	}
+	// Every node says who it was, and what to do.
+	for _, name := range nodeNames() {
+		n := s.nodes[name]
+		n.said("WARN", "VRRP of strangers was dropped", "vip.peers", "["+stranger.V4.String()+"]")
+		s.until(patient, name+" counts a stranger's VRRP", func(ctx context.Context) error {
+			m, err := n.series(ctx)
+			if err == nil && m[`zonekeeper_front_vrrp_strangers_total{by="filter"}`] == 0 {
+				err = fmt.Errorf("it has counted none; by keepalived: %v", m[`zonekeeper_front_vrrp_strangers_total{by="keepalived"}`])
+			}
+			return err
+		})
+		status, err := n.run("status", "--config", n.config)
+		if err != nil || !strings.Contains(status, "(from "+stranger.V4.String()+")") {
+			t.Errorf("%s: the status (%v) does not say who sends VRRP:\n%s", name, err, status)
+		}
+	}
 }
 
 // advertisement is VRRP version 3 (RFC 9568, section 5.2) for the fronts' address: router 53, one address, every 200 ms.

@@ -5,3 +5,6 @@ func Message(line string) string { return message(line) }
 
 // ParseState is parseState, for tests.
 func ParseState(line string) (State, bool) { return parseState(line) }
+
+// Say is Process.say, for tests.
+func (p *Process) Say(line string) { p.say(line) }

@@ -8,10 +8,12 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -83,10 +85,13 @@ type Process struct {
 
 	pid      atomic.Int64
 	restarts atomic.Uint64
-	foreign  atomic.Uint64
 
 	mu    sync.Mutex // orders writes of a track file
 	local string
+
+	foreignMu sync.Mutex
+	foreign   uint64
+	from      []netip.Addr
 }
 
 // New writes the files: the configuration, a track file that says FAULT until SetLocal("") is called, one that says score 0,
@@ -176,8 +181,16 @@ func (p *Process) PID() int { return int(p.pid.Load()) }
 // Restarts counts starts after the first.
 func (p *Process) Restarts() uint64 { return p.restarts.Load() }
 
-// Strangers counts keepalived's complaints about advertisements of others than its peers.
-func (p *Process) Strangers() uint64 { return p.foreign.Load() }
+// maxStrangers is how many are known by their addresses.
+const maxStrangers = 64
+
+// Strangers counts keepalived's complaints about advertisements of others than its peers, and says whose they were, of the first
+// so many.
+func (p *Process) Strangers() (packets uint64, from []netip.Addr) {
+	p.foreignMu.Lock()
+	defer p.foreignMu.Unlock()
+	return p.foreign, slices.Clone(p.from)
+}
 
 // Run starts keepalived, and again whenever it ends, until ctx is done; then keepalived gives the addresses away and ends
 // before Run returns. The goroutine keeps its thread: the kernel tells keepalived (SIGTERM, so that it gives the
@@ -255,13 +268,31 @@ func (p *Process) runOnce(ctx context.Context) error {
 	return fmt.Errorf("keepalived: %w", err)
 }
 
-// say passes a line of keepalived's on.
+// say passes a line of keepalived's on. Its complaints about strangers, one a packet, are counted instead.
 func (p *Process) say(line string) {
 	text := message(line)
-	if strings.Contains(text, "not a unicast peer") {
-		p.foreign.Add(1)
+	from, ok := stranger(text)
+	if !ok {
+		p.cfg.Logger.Info("keepalived says", "line", text)
+		return
 	}
-	p.cfg.Logger.Info("keepalived says", "line", text)
+	p.cfg.Logger.Debug("keepalived says", "line", text)
+	p.foreignMu.Lock()
+	defer p.foreignMu.Unlock()
+	p.foreign++
+	if from.IsValid() && len(p.from) < maxStrangers && !slices.Contains(p.from, from) {
+		p.from = append(p.from, from)
+	}
+}
+
+// stranger reads a line such as: (vip) unicast source address 192.0.2.66 not a unicast peer
+func stranger(text string) (from netip.Addr, ok bool) {
+	before, _, ok := strings.Cut(text, " not a unicast peer")
+	if !ok {
+		return netip.Addr{}, false
+	}
+	from, _ = netip.ParseAddr(before[strings.LastIndexByte(before, ' ')+1:]) // counted all the same
+	return from, true
 }
 
 // lines calls say with each whole line that is written to it.

@@ -1,6 +1,7 @@
 package keepalived_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"log/slog"
@@ -49,6 +50,33 @@ func TestParseState(t *testing.T) {
 		if got != want {
 			t.Errorf("%s: %q, want %q", line, got, want)
 		}
+	}
+}
+
+// TestStrangers: keepalived complains of each packet; what is left of that is a number, and addresses.
+func TestStrangers(t *testing.T) {
+	var said bytes.Buffer
+	c := settings(t, t.TempDir(), "eth0")
+	c.Logger = slog.New(slog.NewTextHandler(&said, nil))
+	p, err := keepalived.New(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, line := range []string{
+		"(vip) unicast source address 192.0.2.66 not a unicast peer",
+		"Mon Nov 23 13:25:01 2026: (vip) unicast source address 192.0.2.66 not a unicast peer",
+		"(vip) unicast source address 2001:db8::66 not a unicast peer",
+		"something not a unicast peer",
+		"(vip) Entering BACKUP STATE",
+	} {
+		p.Say(line)
+	}
+	n, from := p.Strangers()
+	if n != 4 || fmt.Sprint(from) != "[192.0.2.66 2001:db8::66]" {
+		t.Errorf("%d packets from %v", n, from)
+	}
+	if text := said.String(); strings.Count(text, "\n") != 1 || !strings.Contains(text, "BACKUP") {
+		t.Errorf("logged: %s", text)
 	}
 }
 

@@ -10,12 +10,14 @@ import (
 	"strings"
 )
 
-// table is the name of the nftables table that Filter makes.
-const table = "zonekeeper"
+// table is the name of the nftables table that Filter makes. There strangersName is the counter of what it drops; the sets of that
+// name, with 4 and 6, know from whom.
+const table, strangersName = "zonekeeper", "strangers"
 
 // Filter drops VRRP (IP protocol 112) that comes in by the interface from anybody but the peers, before keepalived sees it:
-// keepalived turns strangers away by itself, but is disturbed by them. It returns what takes the filter away again. The
-// program nft does it; the one table belongs to this node's front alone and replaces what an earlier one left.
+// keepalived turns strangers away by itself, but is disturbed by them. Strangers tells what it drops. It returns what takes
+// the filter away again. The program nft does it; the one table belongs to this node's front alone and replaces what an earlier
+// one left.
 func Filter(ctx context.Context, iface string, peers []netip.Addr) (remove func() error, err error) {
 	if err := nft(ctx, filterScript(iface, peers)); err != nil {
 		return nil, fmt.Errorf("keep VRRP of others than the peers out: %w", err)
@@ -66,7 +68,11 @@ func filterScript(iface string, peers []netip.Addr) string {
 	}
 	var b strings.Builder
 	b.WriteString(removeScript())
-	fmt.Fprintf(&b, "table inet %s {\n", table)
+	fmt.Fprintf(&b, "table inet %s {\n  counter %s { }\n", table, strangersName)
+	// A full set takes nobody else, and the packet goes on to the next rule.
+	for n, key := range map[string]string{"4": "ipv4_addr", "6": "ipv6_addr"} {
+		fmt.Fprintf(&b, "  set %s%s { type %s; size 64; flags dynamic,timeout; timeout 10m; }\n", strangersName, n, key)
+	}
 	// Before other tables' rules (priority 0): what they accept must not pass here.
 	b.WriteString("  chain vrrp {\n    type filter hook input priority -10; policy accept;\n")
 	for _, key := range []string{"ip", "ip6"} {
@@ -74,7 +80,9 @@ func filterScript(iface string, peers []netip.Addr) string {
 			fmt.Fprintf(&b, "    iifname %q meta l4proto 112 %s saddr { %s } accept\n", iface, key, strings.Join(list, ", "))
 		}
 	}
-	fmt.Fprintf(&b, "    iifname %q meta l4proto 112 counter drop\n  }\n}\n", iface)
+	fmt.Fprintf(&b, "    iifname %q meta l4proto 112 update @%s4 { ip saddr }\n", iface, strangersName)
+	fmt.Fprintf(&b, "    iifname %q meta l4proto 112 update @%s6 { ip6 saddr }\n", iface, strangersName)
+	fmt.Fprintf(&b, "    iifname %q meta l4proto 112 counter name %s drop\n  }\n}\n", iface, strangersName)
 	return b.String()
 }
 

@@ -3,6 +3,7 @@ package vip_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"os"
@@ -253,14 +254,59 @@ func TestFilter(t *testing.T) {
 			return err
 		})
 	}
+	dropped := func() (d vip.Dropped) {
+		t.Helper()
+		at(t, b, "node", func() (err error) { d, err = vip.Strangers(t.Context()); return err })
+		return d
+	}
+	if d := dropped(); d.Packets != 0 || len(d.From) != 0 {
+		t.Errorf("before there was a stranger: %+v", d)
+	}
+	send(t, b, "stranger", a)
 	send(t, b, "stranger", a)
 	send(t, b, "peer", a)
 	comes(peer)
+	if d := dropped(); d.Packets != 2 || !slices.Equal(d.From, []netip.Addr{stranger}) {
+		t.Errorf("dropped: %+v, want 2 packets from %s", d, stranger)
+	}
 	at(t, b, "node", remove)
+	at(t, b, "node", func() error {
+		if _, err := vip.Strangers(t.Context()); err == nil || !strings.Contains(err.Error(), "nft") {
+			t.Errorf("without the filter: %v", err)
+		}
+		return nil
+	})
 	send(t, b, "stranger", a)
 	comes(stranger)
 	if out := b.Shell("node", "nft list tables"); out != "" {
 		t.Errorf("left: %s", out)
+	}
+}
+
+// TestParseDropped: what nft lists is read; a table that is another's is an error.
+func TestParseDropped(t *testing.T) {
+	const set = `{"set": {"family": "inet", "name": "strangers%s", "table": "zonekeeper", "elem": [%s]}}`
+	elem := func(a string) string { return `{"elem": {"val": "` + a + `", "expires": 599}}` }
+	for name, tc := range map[string]struct {
+		text string
+		want string
+	}{
+		"nobody": {`{"counter": {"name": "strangers", "packets": 0, "bytes": 0}}, {"set": {"name": "strangers4"}}`, "0 []"},
+		"of both families": {`{"counter": {"name": "strangers", "packets": 7}}, ` + fmt.Sprintf(set, "6", elem("2001:db8::1")) + ", " +
+			fmt.Sprintf(set, "4", elem("192.0.2.9")+","+elem("192.0.2.1")), "7 [192.0.2.1 192.0.2.9 2001:db8::1]"},
+		"others' sets":       {`{"counter": {"name": "strangers", "packets": 7}}, {"set": {"name": "x", "elem": [` + elem("192.0.2.9") + `]}}`, "7 []"},
+		"no counter":         {`{"counter": {"name": "x", "packets": 7}}`, "restart this front"},
+		"no table":           {``, "restart this front"},
+		"not what nft lists": {`]`, "what nft says"},
+	} {
+		d, err := vip.ParseDropped([]byte(`{"nftables": [` + tc.text + `]}`))
+		got := fmt.Sprint(d.Packets, d.From)
+		if err != nil {
+			got = err.Error()
+		}
+		if !strings.Contains(got, tc.want) {
+			t.Errorf("%s: %s, want %s", name, got, tc.want)
+		}
 	}
 }
 
