@@ -93,8 +93,9 @@ func (s *Server) badProxy(c client, err error) {
 		return
 	}
 	s.metrics.drop(dropProxy)
-	if s.auditLimit.allow() {
+	// A limit of its own: a flood of other requests must not hide that somebody tries to borrow an address.
+	if s.proxyLimit.allow() {
 		s.logger.LogAttrs(s.ctx, slog.LevelWarn, "PROXY header refused",
-			s.auditLimit.attrs(slog.String("client", c.addr.String()), slog.String("transport", c.via.String()), slog.Any("reason", err))...)
+			s.proxyLimit.attrs(slog.String("client", c.addr.String()), slog.String("transport", c.via.String()), slog.Any("reason", err))...)
 	}
 }

@@ -122,7 +122,7 @@ type buffered struct {
 func (b buffered) Read(p []byte) (int, error) { return b.r.Read(p) }
 
 // errNotFront is a PROXY header from an address that is no front's.
-var errNotFront = errors.New("endpoint: PROXY header from an address outside ProxyFrom")
+var errNotFront = errors.New("endpoint: PROXY header from an address outside ProxyFrom (dns.proxy_from); if it is a front add it there, else somebody tries to speak for others")
 
 func (k *conn) read(r *bufio.Reader) error {
 	for first := true; ; first = false {

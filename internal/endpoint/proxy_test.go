@@ -7,6 +7,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"log/slog"
 	"math/big"
 	"net"
 	"net/netip"
@@ -58,18 +59,22 @@ func TestProxySpoofing(t *testing.T) {
 		key   []byte // of the header; nil: no MAC
 		proxy bool
 		want  int // -1: closed or silent
+		why   string
 	}{
 		{name: "proven by a front", from: loopback, key: proxyKey, proxy: true, want: 0},
 		{name: "reported by a front", from: loopback, proxy: true, want: 5},
-		{name: "forged behind a front's address", from: loopback, key: []byte("not the key that the primaries have"), proxy: true, want: -1},
-		{name: "from elsewhere", key: proxyKey, proxy: true, want: -1},
-		{name: "a front without a header", from: loopback, want: -1},
+		{name: "forged behind a front's address", from: loopback, key: []byte("not the key that the primaries have"), proxy: true, want: -1, why: "the same key"},
+		{name: "from elsewhere", key: proxyKey, proxy: true, want: -1, why: "dns.proxy_from"},
+		{name: "a front without a header", from: loopback, want: -1, why: "header"},
 		{name: "a client without a header", want: 5},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			w := addressWorld(t)
 			reg := prometheus.NewRegistry()
-			s := w.start(func(c *Config) { c.ProxyFrom, c.ProxyKey, c.Registerer = tc.from, proxyKey, reg })
+			said := new(logged)
+			s := w.start(func(c *Config) {
+				c.ProxyFrom, c.ProxyKey, c.Registerer, c.Logger = tc.from, proxyKey, reg, slog.New(slog.NewTextHandler(said, nil))
+			})
 			udp, tcp := plain, []byte(nil)
 			if tc.proxy {
 				udp, tcp = append(header(true, tc.key), plain...), header(false, tc.key)
@@ -92,6 +97,11 @@ func TestProxySpoofing(t *testing.T) {
 				}
 				if counter(t, reg, "drops_total", dropProxy) < 2 {
 					t.Error("not counted")
+				}
+				for _, via := range []string{"tcp", "udp"} {
+					if !said.has("level=WARN", "PROXY header refused", "client=127.0.0.1:", "transport="+via, tc.why) {
+						t.Errorf("%s: the log does not say who and why (%s): %s", via, tc.why, said)
+					}
 				}
 				return
 			}

@@ -24,6 +24,7 @@ type Server struct {
 	cfg        Config
 	logger     *slog.Logger
 	auditLimit *auditLimit
+	proxyLimit *auditLimit
 	metrics    *metrics
 
 	udp       []*udpSocket
@@ -62,7 +63,7 @@ func New(cfg Config) (*Server, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	s := &Server{cfg: cfg, logger: cfg.Logger, auditLimit: newAuditLimit()}
+	s := &Server{cfg: cfg, logger: cfg.Logger, auditLimit: newAuditLimit(), proxyLimit: newAuditLimit()}
 	s.ctx, s.cancel = context.WithCancelCause(context.Background())
 	s.conns = connTable{max: cfg.MaxConns, maxPerAddr: cfg.MaxConnsPerAddr, all: map[*conn]netip.Addr{}, perAddr: map[netip.Addr]int{}}
 	s.admission = admission{

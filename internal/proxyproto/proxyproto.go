@@ -132,7 +132,7 @@ func bracketed(addr string) string {
 // payload is nil, which means the rest of b. Errors wrap [Err].
 func Parse(b, payload, key []byte, now time.Time) (Header, error) {
 	if len(b) < v2Fixed || !bytes.HasPrefix(b, []byte(signature)) {
-		return Header{}, fmt.Errorf("%w: no version 2 header", Err)
+		return Header{}, fmt.Errorf("%w: no version 2 header, which every datagram of a front or load balancer begins with", Err)
 	}
 	size := v2Fixed + int(binary.BigEndian.Uint16(b[14:]))
 	if size > len(b) {

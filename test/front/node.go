@@ -141,13 +141,21 @@ func (n *node) said(words ...string) {
 		if err != nil {
 			return err
 		}
-		for line := range strings.Lines(string(b)) {
-			if !slices.ContainsFunc(words, func(w string) bool { return !strings.Contains(line, w) }) {
-				return nil
-			}
+		if hasLine(string(b), words) {
+			return nil
 		}
 		return fmt.Errorf("it did not; its end:\n%s", n.proc.Tail(15))
 	})
+}
+
+// hasLine reports whether a line of a log has all of some words.
+func hasLine(log string, words []string) bool {
+	for line := range strings.Lines(log) {
+		if !slices.ContainsFunc(words, func(w string) bool { return !strings.Contains(line, w) }) {
+			return true
+		}
+	}
+	return false
 }
 
 // shows waits until a metric of the front or of its HAProxy has a value.

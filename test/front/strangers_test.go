@@ -4,10 +4,12 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -103,13 +105,33 @@ func forgedHeaders(t *testing.T, s *site) {
 			t.Errorf("%s is there: %s", m.Question[0].Name, dns.RcodeToString[answer.Rcode])
 		}
 	}
+	// Who sends them is in the logs of those that they came to.
+	stranger := s.Host("stranger").V4.String()
+	for from, why := range map[string]string{stranger: "outside ProxyFrom", s.Host(spareName).V4.String(): "the same key"} {
+		for _, network := range []string{"udp", "tcp"} {
+			s.logged("primary-0", "WARN", "PROXY header refused", "client="+from+":", "transport="+network, why)
+		}
+	}
 	for _, name := range nodeNames() {
 		if dropped := s.nodes[name].metrics()[`zonekeeper_relay_dropped_total{reason="proxy"}`]; dropped > 0 {
 			t.Logf("%d forged headers were sent; the relay of %s dropped %v", n, name, dropped)
+			s.nodes[name].said("WARN", "PROXY header refused", "client="+stranger+":", "transport=udp", "listen.proxy_from")
 			return
 		}
 	}
 	t.Error("no relay has counted a forged header")
+}
+
+// logged waits until a primary has logged a line with all of some words.
+func (s *site) logged(primary string, words ...string) {
+	s.t.Helper()
+	s.until(patient, fmt.Sprintf("%s logs %q", primary, words), func(context.Context) error {
+		b, err := os.ReadFile(filepath.Join(s.c.Dir(), primary, "log"))
+		if err == nil && !hasLine(string(b), words) {
+			err = errors.New("it did not")
+		}
+		return err
+	})
 }
 
 // silence is how long no answer is waited for; a late one would be seen by the question for what was changed.

@@ -46,6 +46,7 @@ type shared struct {
 	maxPending int64
 	idle       chan struct{} // gets a value when pending falls to 0
 	metrics    *metrics
+	complaints *complaints
 }
 
 // identify gives the hashes by which a datagram is known: content is that of its octets without the ID, request that of client,

@@ -51,6 +51,7 @@ func New(cfg Config) (*Relay, error) {
 	r := &Relay{cfg: cfg, rng: rand.New(rand.NewChaCha8(seed))}
 	r.shared.budget, r.shared.buckets = newBudget(cfg.Retry, now), newBuckets(cfg.Limits, now)
 	r.shared.doubts, r.shared.seed = newDoubts(maxDoubts), maphash.MakeSeed()
+	r.shared.complaints = newComplaints(cfg.Logger)
 	r.shared.maxPending, r.shared.idle = int64(cfg.Limits.Pending), make(chan struct{}, 1)
 	var err error
 	if r.shared.metrics, err = newMetrics(cfg.Registerer, func() float64 { return float64(r.shared.pending.Load()) }); err != nil {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/netip"
 	"os"
@@ -238,10 +239,49 @@ func TestCarries(t *testing.T) {
 	}
 }
 
+// said is a log that a test reads while it is written.
+type said struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (s *said) Write(b []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.text.Write(b)
+}
+
+func (s *said) take() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	defer s.text.Reset()
+	return s.text.String()
+}
+
+// A flood of headers that are not believed leaves a few lines, which say how many there were.
+func TestComplaints(t *testing.T) {
+	said := new(said)
+	c := newComplaints(slog.New(slog.NewTextHandler(said, nil)))
+	now := time.Unix(1_000_000, 0)
+	for range 1000 {
+		c.proxy(now, addrPort("192.0.2.66:4711"), errNotBalancer)
+	}
+	if n := strings.Count(said.take(), "client=192.0.2.66:4711"); n != complaintsBurst {
+		t.Errorf("%d lines", n)
+	}
+	c.proxy(now.Add(time.Second), addrPort("[2001:db8::66]:4711"), errNotBalancer)
+	if line := said.take(); !strings.Contains(line, "[2001:db8::66]:4711") || !strings.Contains(line, "suppressed=990") {
+		t.Errorf("later: %s", line)
+	}
+}
+
 // What is no request, or not from whom it should be, goes nowhere.
 func TestDropped(t *testing.T) {
 	p := startServer(t, "127.0.0.1:0")
-	r := startRelay(t, func(c *Config) { c.ProxyFrom = []netip.Prefix{netip.MustParsePrefix("127.0.0.9/32")} }, p.upstream("primary"))
+	said := new(said)
+	r := startRelay(t, func(c *Config) {
+		c.ProxyFrom, c.Logger = []netip.Prefix{netip.MustParsePrefix("127.0.0.9/32")}, slog.New(slog.NewTextHandler(said, nil))
+	}, p.upstream("primary"))
 	query := queryMsg(t, "h.example.test.")
 	header := proxyproto.Append(nil, addrPort("203.0.113.5:1"), addrPort("192.0.2.1:53"), true, nil, time.Now(), nil)
 	proven := proxyproto.Append(nil, addrPort("203.0.113.5:1"), addrPort("192.0.2.1:53"), true, proxyKey, time.Now(), query)
@@ -263,8 +303,21 @@ func TestDropped(t *testing.T) {
 		{"a load balancer's header alone", "127.0.0.9", header, m.size},
 	} {
 		before := counted(t, c.counter)
-		send(t, dial(t, c.from, r.Addrs()[0]), c.msg)
+		from := dial(t, c.from, r.Addrs()[0])
+		send(t, from, c.msg)
 		eventually(t, c.name+" is counted", func() bool { return counted(t, c.counter) == before+1 })
+		line := said.take()
+		if c.counter != m.proxy {
+			if line != "" {
+				t.Errorf("%s: logged: %s", c.name, line)
+			}
+			continue
+		}
+		for _, want := range []string{"level=WARN", "PROXY header refused", "client=" + from.LocalAddr().String(), "listen.proxy_from", "suppressed=0"} {
+			if !strings.Contains(line, want) {
+				t.Errorf("%s: logged without %s: %s", c.name, want, line)
+			}
+		}
 	}
 	// LOCAL: the load balancer's own check of us.
 	local := append([]byte("\r\n\r\n\x00\r\nQUIT\n\x20\x00\x00\x00"), query...)

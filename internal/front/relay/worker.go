@@ -139,6 +139,7 @@ func (w *worker) fromClient(i int) {
 		h, err := proxyproto.Parse(msg, nil, nil, w.now)
 		if err != nil {
 			m.proxy.Inc()
+			w.relay.shared.complaints.proxy(w.now, from.client, fmt.Errorf("%w; make the load balancer send version 2 headers, or remove it from listen.proxy_from", err))
 			return
 		}
 		if msg = msg[h.Length:]; h.Client.IsValid() {
@@ -146,6 +147,7 @@ func (w *worker) fromClient(i int) {
 		}
 	case proxyproto.Looks(msg):
 		m.proxy.Inc()
+		w.relay.shared.complaints.proxy(w.now, from.client, errNotBalancer)
 		return
 	}
 	switch {
