@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -39,7 +40,7 @@ func TestFront(t *testing.T) {
 		{"Modes", func(t *testing.T) { modes(t, s) }},
 		{"Limits", func(t *testing.T) { limits(t, s, 5000) }},
 		{"Descriptors", func(t *testing.T) { descriptors(t, s, 500, 4) }},
-		{"Drain", func(t *testing.T) { drain(t, s, 2) }},
+		{"Drain", func(t *testing.T) { drain(t, s, len(planned())) }},
 		{"TwoHolders", func(t *testing.T) { twoHolders(t, s, time.Second) }},
 		{"Faults", func(t *testing.T) {
 			st := s.startStream("udp", "tcp")
@@ -165,20 +166,67 @@ func unsigned(label string) *dns.Msg {
 	return m
 }
 
-// drain: planned moves under load, and no write fails. It returns a line about it.
+// planned are the ways to take a node out of service in peace. Each returns when the address may be elsewhere.
+func planned() []struct {
+	name string
+	do   func(t *testing.T, n *node)
+} {
+	return []struct {
+		name string
+		do   func(t *testing.T, n *node)
+	}{
+		{"stop", func(_ *testing.T, n *node) { n.proc.Stop() }},
+		{"command", func(t *testing.T, n *node) {
+			out, err := n.run("drain", "--config", n.config)
+			if err != nil || !strings.Contains(out, n.Name+" is drained") {
+				t.Fatalf("drain of %s: %v: %s", n.Name, err, out)
+			}
+			if held := n.s.held(n.Name); len(held) > 0 {
+				t.Errorf("%s is drained, says the command, and has %v", n.Name, held)
+			}
+		}},
+		{"SIGUSR1", func(_ *testing.T, n *node) { n.s.signal(n.Name, syscall.SIGUSR1) }},
+	}
+}
+
+// drained waits until a node that runs says that it is.
+func (n *node) drained() {
+	n.s.t.Helper()
+	n.s.until(patient, n.Name+" is drained, and runs", func(ctx context.Context) error {
+		st, err := n.status(ctx)
+		if err != nil {
+			return err
+		}
+		if len(st.Faults) != 1 || st.Faults[0].Part != "drain" || len(st.VIP.Held) > 0 {
+			return fmt.Errorf("%+v", st)
+		}
+		return nil
+	})
+}
+
+// drain: planned moves under load, by each way in turn, and no write fails. It returns a line about it.
 func drain(t *testing.T, s *site, moves int) string {
 	st := s.startStream("udp", "tcp", "tcp-kept")
 	outages := map[string]harness.Outages{}
-	for range moves {
+	for i := range moves {
 		from := s.holder()
 		at := time.Now()
-		s.nodes[from].proc.Stop()
+		way := planned()[i%len(planned())]
+		n := s.nodes[from]
+		way.do(t, n)
+		if way.name == "SIGUSR1" {
+			n.drained() // nobody waits for its end
+		}
 		to := s.holder()
 		if to == from {
-			t.Fatalf("%s has stopped and has the address", from)
+			t.Fatalf("%s was drained (%s) and has the address", from, way.name)
 		}
-		t.Logf("the address moved from %s to %s", from, to)
-		s.nodes[from].start()
+		t.Logf("%s: the address moved from %s to %s", way.name, from, to)
+		if way.name != "stop" {
+			n.drained()
+			n.proc.Stop()
+		}
+		n.start()
 		s.settled()
 		for network, load := range st.load {
 			outages[network] = append(outages[network], load.Since(at))

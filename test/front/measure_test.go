@@ -78,7 +78,7 @@ func TestMeasureFrontDrain(t *testing.T) {
 	}
 	s := newSite(t)
 	s.startFronts(nil)
-	row("drain", "stop of the holder", drain(t, s, times(20)))
+	row("drain", "stop, command and SIGUSR1", drain(t, s, times(20)))
 }
 
 // TestMeasureFrontInvariants is the rest of the short form, longer.
