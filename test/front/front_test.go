@@ -258,9 +258,11 @@ func drain(t *testing.T, s *site, moves int) string {
 	return line
 }
 
-// twoHolders: the nodes don't hear each other, so each takes the address. Nothing comes of it.
-func twoHolders(t *testing.T, s *site, length time.Duration) {
+// twoHolders: the nodes don't hear each other, so each takes the address. Nothing comes of it. It returns what the clients of each
+// transport saw from the partition until it was over.
+func twoHolders(t *testing.T, s *site, length time.Duration) map[string]harness.Outage {
 	st := s.startStream("udp", "tcp")
+	parted := time.Now()
 	s.Isolate(true, nodeNames()...)
 	s.until(patient, "more than one node has the address", func(context.Context) error {
 		if l := s.holders(); len(l) < 2 {
@@ -279,7 +281,22 @@ func twoHolders(t *testing.T, s *site, length time.Duration) {
 	s.holder()
 	t.Logf("one holder %v after the nodes heard each other again", time.Since(healed).Round(time.Millisecond))
 	s.settled()
+	out := map[string]harness.Outage{}
+	for network, load := range st.load {
+		s.until(patient, "writes over "+network+" go on after the partition", func(context.Context) error {
+			if n := load.Waiting(healed); n > 0 {
+				return fmt.Errorf("%d clients wait", n)
+			}
+			return nil
+		})
+		out[network] = load.Since(parted)
+		t.Logf("%s: gap %v, longest request %v", network, out[network].Gap.Round(time.Millisecond), out[network].Longest.Round(time.Millisecond))
+		if gap := out[network].Gap; gap >= targetMax {
+			s.quiet("%s: a gap of %v while the fronts did not hear each other, the target is below %v", network, gap, targetMax)
+		}
+	}
 	st.check(t)
+	return out
 }
 
 // allPrimariesDown: without a quorum, and then without any primary, the address stays where it is, and clients are told why.

@@ -115,14 +115,19 @@ func descriptors(t *testing.T, s *site, connects, reloads int) {
 	write()
 	before := n.descriptors()
 
-	slow := map[string]<-chan time.Duration{"nothing": s.slow(nil)}
-	if connects >= 10_000 { // a client's 30 s are long for the short form
-		slow["half of a message"] = s.slow([]byte{0, 40, 1, 2, 3})
+	half := []byte{0, 40, 1, 2, 3}
+	slow := map[string]<-chan time.Duration{
+		"nothing": s.slow(nil, 0), "half of a message": s.slow(half, 0), "an octet of a message twice a second": s.slow(append([]byte{0, 200}, make([]byte, 200)...), time.Second/2),
 	}
-	for range connects {
+	for i := range connects {
 		c, err := s.DialContext("client")(t.Context(), "tcp", s.spareAddr())
 		if err != nil {
 			t.Fatal(err)
+		}
+		if i%10 == 0 { // cut in the middle of a message
+			if _, err := c.Write(half); err != nil {
+				t.Fatal(err)
+			}
 		}
 		_ = c.Close() // as a scanner does
 	}
@@ -142,6 +147,12 @@ func descriptors(t *testing.T, s *site, connects, reloads int) {
 		select {
 		case after := <-cut:
 			t.Logf("a connection on which %s was said was cut after %v", what, after.Round(time.Millisecond))
+			if after < slowCut-time.Second {
+				t.Errorf("a connection on which %s was said was cut after %v, before its time", what, after)
+			}
+			if after > 2*slowCut {
+				s.quiet("a connection on which %s was said was cut after %v", what, after)
+			}
 		case <-time.After(patient):
 			t.Errorf("a connection on which %s is said is never cut", what)
 		}
@@ -161,18 +172,33 @@ func descriptors(t *testing.T, s *site, connects, reloads int) {
 	t.Logf("%d descriptors before %d connections and %d reloads, %d after", before, connects, reloads, n.descriptors())
 }
 
-// slow opens a connection to the spare, sends some octets, and tells how long it took until it was closed.
-func (s *site) slow(octets []byte) <-chan time.Duration {
+// slowCut is when a connection ends on which nothing is said (HAProxy), or on which a message is not complete (the primary).
+const slowCut = 5 * time.Second
+
+// slow opens a connection to the spare, sends some octets, at once or with pauses, and tells how long it took until it was closed.
+func (s *site) slow(octets []byte, pause time.Duration) <-chan time.Duration {
 	s.t.Helper()
 	conn, err := s.DialContext("client")(s.t.Context(), "tcp", s.spareAddr())
 	if err != nil {
 		s.t.Fatal(err)
 	}
 	s.t.Cleanup(func() { _ = conn.Close() })
-	if _, err := conn.Write(octets); err != nil {
-		s.t.Fatal(err)
+	if pause == 0 {
+		if _, err := conn.Write(octets); err != nil {
+			s.t.Fatal(err)
+		}
 	}
 	opened, cut := time.Now(), make(chan time.Duration, 1)
+	if pause > 0 {
+		go func() {
+			for i := range octets {
+				if _, err := conn.Write(octets[i : i+1]); err != nil {
+					return // it was cut
+				}
+				<-time.After(pause)
+			}
+		}()
+	}
 	go func() {
 		_, _ = io.Copy(io.Discard, conn) // until FIN or RST
 		cut <- time.Since(opened)

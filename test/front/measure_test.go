@@ -6,6 +6,8 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/zonekeeper/zonekeeper/test/harness"
 )
 
 // The targets of make front, on a machine that does nothing else.
@@ -66,8 +68,17 @@ func TestMeasureFrontTwoHolders(t *testing.T) {
 	}
 	s := newSite(t)
 	s.startFronts(nil)
+	all := map[string]harness.Outages{}
 	for range times(20) {
-		twoHolders(t, s, 5*time.Second)
+		for network, o := range twoHolders(t, s, 5*time.Second) {
+			all[network] = append(all[network], o)
+		}
+	}
+	for network, l := range all {
+		row("gap "+network, "fronts don't hear each other", l.String())
+		if p50 := l.Gaps().P50(); p50 >= time.Second {
+			t.Errorf("fronts that don't hear each other, %s: median gap %v, the target is %v", network, p50, time.Second)
+		}
 	}
 }
 
