@@ -12,6 +12,7 @@ import (
 
 	"github.com/zonekeeper/zonekeeper/internal/adminapi"
 	"github.com/zonekeeper/zonekeeper/internal/devcluster"
+	"github.com/zonekeeper/zonekeeper/internal/named/namedtest"
 	"github.com/zonekeeper/zonekeeper/test/harness"
 )
 
@@ -25,7 +26,7 @@ func TestGranted(t *testing.T) {
 		dirs: []string{"/var/cache/bind"}, user: "bind", start: "exec named -g -u bind -c /etc/bind/named.conf",
 	}
 	s := newSite(t, c)
-	f := &follower{t: t, c: c, k: k, site: s, door: s.newDoor(), other: s.newDoor(), state: stateDir(t), writer: harness.Dial(t, c.Info().Endpoint, c.Key())}
+	f := &follower{t: t, c: c, k: k, site: s, door: s.newDoor(), other: s.newDoor(), state: namedtest.SharedDir(t), writer: harness.Dial(t, c.Info().Endpoint, c.Key())}
 	f.key = f.exampleKey()
 	ctx := t.Context()
 	admin := c.Admin[c.Names()[0]]
