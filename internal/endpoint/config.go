@@ -32,9 +32,9 @@ type Config struct {
 	// ProxyFrom are the prefixes of the fronts. Connections and datagrams from
 	// there must begin with a PROXY protocol header; from elsewhere they must not.
 	ProxyFrom []netip.Prefix
-	// ProxyKey authenticates the fronts' headers; see [proxyproto.Append]. Without
-	// it an address that a front reports is audit data.
-	ProxyKey []byte
+	// ProxyKeys authenticate the fronts' headers; see [proxyproto.Append]. They may
+	// change. Without any an address that a front reports is audit data.
+	ProxyKeys func() proxyproto.Keys
 
 	Named       netip.AddrPort // the local named
 	ForwardFrom netip.Addr     // loopback source address that named's ACLs admit
@@ -87,6 +87,8 @@ func DefaultConfig() Config {
 	return Config{
 		ForwardFrom: netip.AddrFrom4([4]byte{127, 0, 0, 53}),
 
+		ProxyKeys: proxyproto.Fixed(),
+
 		UDPSockets:  2,
 		UDPReadSize: 4 << 20,
 
@@ -138,8 +140,14 @@ func (c *Config) Validate() error {
 	if len(c.ListenFront) > 0 && c.FrontTLS == nil {
 		bad("ListenFront needs FrontTLS: give it a certificate and the fronts' CA")
 	}
-	if len(c.ProxyKey) > 0 && len(c.ProxyKey) < proxyproto.MinKey {
-		bad("ProxyKey has %d octets: use at least %d random ones", len(c.ProxyKey), proxyproto.MinKey)
+	if c.ProxyKeys == nil {
+		bad("ProxyKeys must be set: start from DefaultConfig")
+	} else {
+		for _, key := range c.ProxyKeys() {
+			if len(key) < proxyproto.MinKey {
+				bad("one of ProxyKeys has %d octets: use at least %d random ones", len(key), proxyproto.MinKey)
+			}
+		}
 	}
 	if !c.ForwardFrom.IsLoopback() {
 		bad("ForwardFrom %v: must be a loopback address, because named admits it to every zone", c.ForwardFrom)

@@ -92,7 +92,7 @@ func (k *conn) open(front bool, config *tls.Config) (*bufio.Reader, error) {
 	}
 	r := bufio.NewReaderSize(k.net, readBuffer)
 	if front || k.srv.isFront(k.client.addr.Addr()) {
-		p, err := proxyproto.Read(r, k.srv.cfg.ProxyKey, k.srv.cfg.Now())
+		p, err := proxyproto.Read(r, k.srv.cfg.ProxyKeys(), k.srv.cfg.Now())
 		if err != nil {
 			return nil, err
 		}

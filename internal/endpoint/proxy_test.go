@@ -73,7 +73,7 @@ func TestProxySpoofing(t *testing.T) {
 			reg := prometheus.NewRegistry()
 			said := new(logged)
 			s := w.start(func(c *Config) {
-				c.ProxyFrom, c.ProxyKey, c.Registerer, c.Logger = tc.from, proxyKey, reg, slog.New(slog.NewTextHandler(said, nil))
+				c.ProxyFrom, c.ProxyKeys, c.Registerer, c.Logger = tc.from, proxyproto.Fixed(proxyKey), reg, slog.New(slog.NewTextHandler(said, nil))
 			})
 			udp, tcp := plain, []byte(nil)
 			if tc.proxy {

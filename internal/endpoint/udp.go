@@ -63,7 +63,7 @@ func (u *udpSocket) datagram(msg []byte, peer netip.AddrPort, control []byte, no
 	c := client{addr: netip.AddrPortFrom(peer.Addr().Unmap(), peer.Port()), proven: true, via: overUDP}
 	switch {
 	case u.srv.isFront(c.addr.Addr()):
-		p, err := proxyproto.Parse(msg, nil, u.srv.cfg.ProxyKey, now)
+		p, err := proxyproto.Parse(msg, nil, u.srv.cfg.ProxyKeys(), now)
 		if err != nil {
 			u.srv.badProxy(c, err)
 			return

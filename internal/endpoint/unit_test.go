@@ -156,9 +156,9 @@ func TestValidate(t *testing.T) {
 			t.Errorf("%v does not name %q", err, want)
 		}
 	}
-	c.MaxConns, c.ProxyKey = 0, []byte("short")
+	c.MaxConns, c.ProxyKeys = 0, proxyproto.Fixed([]byte("short"))
 	err = c.Validate()
-	for _, want := range []string{"MaxConns is 0", "ProxyKey"} {
+	for _, want := range []string{"MaxConns is 0", "ProxyKeys"} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("%v does not name %q", err, want)
 		}
@@ -202,7 +202,7 @@ func FuzzHandle(f *testing.F) {
 	f.Add(proxyproto.Append(nil, clientAddr, serverAddr, true, proxyKey, now, nil))
 	done := make(chan []byte, 1)
 	f.Fuzz(func(t *testing.T, msg []byte) {
-		_, _ = proxyproto.Parse(msg, nil, proxyKey, now)
+		_, _ = proxyproto.Parse(msg, nil, proxyproto.Keys{proxyKey}, now)
 		if len(msg) > maxMessage {
 			return
 		}

@@ -127,12 +127,12 @@ func (f *front) removeLeft(after string) {
 
 // bindRelay opens the clients' UDP sockets.
 func (f *front) bindRelay() error {
-	key, err := readKey(f.cfg.Primaries.ProxyKeyFile)
-	if err != nil {
+	var err error
+	if f.keys, err = openKeys(f.cfg.Primaries.ProxyKeyFile, f.log); err != nil {
 		return err
 	}
 	c := relay.DefaultConfig()
-	c.Listen, c.Sockets, c.Key = f.set.listen, f.set.sockets, key
+	c.Listen, c.Sockets, c.Keys = f.set.listen, f.set.sockets, f.keys.Keys
 	c.Freebind, c.PacketInfo = f.cfg.Mode == ModeVIP, f.cfg.Mode != ModeVIP
 	c.ProxyFrom = f.set.proxyFrom
 	c.Retry.After, c.Retry.Max, c.Retry.Budget = time.Duration(f.cfg.Retry.After), f.cfg.Retry.Max, f.cfg.Retry.Budget

@@ -222,22 +222,22 @@ func TestSettings(t *testing.T) {
 	}
 }
 
-func TestReadKey(t *testing.T) {
+func TestOpenKeys(t *testing.T) {
 	dir := t.TempDir()
 	for text, want := range map[string]string{
 		"QUJDREVGR0hJSktMTU5PUA==\n": "",
 		"QUJD":                       "a key of 3 octets, at least 16",
 		"?":                          "not base64",
 	} {
-		key, err := readKey(write(t, dir+"/key", text))
-		if want == "" && (err != nil || string(key) != "ABCDEFGHIJKLMNOP") || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
-			t.Errorf("%q: %q, %v", text, key, err)
+		key, err := openKeys(write(t, dir+"/key", text), quiet(t))
+		if want == "" && (err != nil || string(key.Keys()[0]) != "ABCDEFGHIJKLMNOP") || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%q: %v, %v", text, key.Keys(), err)
 		}
 	}
-	if _, err := readKey(dir + "/none"); err == nil || !strings.Contains(err.Error(), "head -c 32") {
+	if _, err := openKeys(dir+"/none", quiet(t)); err == nil || !strings.Contains(err.Error(), "head -c 32") {
 		t.Errorf("got %v", err)
 	}
-	if key, err := readKey(""); key != nil || err != nil {
+	if key, err := openKeys("", quiet(t)); key != nil || err != nil {
 		t.Errorf("%v, %v", key, err)
 	}
 }

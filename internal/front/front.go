@@ -74,6 +74,7 @@ type front struct {
 	keepalived mover // nil outside mode vip
 	servfail   *servfail
 	identity   identity
+	keys       *proxyproto.KeyFile // of PROXY headers over UDP; nil without
 
 	configs chan []byte        // HAProxy's newest configuration
 	changed chan struct{}      // the model has
@@ -177,6 +178,11 @@ func (f *front) run(ctx context.Context) error {
 		return fmt.Errorf("%w: %w", ErrConfig, err)
 	}
 	last := r.start("the SERVFAIL socket", f.servfail.run)
+	keeping := r.start("the PROXY keys", func(ctx context.Context) error {
+		f.keys.Watch(ctx)
+		<-ctx.Done() // without a file there is nothing to watch
+		return nil
+	})
 	udp := r.start("the relay", f.relay.Run)
 
 	// 3. The primaries, what to do about them, and HAProxy, which starts with the first list.
@@ -202,7 +208,7 @@ func (f *front) run(ctx context.Context) error {
 	r.stop(watching) // what it would see from here on is our doing
 	r.stop(udp)
 	r.stop(tcp)
-	for _, p := range []*part{checking, finding, steering, last} {
+	for _, p := range []*part{checking, finding, steering, keeping, last} {
 		r.stop(p)
 	}
 	return r.err()
@@ -267,16 +273,16 @@ func signal(c chan<- struct{}) {
 	}
 }
 
-// readKey reads the key of PROXY headers; nil without a file.
-func readKey(file string) ([]byte, error) {
+// openKeys reads the keys of PROXY headers; nil without a file.
+func openKeys(file string, log *slog.Logger) (*proxyproto.KeyFile, error) {
 	if file == "" {
-		return nil, nil
+		return nil, nil //nolint:nilnil // a nil one has no keys
 	}
-	key, err := proxyproto.ReadKey(file)
+	keys, err := proxyproto.OpenKeys(file, log)
 	if err != nil {
 		return nil, fmt.Errorf("primaries.proxy_key_file: %w", err)
 	}
-	return key, nil
+	return keys, nil
 }
 
 // runner runs the parts of a node, each with a stop of its own. One that ends unasked stops the node.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -69,7 +70,7 @@ func render(cfg Config, temp, dir string) ([]File, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, err := readKey(cfg.Primaries.ProxyKeyFile); err != nil {
+	if _, err := openKeys(cfg.Primaries.ProxyKeyFile, slog.New(slog.DiscardHandler)); err != nil {
 		return nil, err
 	}
 	t := cfg.Primaries.TLS

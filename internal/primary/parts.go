@@ -110,7 +110,7 @@ func (p *Primary) endpointConfig() (endpoint.Config, error) {
 			return &tls.Config{MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{*cert.Get()}, ClientCAs: cert.Pool(), VerifyConnection: noSecondary}
 		}
 	}
-	c.ProxyFrom, c.ProxyKey = d.ProxyFrom, p.files.proxyKey
+	c.ProxyFrom, c.ProxyKeys = d.ProxyFrom, p.files.proxyKeys.Keys
 	if c.Named, err = netip.ParseAddrPort(p.cfg.Named.Listen); err != nil {
 		return c, fmt.Errorf("named.listen: %w", err)
 	}

@@ -129,7 +129,7 @@ var ErrConfig = errors.New("configuration")
 // assemble makes the parts, from the log upward. Nothing of it answers clients yet.
 func (p *Primary) assemble(ctx context.Context, sealer *seal.Sealer) error {
 	var err error
-	if p.files, err = loadDNSFiles(p.cfg.DNS); err != nil {
+	if p.files, err = loadDNSFiles(p.cfg.DNS, p.log); err != nil {
 		return fmt.Errorf("%w: %w", ErrConfig, err)
 	}
 	hc, err := adminClient(p.cfg.Admin)
@@ -286,6 +286,10 @@ func (p *Primary) run(ctx context.Context) error {
 	g.Go(func() error {
 		defer close(endpointDone)
 		return p.endpoint.Serve(endpointCtx, time.Duration(p.cfg.StopGrace))
+	})
+	g.Go(func() error {
+		p.files.proxyKeys.Watch(endpointCtx)
+		return nil
 	})
 	g.Go(func() error {
 		tuneCollector(stopping)

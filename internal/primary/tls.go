@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"slices"
@@ -18,12 +19,12 @@ import (
 // dnsFiles are what the endpoint needs from disk. They are read before anything is started: a mistake in them is found at
 // once, and not when the primary has caught up with the log.
 type dnsFiles struct {
-	tls      *conf.Certificate // of DNS over TLS; nil without it
-	front    *conf.Certificate // of the fronts' listeners; nil without them
-	proxyKey []byte
+	tls       *conf.Certificate   // of DNS over TLS; nil without it
+	front     *conf.Certificate   // of the fronts' listeners; nil without them
+	proxyKeys *proxyproto.KeyFile // nil without
 }
 
-func loadDNSFiles(d DNSConfig) (f dnsFiles, err error) {
+func loadDNSFiles(d DNSConfig, log *slog.Logger) (f dnsFiles, err error) {
 	if len(d.ListenTLS) > 0 {
 		if f.tls, err = conf.LoadCertificate(d.TLSCert, d.TLSKey, ""); err != nil {
 			return f, fmt.Errorf("dns.tls_cert, dns.tls_key: %w", err)
@@ -35,7 +36,7 @@ func loadDNSFiles(d DNSConfig) (f dnsFiles, err error) {
 		}
 	}
 	if d.ProxyKeyFile != "" {
-		if f.proxyKey, err = proxyproto.ReadKey(d.ProxyKeyFile); err != nil {
+		if f.proxyKeys, err = proxyproto.OpenKeys(d.ProxyKeyFile, log); err != nil {
 			return f, fmt.Errorf("dns.proxy_key_file: %w", err)
 		}
 	}

@@ -384,7 +384,7 @@ func TestFilesOfTheEndpoint(t *testing.T) {
 		"proxy key is short": {DNSConfig{ProxyKeyFile: write("key", "c2hvcnQ=")}, []string{"a key of 5 octets", "/dev/urandom"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := loadDNSFiles(tc.cfg)
+			_, err := loadDNSFiles(tc.cfg, slog.New(slog.DiscardHandler))
 			if (err == nil) != (tc.want == nil) {
 				t.Fatalf("error %v", err)
 			}

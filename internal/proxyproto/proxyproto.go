@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"hash"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 )
@@ -66,9 +67,9 @@ func Begins(b []byte) bool {
 	return Looks(b) || strings.HasPrefix(signature, string(b))
 }
 
-// Read consumes the header at the start of a connection. key may be nil: then a
+// Read consumes the header at the start of a connection. keys may be nil: then a
 // MAC proves nothing. Errors wrap [Err].
-func Read(r *bufio.Reader, key []byte, now time.Time) (Header, error) {
+func Read(r *bufio.Reader, keys Keys, now time.Time) (Header, error) {
 	start, err := r.Peek(len(signature))
 	if err != nil {
 		return Header{}, fmt.Errorf("%w: no header: %w", Err, err)
@@ -101,7 +102,7 @@ func Read(r *bufio.Reader, key []byte, now time.Time) (Header, error) {
 			return Header{}, fmt.Errorf("%w: version 2 header: %w", Err, err)
 		}
 	}
-	return Parse(header, nil, key, now)
+	return Parse(header, nil, keys, now)
 }
 
 // parseV1 reads "PROXY TCP4 192.0.2.1 198.51.100.1 40000 53".
@@ -130,7 +131,7 @@ func bracketed(addr string) string {
 // Parse reads the version 2 header at the start of b. payload is what the MAC
 // covers beside the header; for a datagram b holds header and message, and
 // payload is nil, which means the rest of b. Errors wrap [Err].
-func Parse(b, payload, key []byte, now time.Time) (Header, error) {
+func Parse(b, payload []byte, keys Keys, now time.Time) (Header, error) {
 	if len(b) < v2Fixed || !bytes.HasPrefix(b, []byte(signature)) {
 		return Header{}, fmt.Errorf("%w: no version 2 header, which every datagram of a front or load balancer begins with", Err)
 	}
@@ -165,10 +166,10 @@ func Parse(b, payload, key []byte, now time.Time) (Header, error) {
 		return Header{}, fmt.Errorf("%w: address family %d in %d octets", Err, family, size)
 	}
 	mac, err := findMAC(tlvs)
-	if err != nil || mac == nil || len(key) == 0 {
+	if err != nil || mac == nil || len(keys) == 0 {
 		return p, err
 	}
-	if p.Proven = verify(header, mac, payload, key, now); !p.Proven {
+	if p.Proven = verify(header, mac, payload, keys, now); !p.Proven {
 		return Header{}, fmt.Errorf("%w: the header's MAC does not verify: fronts and primaries need the same key, and clocks within %v", Err, maxSkew)
 	}
 	return p, nil
@@ -194,12 +195,14 @@ func findMAC(tlvs []byte) ([]byte, error) {
 	return nil, nil
 }
 
-func verify(header, value, payload, key []byte, now time.Time) bool {
+func verify(header, value, payload []byte, keys Keys, now time.Time) bool {
 	skew := now.Unix() - int64(binary.BigEndian.Uint64(value))
 	if limit := int64(maxSkew / time.Second); skew < -limit || skew > limit {
 		return false
 	}
-	return hmac.Equal(value[8:], sum(key, header[:len(header)-sha256.Size], payload))
+	return slices.ContainsFunc(keys, func(key []byte) bool {
+		return hmac.Equal(value[8:], sum(key, header[:len(header)-sha256.Size], payload))
+	})
 }
 
 func sum(key, header, payload []byte) []byte {
@@ -226,6 +229,7 @@ func Append(b []byte, src, dst netip.AddrPort, udp bool, key []byte, now time.Ti
 // Writer is [Append] for whoever sends many headers with one key. It is not safe
 // for concurrent use.
 type Writer struct {
+	key []byte
 	mac hash.Hash // nil without a key
 }
 
@@ -235,7 +239,14 @@ func NewWriter(key []byte) Writer {
 	if len(key) == 0 {
 		return Writer{}
 	}
-	return Writer{hmac.New(sha256.New, key)}
+	return Writer{key, hmac.New(sha256.New, key)}
+}
+
+// Use makes the first of the keys the one that proves headers from now on.
+func (w *Writer) Use(keys Keys) {
+	if !bytes.Equal(w.key, keys.first()) {
+		*w = NewWriter(keys.first())
+	}
 }
 
 // Append is the function of that name.

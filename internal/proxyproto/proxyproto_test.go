@@ -63,7 +63,7 @@ func TestParse(t *testing.T) {
 		{name: "none", header: nil, bad: true},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			p, err := Parse(append(bytes.Clone(tc.header), payload...), nil, key, now)
+			p, err := Parse(append(bytes.Clone(tc.header), payload...), nil, Keys{key}, now)
 			if (err != nil) != tc.bad || (err != nil && !errors.Is(err, Err)) {
 				t.Fatalf("error %v", err)
 			}
@@ -105,7 +105,7 @@ func TestRead(t *testing.T) {
 		if tc.bad {
 			r = bufio.NewReaderSize(bytes.NewReader([]byte(tc.header)), 512)
 		}
-		p, err := Read(r, key, now)
+		p, err := Read(r, Keys{key}, now)
 		if (err != nil) != tc.bad {
 			t.Errorf("%q: %v", tc.header, err)
 			continue
@@ -131,7 +131,7 @@ func FuzzParse(f *testing.F) {
 	f.Add(Append(nil, client6, server6, true, nil, now, nil))
 	f.Add([]byte("PROXY TCP4 192.0.2.77 198.51.100.1 40000 53\r\n"))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		p, err := Parse(b, nil, key, now)
+		p, err := Parse(b, nil, Keys{key}, now)
 		if err == nil && (p.Length < v2Fixed || p.Length > len(b)) {
 			t.Fatalf("a header of %d octets in %d", p.Length, len(b))
 		}
@@ -139,7 +139,7 @@ func FuzzParse(f *testing.F) {
 			t.Fatal("proven without the key")
 		}
 		r := bufio.NewReaderSize(bytes.NewReader(b), 512)
-		if p, err := Read(r, key, now); err == nil && !(Looks(b) && p.Length <= len(b)) {
+		if p, err := Read(r, Keys{key}, now); err == nil && !(Looks(b) && p.Length <= len(b)) {
 			t.Fatalf("a header of %d octets in %q", p.Length, b)
 		}
 	})

@@ -31,6 +31,7 @@ func TestFront(t *testing.T) {
 		{"OnlyHolderReceives", func(t *testing.T) { onlyHolderReceives(t, s, 100) }},
 		{"ClientAddress", func(t *testing.T) { clientAddress(t, s) }},
 		{"ForgedHeaders", func(t *testing.T) { forgedHeaders(t, s) }},
+		{"KeyRotation", func(t *testing.T) { keyRotation(t, s) }},
 		{"ForeignVRRP", func(t *testing.T) { foreignVRRP(t, s, 3*time.Second) }},
 		{"Announcements", func(t *testing.T) { announcements(t, s) }},
 		{"NoPreemption", func(t *testing.T) { noPreemption(t, s) }},

@@ -101,7 +101,10 @@ func runRelay(t *testing.T, text string) {
 		t.Fatal(err)
 	}
 	cfg := relay.DefaultConfig()
-	cfg.Listen, cfg.Sockets, cfg.Batch, cfg.Key = []netip.AddrPort{job.Listen}, relaySockets, job.Batch, job.Key
+	cfg.Listen, cfg.Sockets, cfg.Batch = []netip.AddrPort{job.Listen}, relaySockets, job.Batch
+	if len(job.Key) > 0 {
+		cfg.Keys = proxyproto.Fixed(job.Key)
+	}
 	cfg.Limits.PerSecond, cfg.Limits.Burst = 1e9, 1<<30 // all clients are one address here
 	r, err := relay.New(cfg)
 	if err != nil {

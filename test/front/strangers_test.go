@@ -2,7 +2,6 @@ package front
 
 import (
 	"context"
-	"encoding/base64"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -28,14 +27,11 @@ type forgery struct {
 }
 
 func forgeries(s *site) []forgery {
-	text, err := os.ReadFile(s.proxyKeyFile)
+	keys, err := proxyproto.ReadKeys(s.proxyKeyFile)
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	key, err := base64.StdEncoding.DecodeString(strings.TrimSpace(string(text)))
-	if err != nil {
-		s.t.Fatal(err)
-	}
+	key := keys[0]
 	v2 := func(key []byte, age time.Duration) func(src, dst netip.AddrPort, udp bool, msg []byte) []byte {
 		return func(src, dst netip.AddrPort, udp bool, msg []byte) []byte {
 			return proxyproto.Append(nil, src, dst, udp, key, time.Now().Add(-age), msg)

@@ -97,7 +97,7 @@ func strip(t *testing.T, to netip.AddrPort) netip.AddrPort {
 			if err != nil {
 				return
 			}
-			h, err := proxyproto.Parse(b[:n], nil, proxyKey, time.Now())
+			h, err := proxyproto.Parse(b[:n], nil, proxyproto.Keys{proxyKey}, time.Now())
 			if err != nil || !h.Proven {
 				t.Errorf("the relay's header: %v, proven: %v", err, h.Proven)
 			}
@@ -337,7 +337,7 @@ func startPrimary(t testing.TB, proposed chan<- proposal, edit func(*endpoint.Co
 	cfg.Listen = []netip.AddrPort{namedtest.FreePort(t)}
 	cfg.Named = netip.MustParseAddrPort("127.0.0.1:1") // nobody
 	cfg.Writer, cfg.Reader = p, p
-	cfg.ProxyFrom, cfg.ProxyKey = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, proxyKey
+	cfg.ProxyFrom, cfg.ProxyKeys = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, proxyproto.Fixed(proxyKey)
 	cfg.NotApplied = []error{errNotApplied}
 	cfg.Settings = func() endpoint.Settings { return p }
 	if edit != nil {

@@ -2,6 +2,7 @@ package relay
 
 import (
 	"context"
+	"github.com/zonekeeper/zonekeeper/internal/proxyproto"
 	"net/netip"
 	"sync"
 	"testing"
@@ -13,7 +14,7 @@ func TestEndsBesideAnswers(t *testing.T) {
 	p := startServer(t, "127.0.0.1:0")
 	for range 50 {
 		cfg := DefaultConfig()
-		cfg.Listen, cfg.Key, cfg.Drain, cfg.Sockets = []netip.AddrPort{addrPort("127.0.0.1:0")}, proxyKey, time.Millisecond, 1
+		cfg.Listen, cfg.Keys, cfg.Drain, cfg.Sockets = []netip.AddrPort{addrPort("127.0.0.1:0")}, proxyproto.Fixed(proxyKey), time.Millisecond, 1
 		r, err := New(cfg)
 		if err != nil {
 			t.Fatal(err)

@@ -25,8 +25,9 @@ type Config struct {
 	Batch      int // datagrams that one system call moves, at most 256
 	// BufferSize is how many octets are asked of the kernel for each socket's receive buffer, and for its send buffer.
 	BufferSize int
-	// Key proves the PROXY headers to the primaries; see [proxyproto.Append]. Without it they are audit data there.
-	Key []byte
+	// Keys has the one that proves the PROXY headers to the primaries first; see [proxyproto.Append]. They may change. Without any
+	// the headers are audit data there.
+	Keys func() proxyproto.Keys
 	// ProxyFrom are load balancers: datagrams from there must begin with a PROXY header, which is believed; from elsewhere they
 	// must not.
 	ProxyFrom []netip.Prefix
@@ -80,6 +81,7 @@ func DefaultConfig() Config {
 			Forget: 3 * time.Second,
 		},
 		Limits:     Limits{PerSecond: 2000, Burst: 4000, Addresses: 65_536, Pending: 65_536, PendingPerAddress: 4096},
+		Keys:       proxyproto.Fixed(),
 		Drain:      5 * time.Second,
 		Answer:     func([]byte) []byte { return nil },
 		Logger:     slog.New(slog.DiscardHandler),
@@ -110,8 +112,14 @@ func (c *Config) Validate() error {
 			bad("%v: answers would leave from whatever address the kernel likes: list the addresses, or set PacketInfo", a)
 		}
 	}
-	if len(c.Key) > 0 && len(c.Key) < proxyproto.MinKey {
-		bad("Key has %d octets: use at least %d random ones", len(c.Key), proxyproto.MinKey)
+	if c.Keys == nil {
+		bad("Keys must be set: start from DefaultConfig")
+	} else {
+		for _, key := range c.Keys() {
+			if len(key) < proxyproto.MinKey {
+				bad("one of the Keys has %d octets: use at least %d random ones", len(key), proxyproto.MinKey)
+			}
+		}
 	}
 	for _, n := range []struct {
 		name        string

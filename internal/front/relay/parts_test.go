@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"github.com/zonekeeper/zonekeeper/internal/proxyproto"
 	"net/netip"
 	"strings"
 	"testing"
@@ -253,7 +254,7 @@ func TestValidate(t *testing.T) {
 		{func(c *Config) { c.Listen = append(c.Listen, netip.AddrPort{}) }, "is not an address and port"},
 		{func(c *Config) { c.Listen = []netip.AddrPort{addrPort("[::]:53")} }, "or set PacketInfo"},
 		{func(c *Config) { c.Listen, c.PacketInfo = []netip.AddrPort{addrPort("[::]:53")}, true }, ""},
-		{func(c *Config) { c.Key = []byte("short") }, "Key has 5 octets"},
+		{func(c *Config) { c.Keys = proxyproto.Fixed([]byte("short")) }, "Keys has 5 octets"},
 		{func(c *Config) { c.Sockets = 65 }, "Sockets is 65"},
 		{func(c *Config) { c.Batch = 0 }, "Batch is 0"},
 		{func(c *Config) { c.BufferSize = 0 }, "BufferSize is 0"},

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -23,13 +24,16 @@ import (
 	"github.com/zonekeeper/zonekeeper/internal/tsig"
 )
 
-var proxyKey = []byte("a key of the fronts and primaries")
+var (
+	proxyKey = []byte("a key of the fronts and primaries")
+	nextKey  = []byte("the key that comes after it")
+)
 
 // startRelay runs a relay on a free port of 127.0.0.1 until the test ends.
 func startRelay(t testing.TB, edit func(*Config), ups ...Upstream) *Relay {
 	t.Helper()
 	cfg := DefaultConfig()
-	cfg.Listen, cfg.Key, cfg.Drain = []netip.AddrPort{addrPort("127.0.0.1:0")}, proxyKey, 0
+	cfg.Listen, cfg.Keys, cfg.Drain = []netip.AddrPort{addrPort("127.0.0.1:0")}, proxyproto.Fixed(proxyKey), 0
 	cfg.Answer = func(q []byte) []byte { return answerTo(q, rcodeServFail) }
 	if edit != nil {
 		edit(&cfg)
@@ -62,6 +66,7 @@ type datagram struct {
 	header proxyproto.Header
 	msg    []byte
 	from   netip.AddrPort
+	raw    []byte // with the header
 }
 
 func startServer(t testing.TB, at string) *server {
@@ -83,11 +88,11 @@ func startServer(t testing.TB, at string) *server {
 			if err != nil {
 				continue // ICMP, after the relay has gone
 			}
-			h, err := proxyproto.Parse(b[:n], nil, proxyKey, time.Now())
+			h, err := proxyproto.Parse(b[:n], nil, proxyproto.Keys{proxyKey, nextKey}, time.Now())
 			if err != nil || !h.Proven {
 				t.Errorf("the relay's header: %v, proven: %v", err, h.Proven)
 			}
-			s.got <- datagram{h, bytes.Clone(b[h.Length:n]), from}
+			s.got <- datagram{h, bytes.Clone(b[h.Length:n]), from, bytes.Clone(b[:n])}
 		}
 	}()
 	t.Cleanup(func() { conn.Close(); <-done })
@@ -236,6 +241,25 @@ func TestCarries(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// A key that is replaced proves the next header; the primaries have both meanwhile.
+func TestKeysChange(t *testing.T) {
+	p := startServer(t, "127.0.0.1:0")
+	var keys atomic.Pointer[proxyproto.Keys]
+	keys.Store(&proxyproto.Keys{proxyKey, nextKey})
+	r := startRelay(t, func(c *Config) { c.Keys = func() proxyproto.Keys { return *keys.Load() } }, p.upstream("primary"))
+	client := dial(t, "127.0.0.1", r.Addrs()[0])
+	for _, use := range []proxyproto.Keys{{proxyKey, nextKey}, {nextKey, proxyKey}, {proxyKey}} {
+		keys.Store(&use)
+		send(t, client, updateMsg(t, "h"))
+		d := p.next()
+		if _, err := proxyproto.Parse(d.raw, nil, use[:1], time.Now()); err != nil {
+			t.Errorf("with the keys %v: %v", use, err)
+		}
+		p.answer(d, 0)
+		receive(t, client)
 	}
 }
 
@@ -448,7 +472,7 @@ func TestEnds(t *testing.T) {
 	other := startServer(t, "127.0.0.1:0")
 	before := descriptors(t)
 	cfg := DefaultConfig()
-	cfg.Listen, cfg.Key, cfg.Drain = []netip.AddrPort{addrPort("127.0.0.1:0"), addrPort("[::1]:0")}, proxyKey, patience
+	cfg.Listen, cfg.Keys, cfg.Drain = []netip.AddrPort{addrPort("127.0.0.1:0"), addrPort("[::1]:0")}, proxyproto.Fixed(proxyKey), patience
 	r, err := New(cfg)
 	if err != nil {
 		t.Fatal(err)

@@ -57,7 +57,7 @@ type failure struct {
 func newWorker(r *Relay, in socket) *worker {
 	w := &worker{
 		relay: r, in: in, addr: in.conn.LocalAddr().(*net.UDPAddr).AddrPort(), wake: make(chan struct{}, 1),
-		proxy: proxyproto.NewWriter(r.cfg.Key), inbox: newInbox(r.cfg.Batch), sender: newSender(r.cfg.Batch),
+		proxy: proxyproto.NewWriter(nil), inbox: newInbox(r.cfg.Batch), sender: newSender(r.cfg.Batch),
 	}
 	w.x = newExchange(&r.cfg, w, &r.shared)
 	return w
@@ -171,6 +171,7 @@ func (w *worker) ask(l *line, e *entry, id uint16) {
 	u.out, p = grow(u.out)
 	original := messageID(e.msg)
 	setMessageID(e.msg, id)
+	w.proxy.Use(w.relay.cfg.Keys())
 	// Copied: two pieces cost the kernel more.
 	p.own = w.proxy.Append(p.own[:0], e.from.client, w.destination(&e.from), true, w.now, e.msg)
 	p.own = append(p.own, e.msg...)
