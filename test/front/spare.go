@@ -16,8 +16,8 @@ import (
 // spareName is a front node that does not share the address of the three: faults of its own configuration disturb nobody.
 const spareName = "spare"
 
-// own4 is the spare's address for clients when it has one of its own to move.
-const own4 = "192.0.2.101"
+// own4 and own6 are the spare's addresses for clients when it has some of its own to move.
+const own4, own6 = "192.0.2.101", "2001:db8::101"
 
 // spare makes the spare node, with mode service at its own address; it lives until the running part of the test ends.
 func (s *site) spare(change func(c object)) *node {
@@ -33,13 +33,13 @@ func (s *site) spare(change func(c object)) *node {
 	})
 }
 
-// moving makes the spare's own address one that keepalived moves.
+// moving makes the spare's own addresses some that keepalived moves.
 func moving(s *site) func(c object) {
 	return func(c object) {
 		c["mode"] = "vip"
 		delete(c, "listen")
 		c["vip"] = object{
-			"addresses": []any{own4 + "/32"}, "interface": harness.Device, "router_id": 54,
+			"addresses": []any{own4 + "/32", own6 + "/128"}, "interface": harness.Device, "router_id": 54,
 			"node_address": s.Host(spareName).V4.String(), "peers": []any{s.Host("front-a").V4.String()},
 		}
 	}

@@ -233,40 +233,56 @@ func advertisement(src, dst netip.Addr, priority byte) []byte {
 	return b
 }
 
-// foreignOwner: an address that somebody else has is not taken, neither at the start nor while this node holds it.
+// foreignOwner: an address that somebody else has is not taken, neither at the start nor while this node holds it; the other one, which
+// moves with it, leaves as well. The message says which address it is, and who has it.
 func foreignOwner(t *testing.T, s *site) {
-	s.Shell("stranger", "ip addr add "+own4+"/24 dev "+harness.Device)
-	n := s.spare(moving(s))
-	n.start()
-	mac := strings.Fields(s.Shell("stranger", "ip -br link show dev "+harness.Device))[2] // /sys shows another namespace's
-	n.said(own4, mac)
-	n.shows("zonekeeper_front_vip_conflict", 1)
-	if held := s.heldOf(spareName, own4); held {
-		t.Errorf("the node holds %s, which %s uses", own4, mac)
-	}
-	status, err := n.run("status", "--config", n.config)
-	if err == nil || !strings.Contains(status, mac) {
-		t.Errorf("the status (exit %v) does not say who has the address:\n%s", err, status)
-	}
-
-	s.Shell("stranger", "ip addr del "+own4+"/24 dev "+harness.Device)
-	s.until(patient, "the node takes the address when it is free", func(context.Context) error {
-		if !s.heldOf(spareName, own4) {
-			return fmt.Errorf("it does not hold it")
+	mac := s.mac("stranger")
+	for _, owned := range []string{own6 + "/64", own4 + "/24"} {
+		addr, _, _ := strings.Cut(owned, "/")
+		// A stranger that looks for duplicates itself would not use it; this one does not.
+		take := func() {
+			s.Shell("stranger", "ip addr add "+owned+" dev "+harness.Device+" $(case "+owned+" in *:*) echo nodad;; esac)")
 		}
-		return nil
-	})
-	n.shows("zonekeeper_front_vip_conflict", 0)
-
-	s.Shell("stranger", "ip addr add "+own4+"/24 dev "+harness.Device)
-	s.until(patient, "the node gives up an address that somebody else took", func(context.Context) error {
-		if s.heldOf(spareName, own4) {
-			return fmt.Errorf("it holds it still")
+		leave := func() { s.Shell("stranger", "ip addr del "+owned+" dev "+harness.Device) }
+		take()
+		n := s.spare(moving(s))
+		n.start()
+		fault := func(what string) {
+			t.Helper()
+			n.shows("zonekeeper_front_vip_conflict", 1)
+			s.until(patient, what, func(context.Context) error {
+				for _, a := range []string{own4, own6} {
+					if s.heldOf(spareName, a) {
+						return fmt.Errorf("it holds %s", a)
+					}
+				}
+				return nil
+			})
+			n.shows(`zonekeeper_front_vip_state{state="fault"}`, 1)
+			status, err := n.run("status", "--config", n.config)
+			if err == nil || !strings.Contains(status, addr+" is used by "+mac) || !strings.Contains(status, "vip.addresses") {
+				t.Errorf("the status (exit %v) does not say who has the address, and what to do:\n%s", err, status)
+			}
 		}
-		return nil
-	})
-	n.shows("zonekeeper_front_vip_conflict", 1)
-	s.Shell("stranger", "ip addr del "+own4+"/24 dev "+harness.Device)
+		n.said("ERROR", addr, mac, "vip.addresses")
+		fault("the node holds nothing while " + addr + " is somebody's")
+
+		leave()
+		s.until(patient, "the node takes the addresses when they are free", func(context.Context) error {
+			for _, a := range []string{own4, own6} {
+				if !s.heldOf(spareName, a) {
+					return fmt.Errorf("it does not hold %s", a)
+				}
+			}
+			return nil
+		})
+		n.shows("zonekeeper_front_vip_conflict", 0)
+
+		take()
+		fault("the node gives up the addresses when somebody else took " + addr)
+		leave()
+		n.proc.Stop()
+	}
 }
 
 // heldOf reports whether a host has an address on its device.
