@@ -46,6 +46,9 @@ func (k Keys) String() string {
 	return strings.Join(names, " ")
 }
 
+// LogValue implements [slog.LogValuer]: a handler that does not ask for a String would write the keys themselves.
+func (k Keys) LogValue() slog.Value { return slog.StringValue(k.String()) }
+
 // Fixed gives keys that never change.
 func Fixed(keys ...[]byte) func() Keys { return func() Keys { return keys } }
 

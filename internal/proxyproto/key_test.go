@@ -157,3 +157,20 @@ func TestKeyFile(t *testing.T) {
 	}
 	(*KeyFile)(nil).Watch(t.Context()) // returns
 }
+
+// TestKeysAreNotLogged: in neither format, on none of the ways in which a value comes into a log.
+func TestKeysAreNotLogged(t *testing.T) {
+	var out bytes.Buffer
+	keys := Keys{oldKey, newKey}
+	for _, h := range []slog.Handler{slog.NewTextHandler(&out, nil), slog.NewJSONHandler(&out, nil)} {
+		log := slog.New(h)
+		log.Info("PROXY keys", "keys", keys)
+		log.Info("PROXY keys", slog.Any("keys", keys))
+		log.With("keys", keys).Info("PROXY keys")
+	}
+	for _, key := range keys {
+		if logged := out.String(); strings.Contains(logged, string(key)) || strings.Contains(logged, base64.StdEncoding.EncodeToString(key)) || !strings.Contains(logged, keys.String()) {
+			t.Errorf("logged: %s", logged)
+		}
+	}
+}

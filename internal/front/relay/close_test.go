@@ -2,11 +2,12 @@ package relay
 
 import (
 	"context"
-	"github.com/zonekeeper/zonekeeper/internal/proxyproto"
 	"net/netip"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/zonekeeper/zonekeeper/internal/proxyproto"
 )
 
 // TestEndsBesideAnswers: a relay ends while primaries go on sending to it.

@@ -1,11 +1,12 @@
 package relay
 
 import (
-	"github.com/zonekeeper/zonekeeper/internal/proxyproto"
 	"net/netip"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/zonekeeper/zonekeeper/internal/proxyproto"
 
 	"github.com/miekg/dns"
 )
