@@ -236,12 +236,27 @@ func TestASecondaryListensWhenOpened(t *testing.T) {
 		if err := os.WriteFile(file, []byte("sOmething"), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		fourth := startWith(t, cfg, content).session(t, 0)
+		run = startWith(t, cfg, content)
+		fourth := run.session(t, 0)
 		if zones, _ := fourth.Damaged([]zone.Name{name("a.test.")}); len(zones) != 1 || !fourth.Listening() {
 			t.Errorf("damaged are %v", zones)
 		}
 		if _, err := os.Stat(file); err == nil {
 			t.Error("the damaged file is still there")
+		}
+
+		// A release that keeps no record runs named, and named writes files.
+		if err := os.WriteFile(file, []byte("something"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		run.stop()
+		later := time.Now().Add(time.Second)
+		if err := errors.Join(os.WriteFile(file, []byte("sOmething"), 0o600), os.Chtimes(filepath.Join(cfg.Dir, "named.conf"), later, later)); err != nil {
+			t.Fatal(err)
+		}
+		fifth := startWith(t, cfg, content).session(t, 0)
+		if zones, _ := fifth.Doubtful([]zone.Name{name("a.test.")}); len(zones) != 1 || fifth.Listening() {
+			t.Errorf("after another release in doubt are %v", zones)
 		}
 	})
 }
