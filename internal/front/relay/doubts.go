@@ -1,6 +1,8 @@
 package relay
 
 import (
+	"hash/maphash"
+	"net/netip"
 	"slices"
 	"sync"
 	"time"
@@ -19,6 +21,7 @@ type doubts struct {
 	open map[uint64]int
 	// Those that ended so. Each has its own room, so that many of the second kind don't push out the first.
 	unanswered, applied memory
+	seed                maphash.Seed // of owners
 }
 
 // ending is how a request for an update ends.
@@ -38,7 +41,7 @@ const (
 
 // newDoubts has room for that many of each kind.
 func newDoubts(room int) *doubts {
-	return &doubts{open: map[uint64]int{}, unanswered: make(memory, room), applied: make(memory, room)}
+	return &doubts{open: map[uint64]int{}, unanswered: make(memory, room), applied: make(memory, room), seed: maphash.MakeSeed()}
 }
 
 // asked is told that a primary gets the update.
@@ -55,16 +58,16 @@ func (d *doubts) refused(identity uint64) {
 	d.mu.Unlock()
 }
 
-// ended is told that a request is done with, of which that many primaries have not refused.
-func (d *doubts) ended(now time.Time, identity uint64, primaries int, how ending) {
+// ended is told that a request of a client is done with, of which that many primaries have not refused.
+func (d *doubts) ended(now time.Time, identity uint64, client netip.Addr, primaries int, how ending) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.close(identity, primaries)
 	switch {
 	case how == endApplied:
-		d.applied.add(now, identity)
+		d.applied.add(now, identity, d.owner(client))
 	case how == endUnanswered && primaries > 0:
-		d.unanswered.add(now, identity)
+		d.unanswered.add(now, identity, d.owner(client))
 	case how == endDecided && d.open[identity] == 0:
 		d.unanswered.remove(identity)
 	}
@@ -83,12 +86,20 @@ func (d *doubts) has(now time.Time, identity uint64) bool {
 	return d.open[identity] > 0 || d.unanswered.has(now, identity) || d.applied.has(now, identity)
 }
 
-// memory keeps identities for doubtTime, in sets of a few: when a set is full its oldest goes. It never grows.
+// owner is who has to make room for what a client adds; see [whose].
+func (d *doubts) owner(client netip.Addr) uint32 {
+	a := whose(client.Unmap()).As16()
+	return uint32(maphash.Bytes(d.seed, a[:])) //nolint:gosec // a part of a hash
+}
+
+// memory keeps identities for doubtTime, in sets of a few. In a full set the client that has most there makes room, by its oldest: a
+// flood of one client's updates pushes out its own, and nobody else's. It never grows.
 type memory []remembered
 
 type remembered struct {
 	identity uint64
-	until    int64 // Unix time in ns
+	until    int64  // Unix time in ns
+	owner    uint32 // a hash of the client
 }
 
 // setSize is how many identities share a set: enough that none goes much before its turn.
@@ -100,19 +111,42 @@ func (m memory) set(identity uint64) []remembered {
 	return m[i : i+setSize]
 }
 
-func (m memory) add(now time.Time, identity uint64) {
+func (m memory) add(now time.Time, identity uint64, owner uint32) {
 	set := m.set(identity)
-	place := &set[0]
+	*place(set, now.UnixNano(), identity, owner) = remembered{identity, now.Add(doubtTime).UnixNano(), owner}
+}
+
+// place is where in a set an identity goes: where it is, where none is any more, else where one makes room.
+func place(set []remembered, now int64, identity uint64, owner uint32) *remembered {
+	oldest := &set[0]
 	for i := range set {
 		if set[i].identity == identity {
-			place = &set[i]
-			break
+			return &set[i]
 		}
-		if set[i].until < place.until {
-			place = &set[i]
+		if set[i].until < oldest.until {
+			oldest = &set[i]
 		}
 	}
-	*place = remembered{identity, now.Add(doubtTime).UnixNano()}
+	if oldest.until <= now {
+		return oldest
+	}
+	has := func(who uint32) (n int) {
+		for i := range set {
+			if set[i].owner == who {
+				n++
+			}
+		}
+		if who == owner {
+			n++ // with the new one
+		}
+		return n
+	}
+	for i := range set {
+		if n, most := has(set[i].owner), has(oldest.owner); n > most || n == most && set[i].until < oldest.until {
+			oldest = &set[i]
+		}
+	}
+	return oldest
 }
 
 func (m memory) has(now time.Time, identity uint64) bool {

@@ -251,7 +251,7 @@ func (x *exchange) end(now time.Time, e *entry, how ending) {
 		}
 	}
 	if e.update {
-		x.shared.doubts.ended(now, e.identity, e.open, how)
+		x.shared.doubts.ended(now, e.identity, e.from.client.Addr(), e.open, how)
 	}
 	x.lives.remove(e)
 	x.due.remove(e)

@@ -1,14 +1,15 @@
 package relay
 
 import (
+	"math/rand/v2"
 	"net/netip"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/zonekeeper/zonekeeper/internal/proxyproto"
-
 	"github.com/miekg/dns"
+
+	"github.com/zonekeeper/zonekeeper/internal/proxyproto"
 )
 
 func TestRepeatable(t *testing.T) {
@@ -193,6 +194,7 @@ func TestBucketsUnharmed(t *testing.T) {
 func TestDoubts(t *testing.T) {
 	const room = 1 << 10
 	d := newDoubts(room)
+	client := netip.MustParseAddr("192.0.2.1")
 	has := func(identity uint64, after time.Duration, want bool) {
 		t.Helper()
 		if got := d.has(epoch.Add(after), identity); got != want {
@@ -207,26 +209,26 @@ func TestDoubts(t *testing.T) {
 	has(1, 0, true)
 	d.refused(1)
 	has(1, 0, false)
-	d.ended(epoch, 1, 0, endUnanswered)
+	d.ended(epoch, 1, client, 0, endUnanswered)
 	has(1, 0, false)
 
 	d.asked(2) // silent
-	d.ended(epoch, 2, 1, endUnanswered)
+	d.ended(epoch, 2, client, 1, endUnanswered)
 	has(2, doubtTime-1, true)
 	has(2, doubtTime, false)
 	d.asked(2)
-	d.ended(epoch, 2, 1, endDecided)
+	d.ended(epoch, 2, client, 1, endDecided)
 	has(2, 0, false)
 
 	d.asked(3) // one copy is turned away while another waits
 	d.asked(3)
-	d.ended(epoch, 3, 1, endDecided)
+	d.ended(epoch, 3, client, 1, endDecided)
 	has(3, 0, true)
 	d.refused(3)
 	has(3, 0, false)
 
 	d.asked(4)
-	d.ended(epoch, 4, 1, endApplied)
+	d.ended(epoch, 4, client, 1, endApplied)
 	d.asked(4) // the answer was lost, and the copy finds nobody
 	d.refused(4)
 	has(4, doubtTime-1, true)
@@ -234,7 +236,7 @@ func TestDoubts(t *testing.T) {
 
 	for i := range uint64(2 * room) {
 		d.asked(100 + i)
-		d.ended(epoch.Add(time.Duration(i+1)), 100+i, 1, endApplied)
+		d.ended(epoch.Add(time.Duration(i+1)), 100+i, client, 1, endApplied)
 	}
 	has(4, 0, false) // the oldest are forgotten
 	has(100+room-1, 0, false)
@@ -271,6 +273,50 @@ func TestValidate(t *testing.T) {
 		err := cfg.Validate()
 		if (err == nil) != (c.want == "") || (err != nil && !strings.Contains(err.Error(), c.want)) {
 			t.Errorf("%v, want %q", err, c.want)
+		}
+	}
+}
+
+// TestDoubtsAreFair: who floods the memory pushes out what it has put there itself. Clients that have no more in a set than
+// their share of it keep theirs.
+func TestDoubtsAreFair(t *testing.T) {
+	const room, updates = 1 << 12, 1 << 6
+	for name, how := range map[string]ending{"unanswered": endUnanswered, "applied": endApplied} {
+		d := newDoubts(room)
+		identity := rand.New(rand.NewPCG(1, 2)) // of updates: they are hashes
+		now := epoch
+		add := func(client string) uint64 {
+			id := identity.Uint64()
+			now = now.Add(time.Microsecond)
+			d.asked(id)
+			d.ended(now, id, netip.MustParseAddr(client), 1, how)
+			return id
+		}
+		var mine []uint64
+		for i := range updates {
+			mine = append(mine, add([]string{"192.0.2.1", "192.0.2.2", "2001:db8::1"}[i%3]))
+		}
+		var last uint64
+		for i := range 20 * room {
+			// Two addresses of one /64 are one client.
+			last = add([]string{"198.51.100.66", "2001:db8:6::1", "2001:db8:6::2"}[i%3])
+		}
+		lost := 0
+		for _, id := range mine {
+			if !d.has(now, id) {
+				lost++
+			}
+		}
+		if lost > 0 {
+			t.Errorf("%s: %d of %d updates are forgotten because others have sent many", name, lost, updates)
+		}
+		if !d.has(now, last) {
+			t.Errorf("%s: there is no room for the newest", name)
+		}
+		// What has run out makes room first.
+		now = now.Add(doubtTime)
+		if id := add("192.0.2.1"); !d.has(now, id) || d.has(now, mine[0]) {
+			t.Errorf("%s: after %v", name, doubtTime)
 		}
 	}
 }
