@@ -14,6 +14,7 @@ const (
 	dropShort        = "short"          // no whole header
 	dropResponse     = "response"       // QR set
 	dropProxy        = "proxy"          // PROXY header missing, malformed, forged or from elsewhere
+	dropReplay       = "replay"         // an unsigned update in a front's datagram that was here before
 	dropInDoubt      = "in_doubt"       // the update may be in the log
 	dropCopy         = "copy"           // of an update that is under way and will be answered
 	dropOverload     = "overload"       // a limit is reached; answered SERVFAIL

@@ -6,6 +6,7 @@ import (
 
 	"github.com/zonekeeper/zonekeeper/internal/fsm"
 	"github.com/zonekeeper/zonekeeper/internal/policy"
+	"github.com/zonekeeper/zonekeeper/internal/proxyproto"
 	"github.com/zonekeeper/zonekeeper/internal/tsig"
 	"github.com/zonekeeper/zonekeeper/internal/zone"
 )
@@ -64,6 +65,7 @@ type request struct {
 	// after it arrived.
 	looked bool
 
+	proof    proxyproto.Proof // of a datagram's PROXY header, if it was proven
 	update   fsm.Update
 	proposed time.Time
 	done     func(fsm.Result, error) // bound once per pooled request

@@ -25,6 +25,7 @@ type Server struct {
 	logger     *slog.Logger
 	auditLimit *auditLimit
 	proxyLimit *auditLimit
+	replays    *replays
 	metrics    *metrics
 
 	udp       []*udpSocket
@@ -63,7 +64,7 @@ func New(cfg Config) (*Server, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	s := &Server{cfg: cfg, logger: cfg.Logger, auditLimit: newAuditLimit(), proxyLimit: newAuditLimit()}
+	s := &Server{cfg: cfg, logger: cfg.Logger, auditLimit: newAuditLimit(), proxyLimit: newAuditLimit(), replays: newReplays(maxReplays)}
 	s.ctx, s.cancel = context.WithCancelCause(context.Background())
 	s.conns = connTable{max: cfg.MaxConns, maxPerAddr: cfg.MaxConnsPerAddr, all: map[*conn]netip.Addr{}, perAddr: map[netip.Addr]int{}}
 	s.admission = admission{

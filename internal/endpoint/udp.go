@@ -60,6 +60,7 @@ func (u *udpSocket) read() error {
 }
 
 func (u *udpSocket) datagram(msg []byte, peer netip.AddrPort, control []byte, now time.Time) {
+	var proof proxyproto.Proof
 	c := client{addr: netip.AddrPortFrom(peer.Addr().Unmap(), peer.Port()), proven: true, via: overUDP}
 	switch {
 	case u.srv.isFront(c.addr.Addr()):
@@ -68,7 +69,7 @@ func (u *udpSocket) datagram(msg []byte, peer netip.AddrPort, control []byte, no
 			u.srv.badProxy(c, err)
 			return
 		}
-		c.proven = p.Proven
+		c.proven, proof = p.Proven, p.Proof
 		if p.Client.IsValid() {
 			c.addr = p.Client
 		}
@@ -82,6 +83,7 @@ func (u *udpSocket) datagram(msg []byte, peer netip.AddrPort, control []byte, no
 		return
 	}
 	r := newRequest(u.srv, u, c, now)
+	r.proof = proof
 	r.msg = append(r.msg[:0], msg...)
 	r.peer = peer
 	r.control = append(r.control[:0], control...)

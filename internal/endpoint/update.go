@@ -4,9 +4,11 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
+	"log/slog"
 	"time"
 
 	"github.com/zonekeeper/zonekeeper/internal/fsm"
+	"github.com/zonekeeper/zonekeeper/internal/proxyproto"
 	"github.com/zonekeeper/zonekeeper/internal/tsig"
 	"github.com/zonekeeper/zonekeeper/internal/update"
 	"github.com/zonekeeper/zonekeeper/internal/zone"
@@ -100,6 +102,17 @@ func (r *request) refuseUpdate(a answer, retry func()) {
 
 // propose queues the update for the log.
 func (r *request) propose(z Zone) {
+	if !r.signed && r.proof != (proxyproto.Proof{}) {
+		switch err := r.srv.replays.take(r.received, r.proof); {
+		case errors.Is(err, errReplay):
+			r.replayed(err)
+			return
+		case err != nil:
+			r.srv.refused(r, rcodeServFail, err)
+			r.overloaded()
+			return
+		}
+	}
 	u := &r.update
 	u.View = z.ID.View
 	u.TCP = r.client.via != overUDP
@@ -130,6 +143,14 @@ func (r *request) propose(z Zone) {
 	if !r.srv.admission.submit(u.KeyName, r) {
 		r.overloaded()
 	}
+}
+
+// replayed ends an unsigned update that came in a datagram that was here before. There is nobody to answer: the first one was.
+func (r *request) replayed(err error) {
+	if r.srv.proxyLimit.allow() {
+		r.srv.logger.LogAttrs(r.srv.ctx, slog.LevelWarn, "unsigned update refused: "+err.Error(), r.srv.proxyLimit.attrs(append(r.who(), slog.String("front", r.peer.String()))...)...)
+	}
+	r.drop(dropReplay)
 }
 
 func (r *request) deadline() time.Time { return r.received.Add(r.srv.cfg.UpdateDeadline) }

@@ -37,10 +37,10 @@ const (
 	macType  = 0xE1
 	macSize  = 8 + sha256.Size
 	macLabel = "zonekeeper PROXY v2\x00"
-
-	// maxSkew is how old or early a proven header may be.
-	maxSkew = 30 * time.Second
 )
+
+// MaxSkew is how old or early a proven header may be.
+const MaxSkew = 30 * time.Second
 
 // Err is a PROXY header that is missing, malformed or forged: the connection is
 // to be closed, the datagram to be dropped.
@@ -50,8 +50,12 @@ var Err = errors.New("PROXY protocol")
 type Header struct {
 	Client netip.AddrPort // invalid: the front speaks for itself (LOCAL, UNKNOWN)
 	Proven bool           // the MAC verified
+	Proof  Proof          // of a proven header
 	Length int            // octets of the header
 }
+
+// Proof is the beginning of a MAC that has verified: whoever does not have the key can't make a header with another one.
+type Proof [16]byte
 
 // Looks reports whether b begins with a header of either version.
 func Looks(b []byte) bool {
@@ -170,8 +174,9 @@ func Parse(b, payload []byte, keys Keys, now time.Time) (Header, error) {
 		return p, err
 	}
 	if p.Proven = verify(header, mac, payload, keys, now); !p.Proven {
-		return Header{}, fmt.Errorf("%w: the header's MAC does not verify: fronts and primaries need the same key, and clocks within %v", Err, maxSkew)
+		return Header{}, fmt.Errorf("%w: the header's MAC does not verify: fronts and primaries need the same key, and clocks within %v", Err, MaxSkew)
 	}
+	p.Proof = Proof(mac[8:])
 	return p, nil
 }
 
@@ -197,7 +202,7 @@ func findMAC(tlvs []byte) ([]byte, error) {
 
 func verify(header, value, payload []byte, keys Keys, now time.Time) bool {
 	skew := now.Unix() - int64(binary.BigEndian.Uint64(value))
-	if limit := int64(maxSkew / time.Second); skew < -limit || skew > limit {
+	if limit := int64(MaxSkew / time.Second); skew < -limit || skew > limit {
 		return false
 	}
 	return slices.ContainsFunc(keys, func(key []byte) bool {
