@@ -22,6 +22,13 @@ type Certificate struct {
 	ca      *x509.CertPool
 }
 
+// Organizational units in the subject of a certificate, by which primaries tell
+// what it is for.
+const (
+	FrontUnit     = "zonekeeper-front"
+	SecondaryUnit = "zonekeeper-secondary"
+)
+
 const certificateRecheck = time.Second
 
 // LoadCertificate reads the files; caFile is "" where the other side shows no certificate.

@@ -12,8 +12,9 @@ import (
 
 // Load reads a JSON file over what into holds, which must be valid afterwards.
 // Unknown fields are errors, because a misspelt one would silently mean its
-// default. Errors name file, line and remedy.
-func Load[T interface{ Validate() error }](path string, into *T) error {
+// default. Errors name file, line and remedy; page is the documentation's that
+// lists the fields.
+func Load[T interface{ Validate() error }](path, page string, into *T) error {
 	b, err := os.ReadFile(path)
 	if err != nil {
 		return fmt.Errorf("configuration: %w; name the file with --config", err)
@@ -21,7 +22,7 @@ func Load[T interface{ Validate() error }](path string, into *T) error {
 	dec := json.NewDecoder(bytes.NewReader(b))
 	dec.DisallowUnknownFields()
 	if err := dec.Decode(into); err != nil {
-		return fmt.Errorf("configuration %s:%d: %w; %s", path, lineOf(b, dec, err), err, remedyFor(err))
+		return fmt.Errorf("configuration %s:%d: %w; %s", path, lineOf(b, dec, err), err, remedyFor(err, page))
 	}
 	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
 		return fmt.Errorf("configuration %s:%d: text after the end of the object; remove it", path, lineOf(b, dec, nil))
@@ -33,13 +34,13 @@ func Load[T interface{ Validate() error }](path string, into *T) error {
 }
 
 // remedyFor says what to do about an error of the JSON decoder.
-func remedyFor(err error) string {
+func remedyFor(err error, page string) string {
 	var typ *json.UnmarshalTypeError
 	switch {
 	case errors.As(err, &typ):
-		return fmt.Sprintf("write the value of %s as docs/operations.md shows it", typ.Field)
+		return fmt.Sprintf("write the value of %s as %s shows it", typ.Field, page)
 	case strings.Contains(err.Error(), "unknown field"):
-		return "remove the field or mend its spelling: docs/operations.md lists all"
+		return "remove the field or mend its spelling: " + page + " lists all"
 	}
 	return "mend the JSON there, or in the line before"
 }

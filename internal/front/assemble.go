@@ -1,6 +1,7 @@
 package front
 
 import (
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/zonekeeper/zonekeeper/internal/conf"
@@ -58,6 +60,9 @@ func (f *front) newChecker() (checker, error) {
 	if err != nil {
 		return nil, fmt.Errorf("primaries.tls: %w", err)
 	}
+	if doubt := certificateDoubt(cert.Get().Leaf); doubt != "" {
+		f.log.Warn("the front's certificate", "file", t.Cert, "doubt", doubt)
+	}
 	c := checks.DefaultConfig()
 	c.Every, c.Timeout = time.Duration(f.cfg.Checks.Every), time.Duration(f.cfg.Checks.Timeout)
 	c.Fall, c.Rise = f.cfg.Checks.Fall, f.cfg.Checks.Rise
@@ -76,6 +81,20 @@ func (f *front) newChecker() (checker, error) {
 		f.metrics.checks.WithLabelValues(name, result).Inc()
 	}
 	return checks.New(c)
+}
+
+// certificateDoubt is what the primaries may have against a front's certificate; "" for nothing. They accept one without the unit when
+// it is of a CA for fronts alone, which can't be seen here.
+func certificateDoubt(c *x509.Certificate) string {
+	units := c.Subject.OrganizationalUnit
+	switch {
+	case slices.Contains(units, conf.SecondaryUnit):
+		return fmt.Sprintf("its subject has the organizational unit %s, so primaries turn it away from dns.listen_front; have one issued for a front, with %s", conf.SecondaryUnit, conf.FrontUnit)
+	case !slices.Contains(units, conf.FrontUnit):
+		return fmt.Sprintf("its subject lacks the organizational unit %s: unless its CA signs nothing but fronts (dns.front_tls_client_ca), primaries "+
+			"take it for an administrator's, who may do everything; have it issued again with that unit", conf.FrontUnit)
+	}
+	return ""
 }
 
 // newHAProxy makes the process; its configuration comes with the first list of primaries.

@@ -1,10 +1,12 @@
 package front
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"flag"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -219,6 +221,43 @@ func TestSettings(t *testing.T) {
 	}
 	if got := fmt.Sprint(s.listen, s.vipAddrs, s.node.IsValid(), s.proxyFrom, s.stats.IsValid(), s.sockets > 0); got != "[0.0.0.0:5353 [::]:5353] [] false [10.0.0.0/8] false true" {
 		t.Error(got)
+	}
+}
+
+// TestCertificateDoubt: a node says at its start what primaries may have against its certificate, and nothing of one that is right.
+func TestCertificateDoubt(t *testing.T) {
+	for unit, want := range map[string]string{
+		"zonekeeper-front":     "",
+		"":                     "lacks the organizational unit zonekeeper-front",
+		"DNS":                  "lacks the organizational unit zonekeeper-front",
+		"zonekeeper-secondary": "turn it away from dns.listen_front",
+	} {
+		cfg, a := testConfig(t)
+		cfg.Primaries.TLS.Cert, cfg.Primaries.TLS.Key, _ = a.IssueFor("front", unit)
+		f, _ := faked(t, cfg)
+		var said bytes.Buffer
+		f.log = slog.New(slog.NewTextHandler(&said, nil))
+		if _, err := f.newChecker(); err != nil {
+			t.Fatal(err)
+		}
+		switch text := said.String(); {
+		case want == "" && text != "":
+			t.Errorf("%q: logged: %s", unit, text)
+		case want != "" && (!strings.Contains(text, "level=WARN") || !strings.Contains(text, want) || !strings.Contains(text, cfg.Primaries.TLS.Cert)):
+			t.Errorf("%q: logged: %s, want %s", unit, text, want)
+		}
+	}
+}
+
+// TestUnknownField: the remedy names the page that lists a front's fields.
+func TestUnknownField(t *testing.T) {
+	for text, want := range map[string]string{
+		`{"vipp": {}}`:                        "docs/front.md lists all",
+		`{"listen": {"port": "fifty-three"}}`: "as docs/front.md shows it",
+	} {
+		if _, err := LoadConfig(write(t, t.TempDir()+"/front.json", text)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %s", text, err, want)
+		}
 	}
 }
 

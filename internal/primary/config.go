@@ -184,7 +184,7 @@ func DefaultConfig() Config {
 // LoadConfig reads a JSON file over DefaultConfig. Errors name file, line and remedy.
 func LoadConfig(path string) (Config, error) {
 	c := DefaultConfig()
-	if err := conf.Load(path, &c); err != nil {
+	if err := conf.Load(path, "docs/operations.md", &c); err != nil {
 		return Config{}, err
 	}
 	return c.withDerived(), nil

@@ -102,7 +102,7 @@ func verifyClient(shown []*x509.Certificate, roots *x509.CertPool) error {
 }
 
 // frontUnit is the organizational unit in the subject of a front's certificate, for clusters in which one CA signs everything.
-const frontUnit = "zonekeeper-front"
+const frontUnit = conf.FrontUnit
 
 // frontOf gives the name of the front whose certificate a request came with; false when it is not a front's. A front is whoever has the
 // unit, or a certificate that only the fronts' CA vouches for.
@@ -135,7 +135,7 @@ func adminClient(c AdminConfig) (*http.Client, error) {
 
 // secondaryUnit is the organizational unit in the subject of a secondary's certificate. Secondaries are public, so they are the
 // likeliest to be broken into: with such a certificate the admin API can be asked what a secondary must know, and nothing else.
-const secondaryUnit = "zonekeeper-secondary"
+const secondaryUnit = conf.SecondaryUnit
 
 // secondaryOf gives the name of the secondary whose certificate a request came with; false when it is not a secondary's.
 func secondaryOf(r *http.Request) (name string, ok bool) {
