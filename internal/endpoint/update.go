@@ -148,7 +148,8 @@ func (r *request) propose(z Zone) {
 // replayed ends an unsigned update that came in a datagram that was here before. There is nobody to answer: the first one was.
 func (r *request) replayed(err error) {
 	if r.srv.proxyLimit.allow() {
-		r.srv.logger.LogAttrs(r.srv.ctx, slog.LevelWarn, "unsigned update refused: "+err.Error(), r.srv.proxyLimit.attrs(append(r.who(), slog.String("front", r.peer.String()))...)...)
+		r.srv.logger.LogAttrs(r.srv.ctx, slog.LevelWarn, "unsigned update refused",
+			r.srv.proxyLimit.attrs(append(r.who(), slog.String("front", r.peer.String()), slog.Any("reason", err))...)...)
 	}
 	r.drop(dropReplay)
 }
