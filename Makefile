@@ -14,7 +14,7 @@ BIN     := bin/zonekeeper
 ARGS     ?=
 FUZZTIME ?= 30s
 
-.PHONY: help run build test vet lint fmt fuzz bench scale failover front propagation docs deps clean
+.PHONY: help run build test vet lint fmt fuzz bench scale failover front propagation docs generate deps clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  \033[1m%-11s\033[0m %s\n", $$1, $$2}'
@@ -65,6 +65,9 @@ propagation: build ## how soon secondaries show a change: beside plain BIND, wit
 
 docs: ## rewrite the generated pages (docs/cli.md, docs/metrics.md)
 	@$(GO) test ./test/repo -run TestGenerated -rewrite
+
+generate: ## rewrite what is made of api/v1alpha1: deep copies, CustomResourceDefinitions
+	@GO=$(GO) scripts/generate.sh
 
 deps: ## install what tests need from the distribution
 	@scripts/install-deps.sh test

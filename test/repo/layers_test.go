@@ -16,6 +16,7 @@ const module = "github.com/zonekeeper/zonekeeper/"
 // those of its own level that siblings names.
 func levels() map[string]int {
 	return map[string]int{
+		"api/v1alpha1":  0,
 		"internal/zone": 0, "internal/tsig": 0, "internal/conf": 0, "internal/proxyproto": 0,
 		"internal/policy": 1, "internal/update": 1, "internal/xfr": 1,
 		"internal/fsm": 2, "internal/fsm/seal": 2, "internal/named": 2, "internal/log": 2,
@@ -74,7 +75,7 @@ type goPackage struct {
 
 func goList(t *testing.T) map[string]goPackage {
 	t.Helper()
-	cmd := exec.Command("go", "list", "-json=ImportPath,Imports,GoFiles,TestGoFiles,XTestGoFiles", "./internal/...", "./cmd/...")
+	cmd := exec.Command("go", "list", "-json=ImportPath,Imports,GoFiles,TestGoFiles,XTestGoFiles", "./api/...", "./internal/...", "./cmd/...")
 	cmd.Dir = root
 	out, err := cmd.Output()
 	if err != nil {

@@ -1,0 +1,132 @@
+package v1alpha1
+
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// VirtualIP is addresses that keepalived moves between nodes (VRRP, RFC 9568). An exposure of a BindCluster names it; on each node that it
+// selects runs a front, and one of them has the addresses.
+//
+// +kubebuilder:object:root=true
+// +kubebuilder:subresource:status
+// +kubebuilder:resource:shortName=vip,categories=zonekeeper
+// +kubebuilder:metadata:annotations="helm.sh/resource-policy=keep"
+// +kubebuilder:printcolumn:name="Address",type=string,JSONPath=`.spec.addresses[0]`
+// +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
+// +kubebuilder:printcolumn:name="Holder",type=string,JSONPath=`.status.holder`
+// +kubebuilder:printcolumn:name="Nodes",type=string,JSONPath=`.status.ready`
+// +kubebuilder:printcolumn:name="Cluster",type=string,JSONPath=`.status.cluster`
+// +kubebuilder:printcolumn:name="Status",type=string,JSONPath=`.status.summary`
+// +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
+// +kubebuilder:validation:XValidation:rule="size(self.metadata.name) <= 40",messageExpression="'metadata.name \"' + self.metadata.name + '\" has more than 40 characters; use at most 40'"
+type VirtualIP struct {
+	metav1.TypeMeta `json:",inline"`
+	// +optional
+	metav1.ObjectMeta `json:"metadata,omitzero"`
+
+	// spec is what you want.
+	Spec VirtualIPSpec `json:"spec"`
+	// status is what there is; the operator writes it.
+	// +optional
+	Status VirtualIPStatus `json:"status,omitzero"`
+}
+
+// VirtualIPList is a list of VirtualIPs.
+//
+// +kubebuilder:object:root=true
+type VirtualIPList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata,omitempty"`
+	Items           []VirtualIP `json:"items"`
+}
+
+// VirtualIPSpec is what a VirtualIP shall be.
+type VirtualIPSpec struct {
+	// addresses move together. Each belongs to the nodes' network and to no node. Give the length of the prefix: 192.0.2.100/32.
+	// +listType=set
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=8
+	Addresses []Prefix `json:"addresses"`
+
+	// interface of the nodes that carries the addresses and VRRP, such as eth0.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=15
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-zA-Z0-9._-]+$')",messageExpression="'\"' + self + '\" is no interface\\'s name; name the one with the nodes\\' addresses, such as eth0'"
+	Interface string `json:"interface"`
+
+	// routerID is VRRP's. It belongs to this VirtualIP alone in the nodes' network.
+	// +kubebuilder:validation:XValidation:rule="self >= 1 && self <= 255",message="use 1 to 255, nobody else's in this network"
+	RouterID int32 `json:"routerID"`
+
+	// nodeSelector picks the nodes. At least two are needed for the address to survive one; all Linux nodes when empty.
+	// +optional
+	// +kubebuilder:validation:MaxProperties=16
+	NodeSelector map[string]string `json:"nodeSelector,omitempty"`
+
+	// tolerations of the front pods.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=16
+	Tolerations []Toleration `json:"tolerations,omitempty"`
+
+	// advertInterval is VRRP's. A dead node is noticed after about three of them.
+	// +optional
+	// +kubebuilder:default="200ms"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]+([.][0-9]+)?(ms|s|m|h))+$') && duration(self) >= duration('100ms') && duration(self) <= duration('1s')",messageExpression="'advertInterval is ' + self + '; use 100ms to 1s, in steps of 10ms'"
+	AdvertInterval metav1.Duration `json:"advertInterval,omitzero"`
+
+	// openstack makes the network let the addresses through: Neutron drops packets from addresses that are not a port's own.
+	// +optional
+	OpenStack *OpenStackVIP `json:"openstack,omitempty"`
+}
+
+// OpenStackVIP is what has to be so in OpenStack for the addresses to arrive.
+type OpenStackVIP struct {
+	// management: Manage makes it so; Verify only looks, and the status says what is missing, where others (Terraform) own Neutron.
+	// +optional
+	// +kubebuilder:validation:Enum=Manage;Verify
+	// +kubebuilder:default=Verify
+	Management string `json:"management,omitempty"`
+	// cloud is an entry of a Secret with a clouds.yaml that has one cloud.
+	Cloud SecretKeyReference `json:"cloud"`
+}
+
+// VirtualIPStatus is what a VirtualIP is.
+type VirtualIPStatus struct {
+	// observedGeneration is the generation of spec that this status is about.
+	// +optional
+	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
+	// summary says in one line whether the address works, and if not, what to do.
+	// +optional
+	Summary string `json:"summary,omitempty"`
+	// conditions: Ready sums up Accepted (an exposure uses it, and only one) and Published (one node has the addresses).
+	// +optional
+	// +listType=map
+	// +listMapKey=type
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
+	// cluster is the BindCluster whose exposure uses it.
+	// +optional
+	Cluster string `json:"cluster,omitempty"`
+	// holder is the node that has the addresses.
+	// +optional
+	Holder string `json:"holder,omitempty"`
+	// ready nodes, of those selected: 3/3.
+	// +optional
+	Ready string `json:"ready,omitempty"`
+	// nodes that are selected.
+	// +optional
+	// +listType=map
+	// +listMapKey=name
+	Nodes []VIPNodeStatus `json:"nodes,omitempty"`
+}
+
+// VIPNodeStatus is the front of one node.
+type VIPNodeStatus struct {
+	// name of the node.
+	Name string `json:"name"`
+	// state of VRRP: master, backup or fault.
+	State string `json:"state"`
+	// message says why it is in fault.
+	// +optional
+	Message string `json:"message,omitempty"`
+}
