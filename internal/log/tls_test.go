@@ -17,7 +17,9 @@ import (
 )
 
 // newTLSFiles writes a CA and one certificate for 127.0.0.1 that serves in both directions.
-func newTLSFiles(t *testing.T) *TLSFiles {
+func newTLSFiles(t *testing.T) *TLSFiles { return newTLSFilesFor(t, net.IPv4(127, 0, 0, 1)) }
+
+func newTLSFilesFor(t *testing.T, addr net.IP) *TLSFiles {
 	t.Helper()
 	dir := t.TempDir()
 	must := func(err error) {
@@ -42,7 +44,7 @@ func newTLSFiles(t *testing.T) *TLSFiles {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	must(err)
 	leaf := &x509.Certificate{
-		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "member"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "member"}, IPAddresses: []net.IP{addr},
 		NotBefore: ca.NotBefore, NotAfter: ca.NotAfter, KeyUsage: x509.KeyUsageDigitalSignature,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 	}
@@ -103,6 +105,27 @@ func TestTLS(t *testing.T) {
 	startOne(t, cfgs[2])
 	awaitVoters(t, l, 3)
 	mustAppend(t, l, "z")
+}
+
+// TestTLSFromAnotherAddress: a member whose certificate names another address than the one it calls from is a member all the same. In
+// Kubernetes a pod that was started anew calls from an address that the name in its certificate does not lead to yet.
+func TestTLSFromAnotherAddress(t *testing.T) {
+	t.Parallel()
+	files := newTLSFilesFor(t, net.IPv4(127, 0, 0, 2)) // connections within 127/8 come from 127.0.0.1
+	cfgs := memberConfigs(t, 3)
+	secure(cfgs, files)
+	move := func(u string) string { return strings.Replace(u, "127.0.0.1", "127.0.0.2", 1) }
+	for i := range cfgs {
+		c := &cfgs[i]
+		c.PeerURL, c.ClientURL = move(c.PeerURL), move(c.ClientURL)
+		for name := range c.InitialCluster {
+			c.InitialCluster[name], c.Peers[name] = move(c.InitialCluster[name]), move(c.Peers[name])
+		}
+	}
+	l := openMember(t, startAll(t, cfgs)[0], nil, "r")
+	mustSettle(t, l)
+	mustAppend(t, l, "x")
+	awaitVoters(t, l, 3)
 }
 
 // TestTLSKillLeader: the quick failover works over TLS as well.
