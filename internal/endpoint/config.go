@@ -21,7 +21,8 @@ type Config struct {
 	ListenTLS []netip.AddrPort // DNS over TLS (RFC 7858), needs TLS
 	// ListenFront are DNS over TLS from fronts only: a PROXY header comes first,
 	// in clear, as HAProxy sends it, and the client certificate is required and
-	// verified with FrontTLS. Addresses in those headers are proven.
+	// verified with FrontTLS. Addresses in those headers are proven. With ProxyKeys
+	// UDP is served there too, for datagrams from anywhere whose header proves itself.
 	ListenFront []netip.AddrPort
 
 	// TLS is asked for each handshake, so that a certificate can be replaced

@@ -121,6 +121,9 @@ type buffered struct {
 
 func (b buffered) Read(p []byte) (int, error) { return b.r.Read(p) }
 
+// errNotProven is a datagram for fronts whose sender does not have their key.
+var errNotProven = fmt.Errorf("%w: the header has no MAC; give the front the key of the primaries", proxyproto.Err)
+
 // errNotFront is a PROXY header from an address that is no front's.
 var errNotFront = errors.New("endpoint: PROXY header from an address outside ProxyFrom (dns.proxy_from); if it is a front add it there, else somebody tries to speak for others")
 

@@ -120,6 +120,46 @@ func TestProxySpoofing(t *testing.T) {
 	}
 }
 
+// TestFrontDatagrams: on a port for fronts the header proves itself, whatever the address it comes from (I6), and nothing else is heard.
+func TestFrontDatagrams(t *testing.T) {
+	w := addressWorld(t)
+	reg := prometheus.NewRegistry()
+	ca := newAuthority(t)
+	s := w.start(func(c *Config) {
+		c.ListenFront = []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:0")}
+		cert := ca.issue(t, 2)
+		c.FrontTLS = func() *tls.Config { return &tls.Config{Certificates: []tls.Certificate{cert}, ClientCAs: ca.pool} }
+		c.ProxyKeys, c.Registerer = proxyproto.Fixed(proxyKey), reg
+	})
+	plain := updateMsg(t, "example.test.", "h.example.test.")
+	at := s.FrontAddrs()[0]
+	for name, header := range map[string][]byte{
+		"no header": nil,
+		"no MAC":    proxyproto.Append(nil, clientAddr, serverAddr, true, nil, time.Now(), plain),
+		"other key": proxyproto.Append(nil, clientAddr, serverAddr, true, []byte("not the key that the primaries have"), time.Now(), plain),
+		"too old":   proxyproto.Append(nil, clientAddr, serverAddr, true, proxyKey, time.Now().Add(-time.Hour), plain),
+	} {
+		before := counter(t, reg, "drops_total", dropProxy)
+		if _, err := udpTry(at, append(header, plain...), 200*time.Millisecond); err == nil {
+			t.Errorf("%s: answered", name)
+		}
+		if counter(t, reg, "drops_total", dropProxy) == before {
+			t.Errorf("%s: not counted", name)
+		}
+	}
+	header := proxyproto.Append(nil, clientAddr, serverAddr, true, proxyKey, time.Now(), plain)
+	if got := rcodeOf(udpAsk(t, at, append(header, plain...))); got != 0 {
+		t.Errorf("RCODE %d", got)
+	}
+	if l := w.updates(); len(l) != 1 || l[0].Addr != clientAddr.Addr() || !l[0].AddrProven {
+		t.Errorf("proposed %+v", l)
+	}
+	// The usual port wants no header meanwhile.
+	if got := rcodeOf(udpAsk(t, s.Addrs()[0], plain)); got != 5 {
+		t.Errorf("without a header at the usual port: RCODE %d", got)
+	}
+}
+
 // TestUnprovenAddressIsRecorded: what a front reports goes into the log as data.
 func TestUnprovenAddressIsRecorded(t *testing.T) {
 	w := newWorld(t)

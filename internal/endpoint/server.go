@@ -95,11 +95,8 @@ func (s *Server) bind() error {
 		if err != nil {
 			return err
 		}
-		bound := l.Addr().(*net.TCPAddr).AddrPort()
-		for range s.cfg.UDPSockets {
-			if err := s.listenUDP(netip.AddrPortFrom(a.Addr(), bound.Port())); err != nil {
-				return err
-			}
+		if err := s.listenUDP(a, l, false); err != nil {
+			return err
 		}
 	}
 	for _, a := range s.cfg.ListenTLS {
@@ -108,7 +105,14 @@ func (s *Server) bind() error {
 		}
 	}
 	for _, a := range s.cfg.ListenFront {
-		if _, err := s.listen(a, overTLS, true, s.cfg.FrontTLS); err != nil {
+		l, err := s.listen(a, overTLS, true, s.cfg.FrontTLS)
+		if err != nil {
+			return err
+		}
+		if len(s.cfg.ProxyKeys()) == 0 {
+			continue // nothing could prove a header there
+		}
+		if err := s.listenUDP(a, l, true); err != nil {
 			return err
 		}
 	}
@@ -148,18 +152,22 @@ func dotConfig(c *tls.Config, front bool) *tls.Config {
 	return c
 }
 
-func (s *Server) listenUDP(a netip.AddrPort) error {
-	lc := net.ListenConfig{Control: udpOptions(s.cfg.UDPSockets > 1, s.cfg.UDPReadSize)}
-	c, err := lc.ListenPacket(s.ctx, family("udp", a.Addr()), a.String())
-	if err != nil {
-		return fmt.Errorf("endpoint: listen on %v (udp): %w", a, err)
+// listenUDP opens the sockets beside l, which listens on a: with its port, picked or not.
+func (s *Server) listenUDP(a netip.AddrPort, l *listener, front bool) error {
+	a = netip.AddrPortFrom(a.Addr(), l.Addr().(*net.TCPAddr).AddrPort().Port())
+	for range s.cfg.UDPSockets {
+		lc := net.ListenConfig{Control: udpOptions(s.cfg.UDPSockets > 1, s.cfg.UDPReadSize)}
+		c, err := lc.ListenPacket(s.ctx, family("udp", a.Addr()), a.String())
+		if err != nil {
+			return fmt.Errorf("endpoint: listen on %v (udp): %w", a, err)
+		}
+		u, err := newUDPSocket(s, c.(*net.UDPConn), a.Addr().IsUnspecified(), front)
+		if err != nil {
+			c.Close()
+			return err
+		}
+		s.udp = append(s.udp, u)
 	}
-	u, err := newUDPSocket(s, c.(*net.UDPConn), a.Addr().IsUnspecified())
-	if err != nil {
-		c.Close()
-		return err
-	}
-	s.udp = append(s.udp, u)
 	return nil
 }
 

@@ -17,21 +17,22 @@ import (
 // renders, signs and writes, so that neither the log's callbacks nor a slow
 // system call hold up what arrives.
 type udpSocket struct {
-	srv  *Server
-	conn *net.UDPConn
-	io   packetIO
+	srv   *Server
+	conn  *net.UDPConn
+	io    packetIO
+	front bool // for fronts only: each datagram begins with a header that proves itself
 
 	mu   sync.Mutex
 	out  []*request // finished, to be written
 	wake chan struct{}
 }
 
-func newUDPSocket(s *Server, conn *net.UDPConn, wildcard bool) (*udpSocket, error) {
+func newUDPSocket(s *Server, conn *net.UDPConn, wildcard, front bool) (*udpSocket, error) {
 	io, err := newPacketIO(conn, wildcard)
 	if err != nil {
 		return nil, err
 	}
-	return &udpSocket{srv: s, conn: conn, io: io, wake: make(chan struct{}, 1)}, nil
+	return &udpSocket{srv: s, conn: conn, io: io, front: front, wake: make(chan struct{}, 1)}, nil
 }
 
 // maxReadFailures is how many reads in a row may fail.
@@ -63,8 +64,11 @@ func (u *udpSocket) datagram(msg []byte, peer netip.AddrPort, control []byte, no
 	var proof proxyproto.Proof
 	c := client{addr: netip.AddrPortFrom(peer.Addr().Unmap(), peer.Port()), proven: true, via: overUDP}
 	switch {
-	case u.srv.isFront(c.addr.Addr()):
+	case u.front || u.srv.isFront(c.addr.Addr()):
 		p, err := proxyproto.Parse(msg, nil, u.srv.cfg.ProxyKeys(), now)
+		if err == nil && u.front && !p.Proven {
+			err = errNotProven
+		}
 		if err != nil {
 			u.srv.badProxy(c, err)
 			return

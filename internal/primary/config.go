@@ -66,7 +66,8 @@ type DNSConfig struct {
 	TLSCert string `json:"tls_cert,omitempty"`
 	TLSKey  string `json:"tls_key,omitempty"`
 	// ListenFront are address:port pairs for fronts only: a PROXY protocol header, then TLS in which the front shows a
-	// certificate. The client's address in such a header is authority (D4). They need all of FrontTLS….
+	// certificate. The client's address in such a header is authority (D4). They need all of FrontTLS…. With ProxyKeyFile UDP is
+	// served there too, from any address whose header proves itself by that key.
 	ListenFront []string `json:"listen_front,omitempty"`
 	// FrontTLSCert and FrontTLSKey are what this primary shows to fronts, FrontTLSClientCA signed the fronts' own
 	// certificates: give it to nobody else. PEM files; they are read again when they change.
