@@ -114,6 +114,8 @@ Exit codes: 0 success, 1 failure, 2 a mistake in the command or a configuration.
 		p.devCommand(),
 		p.primaryCommand(),
 		p.etcdCommand(),
+		p.probeCommand(),
+		p.installCommand(),
 		p.statusCommand(),
 		p.verifyCommand(),
 		p.zoneCommand(),

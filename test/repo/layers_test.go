@@ -3,8 +3,14 @@ package repo
 import (
 	"encoding/json"
 	"errors"
+	"go/ast"
+	"go/parser"
+	"go/token"
 	"io"
+	"io/fs"
 	"os/exec"
+	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -26,20 +32,24 @@ func levels() map[string]int {
 		"internal/replica": 3, "internal/publish": 3, "internal/adminapi": 3,
 		"internal/endpoint": 4,
 		"internal/primary":  5, "internal/secondary": 5, "internal/front": 5, "internal/devcluster": 5, "internal/devcluster/relay": 5, "internal/bench": 5,
-		"internal/cli":   6,
-		"cmd/zonekeeper": 7,
+		"internal/operator/resources": 5,
+		"internal/cli":                6,
+		"cmd/zonekeeper":              7,
 	}
 }
 
 // siblings are the imports within a level, each with its reason.
 func siblings() map[string]string {
 	return map[string]string{
-		"internal/tsig → internal/zone":                   "keys have domain names",
-		"internal/update → internal/policy":               "an update is authorised by a policy",
-		"internal/devcluster → internal/primary":          "it writes primaries' configurations",
-		"internal/devcluster → internal/secondary":        "and secondaries'",
-		"internal/devcluster → internal/devcluster/relay": "its own part",
-		"internal/bench → internal/devcluster":            "it measures a local cluster",
+		"internal/tsig → internal/zone":                    "keys have domain names",
+		"internal/update → internal/policy":                "an update is authorised by a policy",
+		"internal/devcluster → internal/primary":           "it writes primaries' configurations",
+		"internal/devcluster → internal/secondary":         "and secondaries'",
+		"internal/devcluster → internal/devcluster/relay":  "its own part",
+		"internal/bench → internal/devcluster":             "it measures a local cluster",
+		"internal/operator/resources → internal/primary":   "it writes primaries' configurations; see TestOperatorTower",
+		"internal/operator/resources → internal/secondary": "and secondaries'",
+		"internal/operator/resources → internal/front":     "and fronts'",
 	}
 }
 
@@ -55,6 +65,7 @@ func only() []struct {
 		{"go.etcd.io/", "everything else uses the log's verbs", []string{"internal/log"}},
 		{"google.golang.org/grpc", "that is etcd's business", []string{"internal/log"}},
 		{"github.com/spf13/cobra", "the command line is a thin layer", []string{"internal/cli"}},
+		{"k8s.io/", "a primary, a secondary and a front know nothing of Kubernetes", []string{"api/v1alpha1", "internal/operator/resources"}},
 	}
 }
 
@@ -63,6 +74,54 @@ func only() []struct {
 func pure() (packages, forbidden []string) {
 	return []string{"internal/policy", "internal/update", "internal/fsm"},
 		[]string{"net", "net/http", "os", "os/exec", "math/rand", "math/rand/v2", "crypto/rand", "syscall", "log/slog"}
+}
+
+// TestOperatorTower: the operator's tower knows the node tower's configurations, because it writes them, and nothing else of it.
+func TestOperatorTower(t *testing.T) {
+	config := regexp.MustCompile(`^(\w*Config|Mode\w*|SocketPath)$`)
+	nodes := []string{"internal/primary", "internal/secondary", "internal/front"}
+	seen := 0
+	err := filepath.WalkDir(filepath.Join(root, "internal/operator"), func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		f, err := parser.ParseFile(token.NewFileSet(), path, nil, 0)
+		if err != nil {
+			return err
+		}
+		names := map[string]string{} // of the packages in this file
+		for _, i := range f.Imports {
+			short, ours := strings.CutPrefix(strings.Trim(i.Path.Value, `"`), module)
+			if !ours || !slices.Contains(nodes, short) {
+				continue
+			}
+			name := short[strings.LastIndexByte(short, '/')+1:]
+			if i.Name != nil {
+				name = i.Name.Name
+			}
+			names[name] = short
+		}
+		ast.Inspect(f, func(n ast.Node) bool {
+			s, ok := n.(*ast.SelectorExpr)
+			if !ok {
+				return true
+			}
+			if pkg, ok := s.X.(*ast.Ident); ok && pkg.Obj == nil && names[pkg.Name] != "" {
+				seen++
+				if !config.MatchString(s.Sel.Name) {
+					t.Errorf("%s uses %s of %s, which is no configuration: the operator asks primaries through internal/adminapi", path, s.Sel.Name, names[pkg.Name])
+				}
+			}
+			return true
+		})
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if seen == 0 {
+		t.Error("nothing found")
+	}
 }
 
 type goPackage struct {

@@ -1,0 +1,216 @@
+package resources
+
+import (
+	"fmt"
+	"maps"
+	"net/netip"
+	"path"
+	"slices"
+	"strings"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/util/intstr"
+
+	"github.com/zonekeeper/zonekeeper/api/v1alpha1"
+	"github.com/zonekeeper/zonekeeper/internal/front"
+)
+
+// frontGrace is how long a front has to drain, in seconds: three steps of drain_timeout, and some.
+const frontGrace = 30
+
+// frontRole is what fronts of all exposures have in common; secrets are their names in the fronts' own namespace.
+func frontRole(file, configMap, tls, key string) role {
+	socket := front.SocketPath(pathFront)
+	return role{
+		component: frontComponent, grace: frontGrace,
+		config:    path.Join(pathConfig, file),
+		arguments: []string{"front", "--config", path.Join(pathConfig, file)},
+		live:      []string{"front", "probe", "--socket", socket},
+		ready:     []string{"front", "probe", "--ready", "--socket", socket},
+		volumes: []volume{scratch("run", pathFront, corev1.StorageMediumMemory), configVolume(configMap),
+			secretVolume("tls", tls, pathTLS), secretVolume("front-key", key, pathFrontKey)},
+	}
+}
+
+// frontService adds the front pods of an exposure behind a Service.
+func (b *builder) frontService(e v1alpha1.Exposure) error {
+	name, secrets := b.frontName(e.Name), b.secrets()
+	text, err := sparse(b.serviceConfig(e), front.DefaultConfig())
+	if err != nil {
+		return err
+	}
+	r := frontRole("front.json", name, secrets.frontTLS, secrets.frontKey)
+	r.resources = e.Resources
+	r.ports = []corev1.ContainerPort{
+		{Name: "dns", ContainerPort: portDNS, Protocol: corev1.ProtocolUDP}, {Name: "dns-tcp", ContainerPort: portDNS, Protocol: corev1.ProtocolTCP}}
+	spec := b.podSpec(r, b.frontAccount())
+	spec.AutomountServiceAccountToken = ptr(true) // it follows the primaries' EndpointSlices
+	place(&spec, v1alpha1.Placement{Nodes: v1alpha1.SpreadPreferred, Zones: v1alpha1.SpreadPreferred}, b.frontSelector(e.Name))
+	labelled := func(m metav1.ObjectMeta) metav1.ObjectMeta {
+		m.Labels = with(m.Labels, labelExposure, e.Name)
+		return m
+	}
+	replicas := ptr(int32(2))
+	if e.Replicas != nil {
+		replicas = e.Replicas
+	}
+	config := b.configMap(name, frontComponent, map[string]string{"front.json": text})
+	config.ObjectMeta = labelled(config.ObjectMeta)
+	b.add(config)
+	b.add(b.exposureService(e))
+	budget := b.budget(name, frontComponent, policyv1.AlwaysAllow)
+	budget.ObjectMeta = labelled(budget.ObjectMeta)
+	budget.Spec.Selector.MatchLabels = b.frontSelector(e.Name)
+	b.add(budget)
+	b.add(&appsv1.Deployment{
+		TypeMeta: metav1.TypeMeta{APIVersion: "apps/v1", Kind: "Deployment"}, ObjectMeta: labelled(b.meta(name, frontComponent)),
+		Spec: appsv1.DeploymentSpec{
+			Replicas: replicas, Selector: &metav1.LabelSelector{MatchLabels: b.frontSelector(e.Name)},
+			Strategy: appsv1.DeploymentStrategy{Type: appsv1.RollingUpdateDeploymentStrategyType,
+				RollingUpdate: &appsv1.RollingUpdateDeployment{MaxUnavailable: ptr(intstr.FromInt32(0)), MaxSurge: ptr(intstr.FromInt32(1))}},
+			RevisionHistoryLimit: ptr(int32(5)),
+			Template: corev1.PodTemplateSpec{Spec: spec, ObjectMeta: metav1.ObjectMeta{
+				Labels: with(b.labels(frontComponent), labelExposure, e.Name), Annotations: map[string]string{annotationConfig: digest(text)}}},
+		},
+	})
+	return nil
+}
+
+// vipNode is a node that a VirtualIP selects, with the address by which fronts reach each other.
+type vipNode struct{ name, address string }
+
+// vipNodes are the nodes that v selects, by name; those without an address of the family that VRRP uses are named apart.
+func (in Input) vipNodes(v *v1alpha1.VirtualIP) (nodes []vipNode, without []string) {
+	p, err := netip.ParsePrefix(string(v.Spec.Addresses[0]))
+	v4 := err != nil || p.Addr().Is4()
+	pick := labels.SelectorFromSet(v.Spec.NodeSelector)
+	for _, n := range in.Nodes {
+		if !pick.Matches(labels.Set(n.Labels)) {
+			continue
+		}
+		i := slices.IndexFunc(n.Addresses, func(a string) bool {
+			x, err := netip.ParseAddr(a)
+			return err == nil && x.Is4() == v4
+		})
+		if i < 0 {
+			without = append(without, n.Name)
+			continue
+		}
+		nodes = append(nodes, vipNode{n.Name, n.Addresses[i]})
+	}
+	slices.SortFunc(nodes, func(a, b vipNode) int { return strings.Compare(a.name, b.name) })
+	return nodes, without
+}
+
+// vip adds the fronts of an exposure whose address moves between nodes.
+func (b *builder) vip(e v1alpha1.Exposure) error {
+	v := b.VirtualIPs[e.VIP.VirtualIP]
+	if v == nil || len(v.Spec.Addresses) == 0 {
+		b.problem(e.Name, fmt.Sprintf("there is no VirtualIP %s/%s; create it", b.Cluster.Namespace, e.VIP.VirtualIP))
+		return nil
+	}
+	nodes, without := b.vipNodes(v)
+	if len(without) > 0 {
+		b.problem(e.Name, fmt.Sprintf("nodes %s have no address of the family of %s, which VRRP uses; put an address of theirs first, or select other nodes",
+			strings.Join(without, ", "), v.Spec.Addresses[0]))
+	}
+	if len(nodes) < 2 {
+		b.problem(e.Name, fmt.Sprintf("VirtualIP %s selects %d nodes; label at least 2 by its nodeSelector, or use an exposure of type ClusterIP for a single node",
+			v.Name, len(nodes)))
+		return nil
+	}
+	files := map[string]string{}
+	for _, n := range nodes {
+		text, err := sparse(b.vipConfig(v, n, nodes), front.DefaultConfig())
+		if err != nil {
+			return err
+		}
+		files[n.name+".json"] = text
+	}
+	name, secrets := b.frontName(e.Name), b.secrets()
+	meta := b.outsideMeta(name)
+	meta.Labels = with(meta.Labels, labelExposure, e.Name)
+	b.addFront(&corev1.ConfigMap{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "ConfigMap"}, ObjectMeta: meta, Data: files})
+
+	r := frontRole("$(NODE_NAME).json", meta.Name, b.outside(secrets.frontTLS), b.outside(secrets.frontKey))
+	r.resources = e.Resources
+	spec := b.podSpec(r, b.outside(b.frontAccount()))
+	b.onNode(&spec, v)
+	selector := with(b.frontSelector(e.Name), LabelClusterNamespace, b.Cluster.Namespace)
+	b.addFront(&appsv1.DaemonSet{
+		TypeMeta: metav1.TypeMeta{APIVersion: "apps/v1", Kind: "DaemonSet"}, ObjectMeta: meta,
+		Spec: appsv1.DaemonSetSpec{
+			Selector: &metav1.LabelSelector{MatchLabels: selector},
+			// The address moves once at most for each node: whoever has it is drained first.
+			UpdateStrategy: appsv1.DaemonSetUpdateStrategy{Type: appsv1.RollingUpdateDaemonSetStrategyType,
+				RollingUpdate: &appsv1.RollingUpdateDaemonSet{MaxUnavailable: ptr(intstr.FromInt32(1)), MaxSurge: ptr(intstr.FromInt32(0))}},
+			MinReadySeconds: 5, RevisionHistoryLimit: ptr(int32(5)),
+			Template: corev1.PodTemplateSpec{Spec: spec, ObjectMeta: metav1.ObjectMeta{
+				Labels: meta.Labels, Annotations: map[string]string{annotationConfig: digest(sorted(files)...)}}},
+		},
+	})
+	return nil
+}
+
+// onNode makes a pod part of its node's network, with the capabilities to move addresses there.
+func (b *builder) onNode(spec *corev1.PodSpec, v *v1alpha1.VirtualIP) {
+	spec.HostNetwork, spec.DNSPolicy = true, corev1.DNSClusterFirstWithHostNet
+	spec.AutomountServiceAccountToken = ptr(true)
+	spec.NodeSelector = with(v.Spec.NodeSelector, corev1.LabelOSStable, string(corev1.Linux))
+	spec.Tolerations = tolerations(v.Spec.Tolerations)
+	spec.PriorityClassName = "system-node-critical"
+	// Capabilities reach only root: Kubernetes has no ambient ones. Root has these three and no other.
+	spec.SecurityContext = &corev1.PodSecurityContext{SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault}}
+	c := &spec.Containers[0]
+	c.SecurityContext.RunAsUser, c.SecurityContext.RunAsGroup = ptr(int64(0)), ptr(int64(0))
+	c.SecurityContext.Capabilities.Add = []corev1.Capability{"NET_ADMIN", "NET_BIND_SERVICE", "NET_RAW"}
+	// Two fronts would claim the node's table of packet filters: another VirtualIP of this node waits for it.
+	spec.Affinity = &corev1.Affinity{PodAntiAffinity: &corev1.PodAntiAffinity{RequiredDuringSchedulingIgnoredDuringExecution: []corev1.PodAffinityTerm{{
+		TopologyKey:       corev1.LabelHostname,
+		LabelSelector:     &metav1.LabelSelector{MatchLabels: map[string]string{labelName: appName, labelComponent: frontComponent}},
+		NamespaceSelector: &metav1.LabelSelector{MatchLabels: map[string]string{corev1.LabelMetadataName: b.Settings.FrontNamespace}},
+	}}}}
+}
+
+func sorted(files map[string]string) []string {
+	var out []string
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		out = append(out, name, files[name])
+	}
+	return out
+}
+
+// frontAccess adds the fronts' accounts, and their right to follow the primaries' EndpointSlices and to do nothing else.
+func (b *builder) frontAccess() {
+	name := b.frontAccount()
+	var subjects []rbacv1.Subject
+	for _, e := range b.Cluster.Spec.Exposures {
+		s := rbacv1.Subject{Kind: rbacv1.ServiceAccountKind, Name: name, Namespace: b.Cluster.Namespace}
+		if e.Type == v1alpha1.ExposureVIP {
+			s.Name, s.Namespace = b.outside(name), b.Settings.FrontNamespace
+		}
+		if slices.Contains(subjects, s) {
+			continue
+		}
+		subjects = append(subjects, s)
+		account := b.account(name, frontComponent)
+		if e.Type == v1alpha1.ExposureVIP {
+			account.ObjectMeta = b.outsideMeta(name)
+			b.addFront(account)
+		} else {
+			b.add(account)
+		}
+	}
+	if len(subjects) == 0 {
+		return
+	}
+	b.add(&rbacv1.Role{TypeMeta: metav1.TypeMeta{APIVersion: "rbac.authorization.k8s.io/v1", Kind: "Role"}, ObjectMeta: b.meta(name, frontComponent),
+		Rules: []rbacv1.PolicyRule{{APIGroups: []string{"discovery.k8s.io"}, Resources: []string{"endpointslices"}, Verbs: []string{"list", "watch"}}}})
+	b.add(&rbacv1.RoleBinding{TypeMeta: metav1.TypeMeta{APIVersion: "rbac.authorization.k8s.io/v1", Kind: "RoleBinding"}, ObjectMeta: b.meta(name, frontComponent),
+		RoleRef: rbacv1.RoleRef{APIGroup: "rbac.authorization.k8s.io", Kind: "Role", Name: name}, Subjects: subjects})
+}
