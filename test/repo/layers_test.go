@@ -32,24 +32,25 @@ func levels() map[string]int {
 		"internal/replica": 3, "internal/publish": 3, "internal/adminapi": 3,
 		"internal/endpoint": 4,
 		"internal/primary":  5, "internal/secondary": 5, "internal/front": 5, "internal/devcluster": 5, "internal/devcluster/relay": 5, "internal/bench": 5,
-		"internal/operator/resources": 5,
-		"internal/cli":                6,
-		"cmd/zonekeeper":              7,
+		"internal/operator/resources": 5, "internal/operator/bindcluster": 5,
+		"internal/cli":   6,
+		"cmd/zonekeeper": 7,
 	}
 }
 
 // siblings are the imports within a level, each with its reason.
 func siblings() map[string]string {
 	return map[string]string{
-		"internal/tsig → internal/zone":                    "keys have domain names",
-		"internal/update → internal/policy":                "an update is authorised by a policy",
-		"internal/devcluster → internal/primary":           "it writes primaries' configurations",
-		"internal/devcluster → internal/secondary":         "and secondaries'",
-		"internal/devcluster → internal/devcluster/relay":  "its own part",
-		"internal/bench → internal/devcluster":             "it measures a local cluster",
-		"internal/operator/resources → internal/primary":   "it writes primaries' configurations; see TestOperatorTower",
-		"internal/operator/resources → internal/secondary": "and secondaries'",
-		"internal/operator/resources → internal/front":     "and fronts'",
+		"internal/tsig → internal/zone":                               "keys have domain names",
+		"internal/update → internal/policy":                           "an update is authorised by a policy",
+		"internal/devcluster → internal/primary":                      "it writes primaries' configurations",
+		"internal/devcluster → internal/secondary":                    "and secondaries'",
+		"internal/devcluster → internal/devcluster/relay":             "its own part",
+		"internal/bench → internal/devcluster":                        "it measures a local cluster",
+		"internal/operator/resources → internal/primary":              "it writes primaries' configurations; see TestOperatorTower",
+		"internal/operator/resources → internal/secondary":            "and secondaries'",
+		"internal/operator/resources → internal/front":                "and fronts'",
+		"internal/operator/bindcluster → internal/operator/resources": "its state decides about the objects",
 	}
 }
 

@@ -92,7 +92,7 @@ func samples() map[string]Input {
 	return map[string]Input{
 		"small": {Cluster: small, Settings: settings(), State: NewState(1, "token-small")},
 		"zones": {Cluster: zones, Settings: settings(),
-			State: State{Token: "token-zones", Initial: 3, Formed: true, Members: 3, Peers: 3, Partition: 3}},
+			State: State{Token: "token-zones", Initial: 3, Formed: true, Members: 3, Peers: 3, Partition: 2}},
 		"vip": {Cluster: vip, Settings: settings(), State: NewState(3, "token-vip"),
 			VirtualIPs: map[string]*v1alpha1.VirtualIP{"updates": address},
 			Nodes: []Node{

@@ -17,7 +17,7 @@ const (
 func (in Input) primaryConfig(i int) primary.Config {
 	s := in.Cluster.Spec
 	c := primary.DefaultConfig()
-	c.Name = member(i)
+	c.Name = Member(i)
 	c.Dir = pathData
 	c.ClusterKeyFile = path.Join(pathClusterKey, fileClusterKey)
 	c.DNS.Listen = in.listen(portDNS)
@@ -33,7 +33,7 @@ func (in Input) primaryConfig(i int) primary.Config {
 	if n := max(in.State.Peers, i+1); n > 1 {
 		c.Admin.Peers = map[string]string{}
 		for j := range n {
-			c.Admin.Peers[member(j)] = url(in.primaryHost(j), portAdmin)
+			c.Admin.Peers[Member(j)] = url(in.primaryHost(j), portAdmin)
 		}
 	}
 	c.Named.Dir = pathNamed
@@ -58,13 +58,13 @@ func (in Input) memberConfig(i int, e *primary.EtcdConfig) {
 	e.ListenClientURL = "https://" + in.listenOne(portLogClient)
 	e.Token = in.State.Token
 	e.Bootstrap = !in.State.Formed && i < in.State.Initial
-	e.InitialCluster = map[string]string{member(i): e.PeerURL}
+	e.InitialCluster = map[string]string{Member(i): e.PeerURL}
 	for j := range in.State.Initial {
-		e.InitialCluster[member(j)] = url(in.primaryHost(j), portLogPeer)
+		e.InitialCluster[Member(j)] = url(in.primaryHost(j), portLogPeer)
 	}
 	e.PeerClientURLs = map[string]string{}
 	for j := range max(in.State.Members, in.State.Initial) {
-		e.PeerClientURLs[member(j)] = url(in.primaryHost(j), portLogClient)
+		e.PeerClientURLs[Member(j)] = url(in.primaryHost(j), portLogClient)
 	}
 	size := in.Cluster.Spec.Primaries.Storage.Size
 	e.QuotaBytes = min(max(size.Value()/4, minLogQuota), maxLogQuota)

@@ -25,7 +25,7 @@ func (in Input) secondaryConfig(i int) secondary.Config {
 	c.Admin.TLSClientCA = path.Join(pathTLS, fileCA)
 	for j := range in.State.Peers {
 		c.Primaries = append(c.Primaries, secondary.PrimaryConfig{
-			Name: member(j), DNS: fmt.Sprintf("%s:%d", in.primaryHost(j), portDNS), Admin: url(in.primaryHost(j), portAdmin),
+			Name: Member(j), DNS: fmt.Sprintf("%s:%d", in.primaryHost(j), portDNS), Admin: url(in.primaryHost(j), portAdmin),
 		})
 	}
 	c.Key.Name = SecondaryKey(i)

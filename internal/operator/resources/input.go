@@ -39,14 +39,18 @@ type State struct {
 	// Peers is how many of them, from ordinal 0 on, count each other as the cluster: at least those that stay while members are removed,
 	// at most those that have joined while members are added.
 	Peers int
-	// Partition: primaries from this ordinal on run the newest pod template.
+	// Partition: primaries from this ordinal on run the newest pod template. It is Members except during a rollout, so that a new template changes
+	// no pod by itself.
 	Partition int
+	// Leaving: the highest member is being taken out of the quorum. There is no way back: once it is out, what it has on its disk is
+	// nobody's any more, and its pod and volume have to go before anything else comes.
+	Leaving bool
 }
 
 // NewState is that of a cluster that was not started yet.
 func NewState(replicas int32, token string) State {
 	n := int(replicas)
-	return State{Token: token, Initial: n, Members: n, Peers: n}
+	return State{Token: token, Initial: n, Members: n, Peers: n, Partition: n}
 }
 
 // Settings are the operator's own.

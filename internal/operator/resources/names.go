@@ -102,8 +102,8 @@ func (in Input) secondaryHost(i int) string {
 // outside is the name of an object of the cluster in the fronts' namespace, which has those of all namespaces.
 func (in Input) outside(name string) string { return in.Cluster.Namespace + "-" + name }
 
-// member is a primary's name in the log: an identity, not an address, and the same whatever the cluster is called.
-func member(i int) string { return "primary-" + strconv.Itoa(i) }
+// Member is a primary's name in the log: an identity, not an address, and the same whatever the cluster is called.
+func Member(i int) string { return "primary-" + strconv.Itoa(i) }
 
 // registered is the name under which a secondary is registered.
 func registered(i int) string { return "secondary-" + strconv.Itoa(i) }
