@@ -1,0 +1,141 @@
+package zoneobject
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+
+	"github.com/zonekeeper/zonekeeper/api/v1alpha1"
+)
+
+// Verdict says whether a Zone may be in its cluster.
+type Verdict struct {
+	Accepted bool
+	// Tenant is the rule of allowedNamespaces by which it may; "" for the cluster's own namespace.
+	Tenant string
+	// Reason, of the condition Accepted, and Message say why not, and what to do.
+	Reason  string
+	Message string
+}
+
+// Accept judges z. cluster is the one that it names, nil when there is none; zones are all that name it too, z among them or not;
+// namespaces are the labels of each namespace. Of two Zones that can't both be there the older one is.
+func Accept(z *v1alpha1.Zone, cluster *v1alpha1.BindCluster, zones []v1alpha1.Zone, namespaces map[string]map[string]string) Verdict {
+	no := func(reason, format string, args ...any) Verdict {
+		return Verdict{Reason: reason, Message: fmt.Sprintf(format, args...)}
+	}
+	if cluster == nil {
+		return no(v1alpha1.ReasonNoSuchCluster, "there is no BindCluster %s/%s; create it, or mend clusterRef", clusterNamespace(z), z.Spec.ClusterRef.Name)
+	}
+	name := absolute(string(z.Spec.ZoneName))
+	rule, err := tenantOf(z.Namespace, cluster, namespaces)
+	if err != nil {
+		return no(v1alpha1.ReasonInvalid, "%v", err)
+	}
+	owner := z.Namespace == cluster.Namespace
+	if rule == nil && !owner {
+		return no(v1alpha1.ReasonNamespaceNotAllowed, "no rule of allowedNamespaces of BindCluster %s/%s matches namespace %s; ask its owner for one",
+			cluster.Namespace, cluster.Name, z.Namespace)
+	}
+	if !owner && !slices.ContainsFunc(rule.ZoneSuffixes, func(s v1alpha1.DomainName) bool { return below(name, absolute(string(s))) }) {
+		return no(v1alpha1.ReasonNameNotAllowed, "%s is not at or below %s, which tenant %s may use; choose another name, or ask the owner of BindCluster %s/%s",
+			name, join(rule.ZoneSuffixes), rule.Name, cluster.Namespace, cluster.Name)
+	}
+	older := slices.DeleteFunc(slices.Clone(zones), func(o v1alpha1.Zone) bool { return !before(&o, z) })
+	for _, o := range older {
+		if absolute(string(o.Spec.ZoneName)) == name {
+			return no(v1alpha1.ReasonNameTaken, "zone %s belongs to Zone %s/%s, which is older; delete one of them", name, o.Namespace, o.Name)
+		}
+	}
+	v := Verdict{Accepted: true, Reason: v1alpha1.ReasonHealthy}
+	if owner {
+		return v
+	}
+	v.Tenant = rule.Name
+	if parent := above(name, zones); parent != nil && !consents(parent, z, rule, cluster, namespaces) {
+		return no(v1alpha1.ReasonParentNotConsenting, "the zone above, %s of Zone %s/%s, is another tenant's; its owner can add %s to childZonesFrom",
+			absolute(string(parent.Spec.ZoneName)), parent.Namespace, parent.Name, z.Namespace)
+	}
+	if rule.Quota != nil && rule.Quota.Zones != nil {
+		has := 0
+		for _, o := range older {
+			if other, err := tenantOf(o.Namespace, cluster, namespaces); err == nil && o.Namespace != cluster.Namespace && other != nil && other.Name == rule.Name {
+				has++
+			}
+		}
+		if has >= int(*rule.Quota.Zones) {
+			return no(v1alpha1.ReasonQuotaExceeded, "tenant %s has %d zones of %d; delete one, or ask the owner of BindCluster %s/%s for more",
+				rule.Name, has, *rule.Quota.Zones, cluster.Namespace, cluster.Name)
+		}
+	}
+	return v
+}
+
+func clusterNamespace(z *v1alpha1.Zone) string {
+	if ns := z.Spec.ClusterRef.Namespace; ns != "" {
+		return ns
+	}
+	return z.Namespace
+}
+
+// tenantOf is the first rule that matches a namespace; nil when none does.
+func tenantOf(namespace string, cluster *v1alpha1.BindCluster, namespaces map[string]map[string]string) (*v1alpha1.AllowedNamespaces, error) {
+	for i := range cluster.Spec.AllowedNamespaces {
+		r := &cluster.Spec.AllowedNamespaces[i]
+		if r.From == "All" {
+			return r, nil
+		}
+		s, err := metav1.LabelSelectorAsSelector(r.Selector)
+		if err != nil {
+			return nil, fmt.Errorf("allowedNamespaces %q of BindCluster %s/%s: %w", r.Name, cluster.Namespace, cluster.Name, err)
+		}
+		if s.Matches(labels.Set(namespaces[namespace])) {
+			return r, nil
+		}
+	}
+	return nil, nil //nolint:nilnil // no rule is an answer
+}
+
+// before orders objects by age; of two of one second the smaller UID counts as older, so that everybody agrees.
+func before(a, b *v1alpha1.Zone) bool {
+	if a.UID == b.UID {
+		return false
+	}
+	if !a.CreationTimestamp.Equal(&b.CreationTimestamp) {
+		return a.CreationTimestamp.Before(&b.CreationTimestamp)
+	}
+	return a.UID < b.UID
+}
+
+// above is the nearest zone above a name.
+func above(name string, zones []v1alpha1.Zone) *v1alpha1.Zone {
+	var nearest *v1alpha1.Zone
+	for i := range zones {
+		n := absolute(string(zones[i].Spec.ZoneName))
+		if n != name && below(name, n) && (nearest == nil || len(n) > len(absolute(string(nearest.Spec.ZoneName)))) {
+			nearest = &zones[i]
+		}
+	}
+	return nearest
+}
+
+// consents: the zone above is the same tenant's, or the cluster owner's, whose rule has given the name away, or says so itself.
+func consents(parent, z *v1alpha1.Zone, rule *v1alpha1.AllowedNamespaces, cluster *v1alpha1.BindCluster, namespaces map[string]map[string]string) bool {
+	if parent.Namespace == z.Namespace || parent.Namespace == cluster.Namespace || slices.Contains(parent.Spec.ChildZonesFrom, z.Namespace) {
+		return true
+	}
+	other, err := tenantOf(parent.Namespace, cluster, namespaces)
+	// Who matches no rule any more owns nothing here.
+	return err == nil && (other == nil || other.Name == rule.Name)
+}
+
+func join(l []v1alpha1.DomainName) string {
+	var out []string
+	for _, n := range l {
+		out = append(out, absolute(string(n)))
+	}
+	return strings.Join(out, ", ")
+}
