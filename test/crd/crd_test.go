@@ -197,3 +197,70 @@ func wordsOf(rule map[string]any) (string, *regexp.Regexp) {
 	}
 	return m, regexp.MustCompile(strings.Join(parts, `[^\n]*`))
 }
+
+// TestEveryFieldIsExplained: kubectl explain has a sentence for each field, and the short names are nobody else's.
+func TestEveryFieldIsExplained(t *testing.T) {
+	crds, err := filepath.Glob(filepath.Join(definitions, "*.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Of Kubernetes itself and of what often stands beside us; kubectl would take whichever it finds first.
+	taken := map[string]bool{"ns": true, "no": true, "po": true, "svc": true, "ep": true, "cm": true, "sa": true, "pv": true, "pvc": true, "ds": true,
+		"sts": true, "deploy": true, "rs": true, "cj": true, "hpa": true, "pdb": true, "netpol": true, "ing": true, "crd": true, "sc": true, "zone": true, "zones": true}
+	for _, f := range crds {
+		b, err := os.ReadFile(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var crd struct {
+			Metadata struct{ Annotations map[string]string }
+			Spec     struct {
+				Names    struct{ ShortNames []string }
+				Versions []struct {
+					AdditionalPrinterColumns []map[string]any
+					Schema                   struct{ OpenAPIV3Schema map[string]any }
+				}
+			}
+		}
+		if err := yaml.Unmarshal(b, &crd); err != nil {
+			t.Fatal(err)
+		}
+		file := filepath.Base(f)
+		if crd.Metadata.Annotations["helm.sh/resource-policy"] != "keep" {
+			t.Errorf("%s: an uninstall of the chart would delete it, and all objects with it", file)
+		}
+		if len(crd.Spec.Names.ShortNames) == 0 {
+			t.Errorf("%s: no short name", file)
+		}
+		for _, n := range crd.Spec.Names.ShortNames {
+			if taken[n] {
+				t.Errorf("%s: the short name %s is taken", file, n)
+			}
+			taken[n] = true
+		}
+		for _, v := range crd.Spec.Versions {
+			if len(v.AdditionalPrinterColumns) < 3 {
+				t.Errorf("%s: kubectl get shows %d columns", file, len(v.AdditionalPrinterColumns))
+			}
+			explained(t, file, "", v.Schema.OpenAPIV3Schema)
+		}
+	}
+}
+
+func explained(t *testing.T, file, path string, schema map[string]any) {
+	t.Helper()
+	properties, _ := schema["properties"].(map[string]any)
+	for name, p := range properties {
+		field := p.(map[string]any)
+		at := path + "." + name
+		if text, _ := field["description"].(string); text == "" && at != ".metadata" {
+			t.Errorf("%s: %s has no description", file, at)
+		}
+		explained(t, file, at, field)
+	}
+	for _, inner := range []string{"items", "additionalProperties"} {
+		if s, ok := schema[inner].(map[string]any); ok {
+			explained(t, file, path+"[]", s)
+		}
+	}
+}
