@@ -175,7 +175,7 @@ func (w *world) carry(s Step, parts int) {
 // TestSimulation: whatever users wish for in the middle of anything, and whenever the operator is killed, a majority is up at every
 // moment, who counts is a member, and in the end the cluster is what was wished for last.
 func TestSimulation(t *testing.T) {
-	for seed := range uint64(1000) {
+	for seed := range uint64(400) {
 		if err := simulate(seed); err != nil {
 			t.Fatalf("seed %d: %v", seed, err)
 		}
