@@ -24,6 +24,7 @@ func (a *admin) verify(r *http.Request) (adminapi.VerifyReport, error) {
 		return adminapi.VerifyReport{}, err
 	}
 	ids := zoneIDs(a.p.replica.Settings())
+	roll := newRollCall()
 	rep := adminapi.VerifyReport{OK: true, Zones: make([]adminapi.VerifyZone, len(ids))}
 	sem := make(chan struct{}, verifyParallel)
 	var wg sync.WaitGroup
@@ -31,7 +32,7 @@ func (a *admin) verify(r *http.Request) (adminapi.VerifyReport, error) {
 		sem <- struct{}{}
 		wg.Go(func() {
 			defer func() { <-sem }()
-			rep.Zones[i] = a.verifyZone(ctx, id.Name)
+			rep.Zones[i] = a.verifyZone(ctx, id.Name, roll)
 		})
 	}
 	wg.Wait()
@@ -49,12 +50,16 @@ const (
 	maxDifferences = 20
 )
 
-func (a *admin) verifyZone(ctx context.Context, name zone.Name) adminapi.VerifyZone {
+func (a *admin) verifyZone(ctx context.Context, name zone.Name, roll *rollCall) adminapi.VerifyZone {
 	out := adminapi.VerifyZone{Name: name.String()}
 	for range verifyAttempts {
-		out.Copies = a.copies(ctx, name)
+		out.Copies = a.copies(ctx, name, roll)
+		// Who is away decides that the zone is not proven, and is no reason to ask the others again.
+		present := slices.DeleteFunc(slices.Clone(out.Copies), func(c adminapi.VerifyCopy) bool { return c.Error != "" && roll.away(c.Server) })
 		var decided bool
-		if out.OK, decided = judgeCopies(out.Copies); decided {
+		out.OK, decided = judgeCopies(present)
+		out.OK = out.OK && len(present) == len(out.Copies)
+		if decided {
 			break
 		}
 		select {
@@ -88,7 +93,7 @@ func judgeCopies(copies []adminapi.VerifyCopy) (ok, decided bool) {
 }
 
 // copies are the zone as the local state machine and every primary's named have it.
-func (a *admin) copies(ctx context.Context, name zone.Name) []adminapi.VerifyCopy {
+func (a *admin) copies(ctx context.Context, name zone.Name, roll *rollCall) []adminapi.VerifyCopy {
 	peers := a.p.peers.names()
 	secondaries := a.secondariesOf(name)
 	out := make([]adminapi.VerifyCopy, 2+len(peers)+len(secondaries))
@@ -96,7 +101,7 @@ func (a *admin) copies(ctx context.Context, name zone.Name) []adminapi.VerifyCop
 	wg.Go(func() { out[1] = a.localCopy(ctx, name) })
 	for i, peer := range peers {
 		wg.Go(func() {
-			c, err := a.p.peers.clients[peer].Copy(ctx, name.String())
+			c, err := roll.copyFrom(ctx, peer, a.p.peers.clients[peer], name.String())
 			if err != nil {
 				out[2+i] = adminapi.VerifyCopy{Server: peer, Error: err.Error()}
 				return
@@ -105,7 +110,7 @@ func (a *admin) copies(ctx context.Context, name zone.Name) []adminapi.VerifyCop
 		})
 	}
 	for i, secondary := range secondaries {
-		wg.Go(func() { out[2+len(peers)+i] = a.secondaryCopy(ctx, secondary, name) })
+		wg.Go(func() { out[2+len(peers)+i] = a.secondaryCopy(ctx, secondary, name, roll) })
 	}
 	wg.Wait()
 	out[0] = adminapi.VerifyCopy{Server: "replicated state"}
@@ -181,13 +186,14 @@ func (a *admin) secondariesOf(name zone.Name) []string {
 
 // secondaryCopy asks a secondary for its copy of a zone, and compares that with what the replicated state was at its serial:
 // a secondary may be a few steps behind, and is not wrong for it.
-func (a *admin) secondaryCopy(ctx context.Context, secondary string, name zone.Name) adminapi.VerifyCopy {
+func (a *admin) secondaryCopy(ctx context.Context, secondary string, name zone.Name, roll *rollCall) adminapi.VerifyCopy {
 	failed := func(err error) adminapi.VerifyCopy { return adminapi.VerifyCopy{Server: secondary, Error: err.Error()} }
 	client, err := a.secondaryClient(secondary)
 	if err != nil {
+		roll.missing(secondary, err)
 		return failed(err)
 	}
-	c, err := client.Copy(ctx, name.String())
+	c, err := roll.copyFrom(ctx, secondary, client, name.String())
 	if err != nil {
 		return failed(err)
 	}

@@ -546,3 +546,40 @@ func TestResumedSecondaries(t *testing.T) {
 	}
 	c.Verified()
 }
+
+// TestVerifyBesideSilence: a secondary that accepts connections and answers nothing is asked once for a report, not for each zone,
+// and the report says so of every zone.
+func TestVerifyBesideSilence(t *testing.T) {
+	t.Parallel()
+	c := harness.Start(t, func(cfg *devcluster.Config) {
+		cfg.Primaries, cfg.Secondaries = 1, 2
+		for i := range 20 {
+			cfg.Zones = append(cfg.Zones, fmt.Sprintf("z%d.test.", i))
+		}
+	})
+	c.Verified()
+	c.Signal("secondary-0", syscall.SIGSTOP)
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	began := time.Now()
+	rep, err := c.Admin["primary-0"].Verify(ctx)
+	if err != nil {
+		t.Fatalf("verify: %v after %v", err, time.Since(began))
+	}
+	t.Logf("verify took %v", time.Since(began))
+	if rep.OK || len(rep.Zones) < 20 {
+		t.Errorf("all of %d zones are said to be equal beside a secondary that says nothing", len(rep.Zones))
+	}
+	for _, z := range rep.Zones {
+		for _, cp := range z.Copies {
+			switch {
+			case cp.Server == "secondary-0" && !strings.Contains(cp.Error, "it did not answer") && !strings.Contains(cp.Error, "it is not connected"):
+				t.Errorf("%s at secondary-0: %+v", z.Name, cp)
+			case cp.Server != "secondary-0" && (cp.Error != "" || !cp.Confirmed):
+				t.Errorf("%s: %+v", z.Name, cp)
+			}
+		}
+	}
+	c.Signal("secondary-0", syscall.SIGCONT)
+	c.Verified()
+}

@@ -125,12 +125,13 @@ func Start(t testing.TB, adjust func(*devcluster.Config)) *Cluster {
 	defer cancel()
 	dc, err := devcluster.Start(ctx, cfg)
 	if err != nil {
+		dumpLogs(t, cfg.Dir)
 		t.Fatalf("start a cluster: %v", err)
 	}
 	c := &Cluster{Cluster: dc, t: t, Admin: map[string]*adminapi.Client{}}
 	t.Cleanup(func() {
 		if t.Failed() {
-			c.dumpLogs(cfg.Dir)
+			dumpLogs(t, cfg.Dir)
 		}
 		if err := dc.Close(); err != nil {
 			t.Logf("stop the cluster: %v", err)
@@ -156,7 +157,9 @@ func (c *Cluster) For(t testing.TB) *Cluster {
 	return &part
 }
 
-func (c *Cluster) dumpLogs(dir string) {
+// dumpLogs shows the ends of the logs of all processes.
+func dumpLogs(t testing.TB, dir string) {
+	t.Helper()
 	logs, _ := filepath.Glob(filepath.Join(dir, "*", "log"))
 	for _, f := range logs {
 		b, err := os.ReadFile(f)
@@ -164,7 +167,7 @@ func (c *Cluster) dumpLogs(dir string) {
 			continue
 		}
 		lines := strings.Split(strings.TrimSpace(string(b)), "\n")
-		c.t.Logf("%s, its end:\n%s", f, strings.Join(lines[max(0, len(lines)-30):], "\n"))
+		t.Logf("%s, its end:\n%s", f, strings.Join(lines[max(0, len(lines)-30):], "\n"))
 	}
 }
 
