@@ -4,29 +4,20 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"net"
 	"path/filepath"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/zonekeeper/zonekeeper/internal/porttest"
 )
 
-// freeURLs reserves n loopback ports and returns them as URLs. They are released just before use: another process could
-// take one in between, which a test would report as a failed bind.
+// freeURLs gives n URLs on loopback for servers to come.
 func freeURLs(t testing.TB, n int) []string {
 	t.Helper()
 	var urls []string
-	var lns []net.Listener
 	for range n {
-		ln, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		lns = append(lns, ln)
-		urls = append(urls, "http://"+ln.Addr().String())
-	}
-	for _, ln := range lns {
-		ln.Close()
+		urls = append(urls, "http://"+porttest.Addr(t).String())
 	}
 	return urls
 }

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/zonekeeper/zonekeeper/internal/conf"
+	"github.com/zonekeeper/zonekeeper/internal/porttest"
 	"github.com/zonekeeper/zonekeeper/internal/proxyproto"
 	"github.com/zonekeeper/zonekeeper/test/harness"
 )
@@ -153,7 +154,7 @@ func newRig(t testing.TB, fakes int) (*rig, []*fake) {
 	if r.cfg.Identity, err = Install(dir, cert, key, r.ca.CA); err != nil {
 		t.Fatal(err)
 	}
-	r.cfg.Listen = []netip.AddrPort{freePort(t)}
+	r.cfg.Listen = []netip.AddrPort{porttest.Addr(t)}
 	var list []*fake
 	for i := range fakes {
 		f := newFake(t, r.ca, fmt.Sprintf("primary-%d", i))
@@ -165,17 +166,6 @@ func newRig(t testing.TB, fakes int) (*rig, []*fake) {
 	r.pcfg.Observe = func(e Event) { r.events <- e }
 	r.pcfg.Logger = slog.New(heard{r.said})
 	return r, list
-}
-
-// freePort is one that nobody listens on, and that the kernel does not give to those who ask for any.
-func freePort(t testing.TB) netip.AddrPort {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).AddrPort()
 }
 
 // run starts HAProxy and waits until it serves.

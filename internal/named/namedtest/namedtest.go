@@ -4,7 +4,6 @@ package namedtest
 
 import (
 	"bytes"
-	"net"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -14,6 +13,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/zonekeeper/zonekeeper/internal/porttest"
 )
 
 // Release is one installed BIND.
@@ -93,25 +94,10 @@ func beside(t testing.TB, dir, name string) string {
 	return name
 }
 
-// FreePort returns a loopback address and port that nobody listened on, UDP or TCP, a moment ago.
+// FreePort is an address on loopback for a server, over TCP and UDP.
 func FreePort(t testing.TB) netip.AddrPort {
 	t.Helper()
-	for range 50 {
-		var lc net.ListenConfig
-		l, err := lc.Listen(t.Context(), "tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		addr := l.Addr().(*net.TCPAddr).AddrPort()
-		u, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(addr))
-		_ = l.Close() // only probed
-		if err == nil {
-			_ = u.Close() // only probed
-			return addr
-		}
-	}
-	t.Fatal("no port is free for both UDP and TCP on 127.0.0.1")
-	return netip.AddrPort{}
+	return porttest.Addr(t)
 }
 
 // roomNeeded is what a test may write: journals and logs. The /dev/shm of a container is 64 MB by default, which is less.
