@@ -4,6 +4,7 @@ import (
 	"errors"
 
 	"github.com/zonekeeper/zonekeeper/internal/tsig"
+	"github.com/zonekeeper/zonekeeper/internal/update"
 )
 
 // handle takes a request that has just arrived. It does not wait, except that a
@@ -22,7 +23,7 @@ func (r *request) handle() {
 		return
 	}
 	if err := r.message.parse(r.msg); err != nil {
-		r.formErr(err)
+		r.unreadable(r.firstError(err))
 		return
 	}
 	if r.message.opcode == opUpdate {
@@ -51,6 +52,19 @@ func (r *request) handle() {
 			r.reply(answer{rcode: rcodeNotImp, ede: edeNotSupported, text: "opcode not implemented"})
 		}
 	})
+}
+
+// firstError is what to answer to a request that could not be walked over. named reads one RR after the other, and of an UPDATE
+// something else may be wrong before that, which only package update finds.
+func (r *request) firstError(err error) (rcode uint16, why error) {
+	if r.message.opcode == opUpdate {
+		_, first := update.Parse(r.msg)
+		var bad *update.Error
+		if errors.As(first, &bad) && unparsed(bad) {
+			return bad.RCode, first
+		}
+	}
+	return rcodeFormErr, err
 }
 
 // formErr answers a request that does not parse.
