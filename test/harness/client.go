@@ -82,6 +82,21 @@ func (c *Client) Update(origin zone.Name, prereqs, updates []zone.RR) (rcode uin
 	return c.Exchange(signed)
 }
 
+const servFail = 2 // RFC 1035 4.1.1
+
+// UpdateWithin is Update by a client that does not give up at SERVFAIL, as while a cluster elects a leader: it sends the same octets
+// again, which are applied once (I4), until the limit.
+func (c *Client) UpdateWithin(limit time.Duration, origin zone.Name, prereqs, updates []zone.RR) (rcode uint16, err error) {
+	c.id++
+	signed := tsig.SignRequest(named.AppendUpdate(nil, c.id, origin, prereqs, updates), c.key, time.Now())
+	for end := time.Now().Add(limit); ; {
+		if rcode, err = c.Exchange(signed); err != nil || rcode != servFail || time.Now().After(end) {
+			return rcode, err
+		}
+		<-time.After(50 * time.Millisecond) // it answers at once
+	}
+}
+
 // Exchange sends a message that is already signed, repeats it, and returns the response code of the answer.
 func (c *Client) Exchange(signed []byte) (rcode uint16, err error) {
 	id := binary.BigEndian.Uint16(signed)

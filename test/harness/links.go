@@ -251,10 +251,11 @@ func (c *linked) close() {
 
 var errNoOwner = errors.New("no process of the cluster has the socket")
 
-// owner finds the primary that has a socket with this local TCP port: its inode is in /proc/net/tcp, and one process of the
+// owner finds the primary that has a socket with this local TCP port: its inode is in the table of the kernel, and one process of the
 // cluster has a descriptor of it.
 func (l *Links) owner(port int) (string, error) {
-	table, err := os.ReadFile("/proc/net/tcp")
+	// Not /proc/net: that is the main thread's network, which a test that entered another one may have left there for good.
+	table, err := os.ReadFile("/proc/thread-self/net/tcp")
 	if err != nil {
 		return "", err
 	}

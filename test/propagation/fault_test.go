@@ -68,7 +68,7 @@ func endure(t *testing.T, c *harness.Cluster, r rig, limit time.Duration, times 
 	t.Helper()
 	zones := zoneNames(faultZones, "fault.test.")
 	w := watch(t, r.servers, zones, roughly)
-	l := start(t, w, loading{addr: r.write, key: r.key, zones: zones, clients: 1, rate: 40, repeat: 250 * time.Millisecond})
+	l := start(t, w, loading{addr: r.write, key: r.key, zones: zones, clients: 1, rate: 40, repeat: 250 * time.Millisecond, patience: 10 * time.Second})
 	for _, f := range faults {
 		for _, leader := range []bool{true, false} {
 			var all spread
@@ -150,7 +150,7 @@ func TestCut(t *testing.T) {
 	c, r, n := startNetworked(t)
 	zones := zoneNames(faultZones, "fault.test.")
 	w := watch(t, r.servers, zones, roughly)
-	l := start(t, w, loading{addr: r.write, key: r.key, zones: zones, clients: 1, rate: 40, repeat: 250 * time.Millisecond})
+	l := start(t, w, loading{addr: r.write, key: r.key, zones: zones, clients: 1, rate: 40, repeat: 250 * time.Millisecond, patience: 10 * time.Second})
 	for who, pick := range map[string]func() string{"the leader": c.Leader, "another": c.Follower} {
 		var tried []string
 		for range cutAttempts {

@@ -29,6 +29,8 @@ type load struct {
 	stopped chan struct{}
 	wg      sync.WaitGroup
 	began   time.Time
+	// patience is that of loading.
+	patience time.Duration
 }
 
 // loaded is a zone under load.
@@ -50,12 +52,14 @@ type loading struct {
 	clients int           // of each zone
 	rate    int           // updates a second over all zones; 0: as many as are acknowledged
 	repeat  time.Duration // a client sends its octets again after this time; 0: a second
+	// patience is how long a client that is answered SERVFAIL sends its octets again: as long as a cluster may be without a leader.
+	patience time.Duration
 }
 
 // start begins. The watcher's servers must show the zones' present serials.
 func start(t testing.TB, w *watcher, l loading) *load {
 	t.Helper()
-	s := &load{t: t, w: w, stopped: make(chan struct{}), began: time.Now()}
+	s := &load{t: t, w: w, stopped: make(chan struct{}), began: time.Now(), patience: l.patience}
 	for i, z := range l.zones {
 		first, err := serialAt(l.addr, z)
 		if err != nil {
@@ -115,7 +119,7 @@ func (s *load) client(z *loaded, cl *harness.Client, id int) {
 		add := harness.A(z.origin, fmt.Sprintf("w%d-%d", id, n%addresses), 60, [4]byte(binary.BigEndian.AppendUint32(nil, value+uint32(n))))
 		remove := add
 		remove.Class, remove.TTL, remove.Data = zone.ClassANY, 0, ""
-		rcode, err := cl.Update(z.origin, nil, []zone.RR{remove, add})
+		rcode, err := cl.UpdateWithin(s.patience, z.origin, nil, []zone.RR{remove, add})
 		z.mu.Lock()
 		if err != nil || rcode != 0 {
 			z.failed = append(z.failed, fmt.Sprintf("update of %s: rcode %d, %v", z.origin, rcode, err))
