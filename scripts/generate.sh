@@ -10,19 +10,13 @@ cd "$here/.."
 # shellcheck source=scripts/lib.sh
 . "$here/lib.sh"
 GO=${GO:-$(scripts/ensure-go.sh)}
-version=v0.23.0
-# The Go version is part of the path: the tool reads the standard library's sources, which may be newer than itself.
-dir=$(cache_dir)/controller-gen-$version-$("$GO" env GOVERSION)
-if [ ! -x "$dir/controller-gen" ]; then
-    say "building controller-gen $version (once)"
-    GOFLAGS='' GOBIN=$dir retry "$GO" install "sigs.k8s.io/controller-tools/cmd/controller-gen@$version"
-fi
+generator=$(go_tool sigs.k8s.io/controller-tools/cmd/controller-gen@v0.23.0)
 deepcopy=api/v1alpha1
 crds=charts/zonekeeper/files/crds
 if [ $# -gt 0 ]; then
     deepcopy=$1/deepcopy
     crds=$1/crds
 fi
-PATH=$(dirname "$GO"):$PATH exec "$dir/controller-gen" paths=./api/... \
+PATH=$(dirname "$GO"):$PATH exec "$generator" paths=./api/... \
     object output:object:dir="$deepcopy" \
     crd output:crd:dir="$crds"

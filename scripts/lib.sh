@@ -30,6 +30,19 @@ download() {
     mv "$part" "$2"
 }
 
+# go_tool PACKAGE@VERSION : builds a Go program into the download cache, once, and prints its path. Needs $GO. The Go version is part of the
+# path: tools that read code can't read what is newer than the Go that built them.
+go_tool() {
+    local name=${1%@*} version=${1##*@} dir
+    name=${name##*/}
+    dir=$(cache_dir)/$name-$version-$("$GO" env GOVERSION) || return
+    if [ ! -x "$dir/$name" ]; then
+        say "building $name $version (once)"
+        GOFLAGS='' GOBIN=$dir retry "$GO" install "$1" >&2 || return
+    fi
+    printf '%s\n' "$dir/$name"
+}
+
 # as_root COMMAND… : directly, or through sudo.
 as_root() {
     if [ "$(id -u)" -eq 0 ]; then

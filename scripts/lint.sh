@@ -7,11 +7,5 @@ cd "$here/.."
 # shellcheck source=scripts/lib.sh
 . "$here/lib.sh"
 GO=${GO:-$(scripts/ensure-go.sh)}
-version=v2.15.0
-# The Go version is part of the path: a golangci-lint can't read code newer than the Go that built it.
-dir=$(cache_dir)/golangci-lint-$version-$("$GO" env GOVERSION)
-if [ ! -x "$dir/golangci-lint" ]; then
-    say "building golangci-lint $version (once)"
-    GOFLAGS='' GOBIN=$dir retry "$GO" install "github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$version"
-fi
-PATH=$(dirname "$GO"):$PATH exec "$dir/golangci-lint" "$@"
+linter=$(go_tool github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0)
+PATH=$(dirname "$GO"):$PATH exec "$linter" "$@"
