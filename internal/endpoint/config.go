@@ -141,15 +141,7 @@ func (c *Config) Validate() error {
 	if len(c.ListenFront) > 0 && c.FrontTLS == nil {
 		bad("ListenFront needs FrontTLS: give it a certificate and the fronts' CA")
 	}
-	if c.ProxyKeys == nil {
-		bad("ProxyKeys must be set: start from DefaultConfig")
-	} else {
-		for _, key := range c.ProxyKeys() {
-			if len(key) < proxyproto.MinKey {
-				bad("one of ProxyKeys has %d octets: use at least %d random ones", len(key), proxyproto.MinKey)
-			}
-		}
-	}
+	proxyproto.CheckKeys("ProxyKeys", c.ProxyKeys, bad)
 	if !c.ForwardFrom.IsLoopback() {
 		bad("ForwardFrom %v: must be a loopback address, because named admits it to every zone", c.ForwardFrom)
 	}

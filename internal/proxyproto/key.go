@@ -49,6 +49,19 @@ func (k Keys) String() string {
 // LogValue implements [slog.LogValuer]: a handler that does not ask for a String would write the keys themselves.
 func (k Keys) LogValue() slog.Value { return slog.StringValue(k.String()) }
 
+// CheckKeys calls bad with what is wrong with the keys of a configuration's field.
+func CheckKeys(field string, keys func() Keys, bad func(format string, args ...any)) {
+	if keys == nil {
+		bad("%s must be set: start from DefaultConfig", field)
+		return
+	}
+	for _, key := range keys() {
+		if len(key) < MinKey {
+			bad("one of %s has %d octets: use at least %d random ones", field, len(key), MinKey)
+		}
+	}
+}
+
 // Fixed gives keys that never change.
 func Fixed(keys ...[]byte) func() Keys { return func() Keys { return keys } }
 

@@ -34,30 +34,30 @@ const patience = 10 * time.Second
 // SendAgain gives the same octets to one server after another until one has an answer other than SERVFAIL, which says that
 // the update was not applied. again counts the repetitions.
 func (c *Cluster) SendAgain(ctx context.Context, r Request) (a Answer, again int, err error) {
-	for end := time.Now().Add(patience); ; again++ {
-		a, err = c.Send(ctx, r)
-		if err != nil || a.RCode != update.ServFail || !pause(ctx, end) {
-			return a, again, err
-		}
-	}
+	calls := c.calls
+	a, err = retry(ctx, func() (Answer, error) { return c.Send(ctx, r) },
+		func(a Answer, err error) bool { return err != nil || a.RCode != update.ServFail })
+	return a, c.calls - calls - 1, err
 }
 
 // Serial implements Target.
-func (c *Cluster) Serial(ctx context.Context, origin zone.Name) (serial uint32, err error) {
-	for end := time.Now().Add(patience); ; {
-		serial, err = c.next().Serial(ctx, origin)
-		if err == nil || !pause(ctx, end) {
-			return serial, err
-		}
-	}
+func (c *Cluster) Serial(ctx context.Context, origin zone.Name) (uint32, error) {
+	return retry(ctx, func() (uint32, error) { return c.next().Serial(ctx, origin) }, answered)
 }
 
 // Zone implements Target.
-func (c *Cluster) Zone(ctx context.Context, origin zone.Name) (rrs []zone.RR, err error) {
+func (c *Cluster) Zone(ctx context.Context, origin zone.Name) ([]zone.RR, error) {
+	return retry(ctx, func() ([]zone.RR, error) { return c.next().Zone(ctx, origin) }, answered)
+}
+
+func answered[T any](_ T, err error) bool { return err == nil }
+
+// retry asks until the answer is final, or patience ends.
+func retry[T any](ctx context.Context, ask func() (T, error), final func(T, error) bool) (T, error) {
 	for end := time.Now().Add(patience); ; {
-		rrs, err = c.next().Zone(ctx, origin)
-		if err == nil || !pause(ctx, end) {
-			return rrs, err
+		out, err := ask()
+		if final(out, err) || !pause(ctx, end) {
+			return out, err
 		}
 	}
 }

@@ -76,10 +76,7 @@ func NewClient(t testing.TB, conn net.Conn, key tsig.Key) *Client {
 
 // Update sends one UPDATE and returns the response code.
 func (c *Client) Update(origin zone.Name, prereqs, updates []zone.RR) (rcode uint16, err error) {
-	c.id++
-	msg := named.AppendUpdate(nil, c.id, origin, prereqs, updates)
-	signed := tsig.SignRequest(msg, c.key, time.Now())
-	return c.Exchange(signed)
+	return c.UpdateWithin(0, origin, prereqs, updates)
 }
 
 const servFail = 2 // RFC 1035 4.1.1

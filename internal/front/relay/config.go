@@ -112,15 +112,7 @@ func (c *Config) Validate() error {
 			bad("%v: answers would leave from whatever address the kernel likes: list the addresses, or set PacketInfo", a)
 		}
 	}
-	if c.Keys == nil {
-		bad("Keys must be set: start from DefaultConfig")
-	} else {
-		for _, key := range c.Keys() {
-			if len(key) < proxyproto.MinKey {
-				bad("one of the Keys has %d octets: use at least %d random ones", len(key), proxyproto.MinKey)
-			}
-		}
-	}
+	proxyproto.CheckKeys("Keys", c.Keys, bad)
 	for _, n := range []struct {
 		name        string
 		value, most int
