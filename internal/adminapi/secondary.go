@@ -163,8 +163,10 @@ type SecondarySerial struct {
 	Serial  uint32 `json:"serial"`
 	Current uint32 `json:"current"`
 	// LagMS is how long Current has been published without being served there.
-	LagMS int64  `json:"lag_ms"`
-	Error string `json:"error,omitempty"`
+	LagMS int64 `json:"lag_ms"`
+	// DelayMS is how long after its publish Serial was seen to be served; nil when nobody watched it become so.
+	DelayMS *int64 `json:"delay_ms,omitempty"`
+	Error   string `json:"error,omitempty"`
 }
 
 // ZoneDigest is the digest of one version of a zone.

@@ -200,6 +200,10 @@ func (a *admin) propagation(r *http.Request) ([]adminapi.SecondarySerial, error)
 
 func describeStanding(s propagation.Standing) adminapi.SecondarySerial {
 	out := adminapi.SecondarySerial{Secondary: s.Secondary, Zone: s.Zone.String(), Serial: s.Serial, Current: s.Current, LagMS: s.Lag.Milliseconds()}
+	if s.Delay != nil {
+		ms := s.Delay.Milliseconds()
+		out.DelayMS = &ms
+	}
 	if !s.Served {
 		out.Error = "it does not serve the zone"
 	}

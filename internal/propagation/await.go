@@ -102,7 +102,7 @@ func (t *Tracker) Await(z zone.Name, serial uint32, key zone.Name, k int, limit 
 func (t *Tracker) servingLocked(z zone.Name, serial uint32) []string {
 	var out []string
 	for _, s := range t.secondaries {
-		if have, ok := s.served[z]; ok && s.connected && zone.SerialGE(have, serial) {
+		if have, ok := s.served[z]; ok && s.connected && zone.SerialGE(have.serial, serial) {
 			out = append(out, s.name)
 		}
 	}

@@ -112,8 +112,8 @@ func (t *Tracker) samples() map[string]sample {
 		x := sample{connected: s.connected}
 		x.behind, x.oldest = s.lag(t.zones, now)
 		show := func(z zone.Name) {
-			if serial, ok := s.served[z]; ok {
-				x.serials = append(x.serials, Serial{z, serial})
+			if is, ok := s.served[z]; ok {
+				x.serials = append(x.serials, Serial{z, is.serial})
 			}
 		}
 		if len(t.zones) <= maxSerialMetrics {

@@ -76,6 +76,9 @@ type Standing struct {
 	Current   uint32
 	// Lag is how long the oldest serial after Serial has been published; 0 when Serial is current.
 	Lag time.Duration
+	// Delay is how long after its publish Serial was seen to be served; nil when that was not watched, because the secondary served
+	// it already when it first reported.
+	Delay *time.Duration
 }
 
 // Tracker is what is known about all zones at all secondaries. Its methods are safe for concurrent use and do not wait.
@@ -94,8 +97,14 @@ type secondary struct {
 	name      string
 	instance  string // of the process that reported last
 	connected bool
-	served    map[zone.Name]uint32
+	served    map[zone.Name]served
 	behind    map[zone.Name]struct{} // published with a later serial than served, or not served
+}
+
+// served is a zone's serial at a secondary.
+type served struct {
+	serial uint32
+	delay  time.Duration // since its publish; negative: not watched
 }
 
 // New makes a tracker that knows nothing yet.
@@ -160,7 +169,7 @@ func (t *Tracker) Register(names []string) {
 
 // voidLocked forgets what a secondary has reported.
 func (t *Tracker) voidLocked(s *secondary) {
-	s.served, s.behind = map[zone.Name]uint32{}, map[zone.Name]struct{}{}
+	s.served, s.behind = map[zone.Name]served{}, map[zone.Name]struct{}{}
 	for z, h := range t.zones {
 		s.compare(z, h)
 	}
@@ -176,9 +185,9 @@ var (
 	ErrTooMany = errors.New("too many zones are reported")
 )
 
-// Report notes what a secondary serves now. full: what it has reported before is void; else served and gone are changes since
+// Report notes what a secondary serves now. full: what it has reported before is void; else list and gone are changes since
 // its last report, and they must come from the same instance.
-func (t *Tracker) Report(name, instance string, full bool, served []Serial, gone []zone.Name) error {
+func (t *Tracker) Report(name, instance string, full bool, list []Serial, gone []zone.Name) error {
 	now := t.cfg.Now()
 	t.mu.Lock()
 	s := t.secondaries[name]
@@ -189,7 +198,7 @@ func (t *Tracker) Report(name, instance string, full bool, served []Serial, gone
 	case !full && s.instance != instance:
 		t.mu.Unlock()
 		return ErrIncomplete
-	case len(served) > t.cfg.MaxZones || !full && len(s.served)+len(served) > t.cfg.MaxZones && s.added(served) > t.cfg.MaxZones:
+	case len(list) > t.cfg.MaxZones || !full && len(s.served)+len(list) > t.cfg.MaxZones && s.added(list) > t.cfg.MaxZones:
 		t.mu.Unlock()
 		return fmt.Errorf("%w: more than %d by %s", ErrTooMany, t.cfg.MaxZones, name)
 	}
@@ -200,25 +209,28 @@ func (t *Tracker) Report(name, instance string, full bool, served []Serial, gone
 	if !s.connected {
 		// Updates that came while it was lost do not count it yet.
 		for z := range t.waits.byZone {
-			if serial, ok := s.served[z]; ok {
-				enough = t.waits.served(Serial{z, serial}, name, enough)
+			if x, ok := s.served[z]; ok {
+				enough = t.waits.served(Serial{z, x.serial}, name, enough)
 			}
 		}
 	}
 	s.instance, s.connected = instance, true
-	for _, x := range served {
+	for _, x := range list {
 		old, known := s.served[x.Zone]
-		if known && old == x.Serial {
+		if known && old.serial == x.Serial {
 			continue
 		}
-		s.served[x.Zone] = x.Serial
-		if h := t.zones[x.Zone]; h != nil {
-			s.compare(x.Zone, h)
-			if known { // else it may have served it for long
-				for _, at := range h.between(old, x.Serial) {
-					t.metrics.delay.WithLabelValues(name).Observe(now.Sub(at).Seconds())
-				}
+		is := served{serial: x.Serial, delay: -1}
+		h := t.zones[x.Zone]
+		if known && h != nil { // else it may have served it for long
+			for _, at := range h.between(old.serial, x.Serial) {
+				is.delay = now.Sub(at)
+				t.metrics.delay.WithLabelValues(name).Observe(is.delay.Seconds())
 			}
+		}
+		s.served[x.Zone] = is
+		if h != nil {
+			s.compare(x.Zone, h)
 		}
 		enough = t.waits.served(x, name, enough)
 	}
@@ -237,9 +249,9 @@ func (t *Tracker) Report(name, instance string, full bool, served []Serial, gone
 }
 
 // added is how many zones are served with those of a report.
-func (s *secondary) added(served []Serial) int {
+func (s *secondary) added(list []Serial) int {
 	n := len(s.served)
-	for _, x := range served {
+	for _, x := range list {
 		if _, known := s.served[x.Zone]; !known {
 			n++
 		}
@@ -320,7 +332,7 @@ func (s *secondary) lag(zones map[zone.Name]*history, now time.Time) (n int, old
 
 // compare puts the zone among those that are behind, or takes it out.
 func (s *secondary) compare(z zone.Name, h *history) {
-	if serial, ok := s.served[z]; ok && !zone.SerialGT(h.current(), serial) {
+	if x, ok := s.served[z]; ok && !zone.SerialGT(h.current(), x.serial) {
 		delete(s.behind, z)
 		return
 	}
@@ -329,7 +341,10 @@ func (s *secondary) compare(z zone.Name, h *history) {
 
 func (s *secondary) standing(z zone.Name, h *history, now time.Time) Standing {
 	out := Standing{Secondary: s.name, Zone: z}
-	out.Serial, out.Served = s.served[z]
+	x, ok := s.served[z]
+	if out.Serial, out.Served = x.serial, ok; ok && x.delay >= 0 {
+		out.Delay = &x.delay
+	}
 	if h == nil {
 		return out
 	}

@@ -401,6 +401,16 @@ func TestMetrics(t *testing.T) {
 	if h := r.gather("zonekeeper_propagation_delay_seconds")[0].GetHistogram(); h.GetSampleCount() != 2 || h.GetSampleSum() < 0.059 || h.GetSampleSum() > 0.061 {
 		t.Errorf("delays: %v; want one of 40 ms and one of 20 ms", h)
 	}
+	// The newest change's delay stands beside the zone; of what was served already at the first report there is none.
+	for _, x := range r.Of(example) {
+		if want := x.Secondary == "s0"; (x.Delay != nil) != want || want && *x.Delay != 20*time.Millisecond {
+			t.Errorf("%s: delay %v", x.Secondary, x.Delay)
+		}
+	}
+	r.report("s0", true, "example.test", 3)
+	if x := r.Of(example)[0]; x.Delay != nil {
+		t.Errorf("after a full report the delay is %v; nothing was watched", *x.Delay)
+	}
 	// With many zones only those that are behind have a metric each.
 	for i := range maxSerialMetrics + 1 {
 		z := zone.MustParseName(fmt.Sprintf("z%d.test", i))
