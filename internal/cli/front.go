@@ -18,9 +18,10 @@ import (
 	"github.com/zonekeeper/zonekeeper/internal/front"
 )
 
-// How long a question to a front may take: keepalived gives its script a second, and drains have a limit of their own.
+// How long a question to a front may take. keepalived asks once a second and believes the second failure: with half a second for the
+// second one a front that hangs is known after 2.5 s at most, and clients wait less than three. Drains have a limit of their own.
 const (
-	frontProbeTimeout  = 900 * time.Millisecond
+	frontProbeTimeout  = 500 * time.Millisecond
 	frontStatusTimeout = 5 * time.Second
 )
 

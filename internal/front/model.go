@@ -129,7 +129,7 @@ func (m *model) rawScore() int {
 // yieldEvery is how soon it may do that again: primaries that answer late, then in time, then late, must not keep them moving.
 const (
 	yieldFor   = 300 * time.Millisecond
-	yieldEvery = 30 * time.Second
+	yieldEvery = 10 * time.Second
 )
 
 // yields says why this node lets go of the addresses for a moment, and for how long; "" when it does not. Told of a lower priority the

@@ -48,15 +48,17 @@ func TestMeasureFrontFaults(t *testing.T) {
 	s.startFronts(nil)
 	st := s.startStream("udp", "tcp")
 	for _, f := range faults() {
-		for network, l := range s.measure(t, st, f, times(20)) {
-			row("gap "+network, f.name, l.String())
-			if p50 := l.Gaps().P50(); f.p50 > 0 && p50 >= f.p50 {
-				t.Errorf("%s, %s: median gap %v, the target is %v", f.name, network, p50, f.p50)
+		t.Run(f.name, func(t *testing.T) {
+			for network, l := range s.measure(t, st, f, times(20)) {
+				row("gap "+network, f.name, l.String())
+				if p50 := l.Gaps().P50(); f.p50 > 0 && p50 >= f.p50 {
+					t.Errorf("%s: median gap %v, the target is %v", network, p50, f.p50)
+				}
+				if longest := l.Gaps().Max(); longest >= targetMax {
+					t.Errorf("%s: longest gap %v, the target is %v", network, longest, targetMax)
+				}
 			}
-			if longest := l.Gaps().Max(); longest >= targetMax {
-				t.Errorf("%s, %s: longest gap %v, the target is %v", f.name, network, longest, targetMax)
-			}
-		}
+		})
 	}
 	row("writes", "all faults", st.check(t))
 }
