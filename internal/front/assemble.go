@@ -22,7 +22,7 @@ import (
 )
 
 // newSource makes the one source of primaries that the configuration names.
-func newSource(cfg Config, set settings, log *slog.Logger) (backends.Source, error) {
+func newSource(cfg Config, set settings, file *configFile, log *slog.Logger) (backends.Source, error) {
 	p := cfg.Primaries
 	switch {
 	case p.DNS.Name != "":
@@ -40,7 +40,7 @@ func newSource(cfg Config, set settings, log *slog.Logger) (backends.Source, err
 		return backends.Slices(c), c.Validate()
 	}
 	if cfg.path != "" {
-		return backends.Reread((&configFile{running: cfg, log: log}).primaries, staticEvery, log), nil
+		return backends.Reread(file.primaries, rereadEvery, log), nil
 	}
 	return backends.Static(staticList(cfg, set)), nil
 }

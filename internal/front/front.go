@@ -55,6 +55,7 @@ type (
 		PID() int
 		Restarts() uint64
 		Strangers() (packets uint64, from []netip.Addr)
+		SetPeers(peers []netip.Addr) error
 	}
 )
 
@@ -67,6 +68,7 @@ type front struct {
 
 	registry   *prometheus.Registry
 	metrics    *metrics
+	file       *configFile
 	source     backends.Source
 	checker    checker
 	relay      udpRelay
@@ -126,7 +128,7 @@ func newFront(cfg Config, version string, log *slog.Logger) (*front, error) {
 	if err != nil {
 		return nil, err
 	}
-	if f.source, err = newSource(cfg, set, log); err != nil {
+	if f.source, err = newSource(cfg, set, f.file, log); err != nil {
 		return nil, err
 	}
 	if f.identity, err = newIdentity(cfg); err != nil {
@@ -151,7 +153,7 @@ func blank(cfg Config, set settings, version string, log *slog.Logger) (f *front
 	f = &front{
 		cfg: cfg, set: set, version: version, log: log, registry: adminapi.NewRegistry(version),
 		configs: make(chan []byte, 1), changed: make(chan struct{}, 1), kick: make(chan struct{}, 1), pings: make(chan chan struct{}),
-		drained: make(chan struct{}), m: newModel(time.Now(), cfg.Mode),
+		drained: make(chan struct{}), m: newModel(time.Now(), cfg.Mode, set.peers), file: newConfigFile(cfg, set, log),
 	}
 	f.metrics, err = newMetrics(f)
 	return f, err

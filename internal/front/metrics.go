@@ -108,7 +108,7 @@ func (g *gauges) read() {
 	for _, s := range []keepalived.State{keepalived.Master, keepalived.Backup, keepalived.Fault} {
 		g.state.WithLabelValues(s.String()).Set(number(f.m.vip == s))
 	}
-	for _, part := range []string{faultHAProxy, faultRelay, faultConflict, faultDrain} {
+	for _, part := range []string{faultHAProxy, faultRelay, faultConflict, faultUnheard, faultDrain} {
 		g.fault.WithLabelValues(part).Set(number(f.m.faults[part] != ""))
 	}
 	for _, p := range f.m.primaries {

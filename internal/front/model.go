@@ -19,6 +19,7 @@ const (
 	faultRelay    = "relay"
 	faultConflict = "conflict"
 	faultDrain    = "drain"
+	faultUnheard  = "unheard"
 )
 
 // silentFault is how many questions in a row make a HAProxy that runs a fault, and silentRestart how many make it be killed and
@@ -45,6 +46,7 @@ type model struct {
 	states    map[string]checks.Change
 	faults    map[string]string // reason by what is wrong
 
+	peers      []netip.Addr // the other front nodes
 	vip        keepalived.State
 	vipSince   time.Time
 	score      int       // as keepalived was told it
@@ -53,17 +55,18 @@ type model struct {
 	draining   bool
 }
 
-// notAsked is the first reason of faultConflict: unlike the others' it ends with an answer, which may be another reason.
+// notAsked is the first reason of faultConflict and faultUnheard: unlike the others' it ends with an answer, which may be another reason.
 const notAsked = "the network has not been asked yet who uses the addresses"
 
 // newModel begins with faults: a part that has not said that it works may not.
-func newModel(now time.Time, mode Mode) *model {
+func newModel(now time.Time, mode Mode, peers []netip.Addr) *model {
 	m := &model{
 		states: map[string]checks.Change{}, faults: map[string]string{faultHAProxy: "it has not started yet", faultRelay: "it has not started yet"},
-		vipSince: now,
+		vipSince: now, peers: peers,
 	}
 	if mode == ModeVIP {
 		m.faults[faultConflict] = notAsked
+		m.faults[faultUnheard] = notAsked
 	}
 	return m
 }

@@ -25,7 +25,7 @@ func three() []backends.Primary {
 
 // sound is a model without faults.
 func sound(mode Mode) *model {
-	m := newModel(time.Unix(0, 0), mode)
+	m := newModel(time.Unix(0, 0), mode, nil)
 	clear(m.faults)
 	m.list(three())
 	return m
@@ -92,8 +92,8 @@ func TestModelList(t *testing.T) {
 
 // TestModelFaults: each part keeps the address away by itself, until it says that it works.
 func TestModelFaults(t *testing.T) {
-	m := newModel(time.Unix(0, 0), ModeVIP)
-	for _, part := range []string{faultHAProxy, faultRelay, faultConflict} {
+	m := newModel(time.Unix(0, 0), ModeVIP, nil)
+	for _, part := range []string{faultHAProxy, faultRelay, faultConflict, faultUnheard} {
 		if !strings.Contains(m.local(), part+": ") {
 			t.Errorf("at the start %s is no fault: %q", part, m.local())
 		}
@@ -104,7 +104,7 @@ func TestModelFaults(t *testing.T) {
 	if m.local() != "" || m.ready() != "" {
 		t.Fatalf("a sound node: %q, %q", m.local(), m.ready())
 	}
-	for part, ready := range map[string]bool{faultHAProxy: false, faultRelay: false, faultDrain: false, faultConflict: true} {
+	for part, ready := range map[string]bool{faultHAProxy: false, faultRelay: false, faultDrain: false, faultConflict: true, faultUnheard: true} {
 		if !m.fault(part, "broken") || m.fault(part, "broken") {
 			t.Errorf("%s: that it is broken is news once", part)
 		}
@@ -116,13 +116,13 @@ func TestModelFaults(t *testing.T) {
 		}
 		m.fault(part, "")
 	}
-	if newModel(time.Unix(0, 0), ModeService).faults[faultConflict] != "" {
+	if m := newModel(time.Unix(0, 0), ModeService, nil); m.faults[faultConflict] != "" || m.faults[faultUnheard] != "" {
 		t.Error("nobody asks who has the address outside mode vip")
 	}
 }
 
 func TestModelMoves(t *testing.T) {
-	m := newModel(time.Unix(0, 0), ModeVIP)
+	m := newModel(time.Unix(0, 0), ModeVIP, nil)
 	for i, s := range []keepalived.State{keepalived.Fault, keepalived.Backup, keepalived.Backup, keepalived.Master} {
 		m.moved(s, time.Unix(int64(i), 0))
 	}

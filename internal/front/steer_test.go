@@ -65,6 +65,7 @@ func (p fakeMover) State() <-chan keepalived.State  { return p.states }
 func (fakeMover) PID() int                          { return 1 }
 func (fakeMover) Restarts() uint64                  { return 0 }
 func (fakeMover) Strangers() (uint64, []netip.Addr) { return 0, nil }
+func (p fakeMover) SetPeers(l []netip.Addr) error   { return p.tell("peers %v", l) }
 func (p fakeMover) SetLocal(reason string) error    { return p.tell("local %q", reason) }
 func (p fakeMover) SetScore(score int) error        { return p.tell("score %d", score) }
 func (p *parts) tell(format string, value any) error {
@@ -168,7 +169,8 @@ func TestSteer(t *testing.T) {
 			}
 		}
 		starting := "it has not started yet"
-		expect("at the start", fmt.Sprintf("local %q\nscore 0", "conflict: the network has not been asked yet who uses the addresses; haproxy: "+starting+"; relay: "+starting))
+		expect("at the start", fmt.Sprintf("local %q\nscore 0", "conflict: the network has not been asked yet who uses the addresses; haproxy: "+starting+"; relay: "+starting+
+			"; unheard: the network has not been asked yet who uses the addresses"))
 
 		f.listed(three(), true)
 		expect("with a list", "relay 1 1 1\ncheck 3")
@@ -181,7 +183,7 @@ func TestSteer(t *testing.T) {
 
 		f.whole(faultHAProxy, faultRelay)
 		p.heard()
-		f.whole(faultConflict)
+		f.whole(faultConflict, faultUnheard)
 		expect("when it is whole", `local ""`)
 
 		check := func(name string, s checks.State) {
@@ -301,7 +303,7 @@ func TestDrain(t *testing.T) {
 			cfg.Mode = mode
 			synctest.Test(t, func(t *testing.T) {
 				f, p := faked(t, cfg)
-				f.whole(faultHAProxy, faultRelay, faultConflict)
+				f.whole(faultHAProxy, faultRelay, faultConflict, faultUnheard)
 				f.mu.Lock()
 				f.m.moved(keepalived.Master, time.Now())
 				f.mu.Unlock()

@@ -101,10 +101,10 @@ func (f *front) observe(e haproxy.Event) {
 	signal(f.kick)
 }
 
-// move is mode vip: the filter, the question who has the addresses, then keepalived, until ctx ends. keepalived has given the
+// move is mode vip: the filter, and keepalived, until ctx ends. It does not get the addresses before join has asked who has them. keepalived has given the
 // addresses away when it returns.
 func (f *front) move(ctx context.Context) error {
-	remove, err := vip.Filter(ctx, f.cfg.VIP.Interface, f.set.peers)
+	remove, err := vip.Filter(ctx, f.cfg.VIP.Interface, f.peers())
 	if err != nil {
 		f.log.Warn("VRRP of strangers is kept out by keepalived alone, which they can disturb", "err", err)
 	} else {
@@ -114,14 +114,12 @@ func (f *front) move(ctx context.Context) error {
 			}
 		}()
 	}
-	f.askWhoElse(ctx)
-	if ctx.Err() != nil {
-		return nil
-	}
 	hearing, deaf := context.WithCancel(context.WithoutCancel(ctx))
 	var wg sync.WaitGroup
 	wg.Go(func() { f.hear(hearing) })
 	wg.Go(func() { f.watchConflict(hearing) })
+	wg.Go(func() { f.watchPeers(hearing, remove != nil) })
+	wg.Go(func() { f.join(hearing) })
 	wg.Go(func() { f.watchStrangers(hearing, remove != nil) })
 	err = f.keepalived.Run(ctx)
 	deaf()
@@ -168,20 +166,18 @@ func (f *front) watchConflict(ctx context.Context) {
 	}
 }
 
-// askWhoElse asks the network who has the addresses. Without an answer to that question nobody else has.
-func (f *front) askWhoElse(ctx context.Context) {
-	owner, found, err := vip.Conflict(ctx, f.cfg.VIP.Interface, f.set.vipAddrs, f.set.peers)
-	if ctx.Err() != nil {
-		return
-	}
-	if err != nil {
+// askWhoElse asks the network who else has the addresses, and returns what it learned. Without an answer to that question nobody has.
+func (f *front) askWhoElse(ctx context.Context) vip.Holders {
+	h, err := vip.Others(ctx, f.cfg.VIP.Interface, f.set.vipAddrs, f.peers())
+	switch {
+	case ctx.Err() != nil:
+	case err != nil:
 		f.log.Warn("nobody could be asked who else has the addresses", "err", err)
 		f.fault(faultConflict, nil)
-		return
+	case h.Stranger.Addr.IsValid():
+		f.fault(faultConflict, fmt.Errorf("%s, which is no front node; take the address away from it, or use another one in vip.addresses", h.Stranger))
+	default:
+		f.fault(faultConflict, nil)
 	}
-	if found {
-		f.fault(faultConflict, fmt.Errorf("%s, which is no front node; take the address away from it, or use another one in vip.addresses", owner))
-		return
-	}
-	f.fault(faultConflict, nil)
+	return h
 }

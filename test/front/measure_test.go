@@ -112,6 +112,7 @@ func TestMeasureFrontInvariants(t *testing.T) {
 		{"ForeignVRRP", func(t *testing.T) { foreignVRRP(t, s, 20*time.Second) }},
 		{"Announcements", func(t *testing.T) { announcements(t, s) }},
 		{"NoPreemption", func(t *testing.T) { noPreemption(t, s) }},
+		{"PeersChange", func(t *testing.T) { peersChange(t, s) }},
 		{"ForeignOwner", func(t *testing.T) { foreignOwner(t, s) }},
 		{"Mistakes", func(t *testing.T) { mistakes(t, s) }},
 		{"BadReload", func(t *testing.T) { badReload(t, s) }},

@@ -19,6 +19,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"github.com/zonekeeper/zonekeeper/internal/conf"
 )
 
 // State is VRRP's.
@@ -86,7 +88,7 @@ type Process struct {
 	pid      atomic.Int64
 	restarts atomic.Uint64
 
-	mu    sync.Mutex // orders writes of a track file
+	mu    sync.Mutex // orders writes of the files
 	local string
 
 	foreignMu sync.Mutex
@@ -156,6 +158,28 @@ func (p *Process) SetScore(score int) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.track(quorumFile, '0'+byte(score))
+}
+
+// SetPeers makes others the peers. keepalived reads its configuration again and stays in its state.
+func (p *Process) SetPeers(peers []netip.Addr) error {
+	c := p.cfg.Config
+	c.Peers = peers
+	text, err := Render(c)
+	if err != nil {
+		return err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if err := conf.Replace(p.file(configFile), text); err != nil {
+		return fmt.Errorf("keepalived's configuration: %w", err)
+	}
+	// One that starts at this moment reads the new file, or dies of the signal and is started again.
+	if pid := p.PID(); pid != 0 {
+		if err := syscall.Kill(pid, syscall.SIGHUP); err != nil && !errors.Is(err, syscall.ESRCH) {
+			return fmt.Errorf("tell keepalived to read its configuration again: %w", err)
+		}
+	}
+	return nil
 }
 
 // track writes a track file in place, in one write: keepalived watches the inode, and must never read half of it.

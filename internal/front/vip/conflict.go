@@ -28,39 +28,48 @@ const (
 	lateAnswers = 100
 )
 
-// Conflict asks the network who has the VIPs: ARP probes (RFC 5227) and neighbor solicitations of duplicate address
+// Others asks the network who else has the VIPs: ARP probes (RFC 5227) and neighbor solicitations of duplicate address
 // detection (RFC 4862, section 5.4), three of each, 100 ms apart. An answer from a link-layer address that is neither this
 // node's nor a peer's is a conflict; peers' are learned by asking for their node addresses in the same way. It needs
 // CAP_NET_RAW and takes 300 ms.
-func Conflict(ctx context.Context, iface string, vips, peers []netip.Addr) (Owner, bool, error) {
+func Others(ctx context.Context, iface string, vips, peers []netip.Addr) (Holders, error) {
 	answers, err := ask(ctx, iface, slices.Concat(vips, peers))
 	if err != nil {
-		return Owner{}, false, fmt.Errorf("who has the addresses on %s: %w", iface, err)
+		return Holders{}, fmt.Errorf("who has the addresses on %s: %w", iface, err)
 	}
 	known, err := ownMACs()
 	if err != nil {
-		return Owner{}, false, err
+		return Holders{}, err
 	}
-	o, found := stranger(answers, vips, peers, known)
-	return o, found, nil
+	return judge(answers, vips, peers, known), nil
 }
 
-// stranger decides: the first answer for a VIP by nobody known.
-func stranger(answers []Owner, vips, peers []netip.Addr, known []net.HardwareAddr) (Owner, bool) {
+// Holders are the others that have a VIP.
+type Holders struct {
+	// Stranger is the first that is nobody known: a conflict. The zero Owner: there is none.
+	Stranger Owner
+	// Peers are the node addresses of the peers that have a VIP.
+	Peers []netip.Addr
+}
+
+// judge decides whose the answers are. own are this node's link-layer addresses.
+func judge(answers []Owner, vips, peers []netip.Addr, own []net.HardwareAddr) (h Holders) {
 	is := func(mac net.HardwareAddr) func(net.HardwareAddr) bool {
 		return func(other net.HardwareAddr) bool { return slices.Equal(mac, other) }
 	}
 	for _, a := range answers {
-		if slices.Contains(peers, a.Addr) {
-			known = append(known, a.MAC)
+		if !slices.Contains(vips, a.Addr) || slices.ContainsFunc(own, is(a.MAC)) {
+			continue
+		}
+		i := slices.IndexFunc(answers, func(p Owner) bool { return slices.Contains(peers, p.Addr) && slices.Equal(p.MAC, a.MAC) })
+		switch {
+		case i < 0 && !h.Stranger.Addr.IsValid():
+			h.Stranger = a
+		case i >= 0 && !slices.Contains(h.Peers, answers[i].Addr):
+			h.Peers = append(h.Peers, answers[i].Addr)
 		}
 	}
-	for _, a := range answers {
-		if slices.Contains(vips, a.Addr) && !slices.ContainsFunc(known, is(a.MAC)) {
-			return a, true
-		}
-	}
-	return Owner{}, false
+	return h
 }
 
 // ownMACs are those of all interfaces: a node with two in one network answers itself.

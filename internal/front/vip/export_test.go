@@ -6,8 +6,8 @@ import (
 )
 
 // The pure parts, for tests.
-func Stranger(answers []Owner, vips, peers []netip.Addr, known []net.HardwareAddr) (Owner, bool) {
-	return stranger(answers, vips, peers, known)
+func Judge(answers []Owner, vips, peers []netip.Addr, own []net.HardwareAddr) Holders {
+	return judge(answers, vips, peers, own)
 }
 
 func ParseARP(b []byte) (Owner, bool)                       { return parseARP(b) }

@@ -11,8 +11,8 @@ import (
 )
 
 // table is the name of the nftables table that Filter makes. There strangersName is the counter of what it drops; the sets of that
-// name, with 4 and 6, know from whom.
-const table, strangersName = "zonekeeper", "strangers"
+// name, with 4 and 6, know from whom. The sets of peersName have those that it lets through.
+const table, strangersName, peersName = "zonekeeper", "strangers", "peers"
 
 // Filter drops VRRP (IP protocol 112) that comes in by the interface from anybody but the peers, before keepalived sees it:
 // keepalived turns strangers away by itself, but is disturbed by them. Strangers tells what it drops. It returns what takes
@@ -28,6 +28,36 @@ func Filter(ctx context.Context, iface string, peers []netip.Addr) (remove func(
 		}
 		return nil
 	}, nil
+}
+
+// SetPeers makes others the peers whose packets a filter lets through; it is one transaction, and what was counted stays. The filter
+// must have been made before.
+func SetPeers(ctx context.Context, peers []netip.Addr) error {
+	if err := nft(ctx, peersScript(peers)); err != nil {
+		return fmt.Errorf("let VRRP of the peers in: %w", err)
+	}
+	return nil
+}
+
+func peersScript(peers []netip.Addr) string {
+	var b strings.Builder
+	for _, family := range []string{"4", "6"} {
+		fmt.Fprintf(&b, "flush set inet %s %s%s\n", table, peersName, family)
+		if list := ofFamily(peers, family); len(list) > 0 {
+			fmt.Fprintf(&b, "add element inet %s %s%s { %s }\n", table, peersName, family, strings.Join(list, ", "))
+		}
+	}
+	return b.String()
+}
+
+// ofFamily writes the addresses of IPv4 or IPv6.
+func ofFamily(addrs []netip.Addr, family string) (out []string) {
+	for _, a := range addrs {
+		if a.Is6() == (family == "6") {
+			out = append(out, a.String())
+		}
+	}
+	return out
 }
 
 // HoldBack drops the first packet of every new TCP connection to the VIPs at port, while those that are open go on: the client's
@@ -58,31 +88,22 @@ func removeScript() string { return "table inet " + table + "\ndelete table inet
 
 // filterScript is one transaction of nft.
 func filterScript(iface string, peers []netip.Addr) string {
-	families := map[string][]string{"ip": nil, "ip6": nil}
-	for _, p := range peers {
-		key := "ip"
-		if p.Is6() {
-			key = "ip6"
-		}
-		families[key] = append(families[key], p.String())
-	}
 	var b strings.Builder
 	b.WriteString(removeScript())
 	fmt.Fprintf(&b, "table inet %s {\n  counter %s { }\n", table, strangersName)
 	// A full set takes nobody else, and the packet goes on to the next rule.
-	for n, key := range map[string]string{"4": "ipv4_addr", "6": "ipv6_addr"} {
-		fmt.Fprintf(&b, "  set %s%s { type %s; size 64; flags dynamic,timeout; timeout 10m; }\n", strangersName, n, key)
+	for _, f := range []struct{ name, key string }{{"4", "ipv4_addr"}, {"6", "ipv6_addr"}} {
+		fmt.Fprintf(&b, "  set %s%s { type %s; size 64; flags dynamic,timeout; timeout 10m; }\n", strangersName, f.name, f.key)
+		fmt.Fprintf(&b, "  set %s%s { type %s; }\n", peersName, f.name, f.key)
 	}
 	// Before other tables' rules (priority 0): what they accept must not pass here.
 	b.WriteString("  chain vrrp {\n    type filter hook input priority -10; policy accept;\n")
-	for _, key := range []string{"ip", "ip6"} {
-		if list := families[key]; len(list) > 0 {
-			fmt.Fprintf(&b, "    iifname %q meta l4proto 112 %s saddr { %s } accept\n", iface, key, strings.Join(list, ", "))
-		}
-	}
+	fmt.Fprintf(&b, "    iifname %q meta l4proto 112 ip saddr @%s4 accept\n", iface, peersName)
+	fmt.Fprintf(&b, "    iifname %q meta l4proto 112 ip6 saddr @%s6 accept\n", iface, peersName)
 	fmt.Fprintf(&b, "    iifname %q meta l4proto 112 update @%s4 { ip saddr }\n", iface, strangersName)
 	fmt.Fprintf(&b, "    iifname %q meta l4proto 112 update @%s6 { ip6 saddr }\n", iface, strangersName)
 	fmt.Fprintf(&b, "    iifname %q meta l4proto 112 counter name %s drop\n  }\n}\n", iface, strangersName)
+	b.WriteString(peersScript(peers))
 	return b.String()
 }
 

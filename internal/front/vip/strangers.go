@@ -37,14 +37,17 @@ type nftTable struct {
 			Packets uint64 `json:"packets"`
 		} `json:"counter"`
 		Set *struct {
-			Name string `json:"name"`
-			Elem []struct {
-				Elem struct {
-					Val string `json:"val"`
-				} `json:"elem"`
-			} `json:"elem"`
+			Name string            `json:"name"`
+			Elem []json.RawMessage `json:"elem"` // a text, or an element where it has a timeout
 		} `json:"set"`
 	} `json:"nftables"`
+}
+
+// element is one that has a timeout.
+type element struct {
+	Elem struct {
+		Val string `json:"val"`
+	} `json:"elem"`
 }
 
 // parseDropped reads the table as nft lists it.
@@ -59,7 +62,11 @@ func parseDropped(text []byte) (d Dropped, err error) {
 		case o.Counter != nil && o.Counter.Name == strangersName:
 			d.Packets, counted = o.Counter.Packets, true
 		case o.Set != nil && (o.Set.Name == strangersName+"4" || o.Set.Name == strangersName+"6"):
-			for _, e := range o.Set.Elem {
+			for _, raw := range o.Set.Elem {
+				var e element
+				if err := json.Unmarshal(raw, &e); err != nil {
+					return d, fmt.Errorf("read the VRRP filter's set %s: what nft says: %w", o.Set.Name, err)
+				}
 				if a, err := netip.ParseAddr(e.Elem.Val); err == nil {
 					d.From = append(d.From, a)
 				}

@@ -9,6 +9,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -84,7 +85,7 @@ func TestHeldAndRemove(t *testing.T) {
 	}
 }
 
-func TestConflict(t *testing.T) {
+func TestOthers(t *testing.T) {
 	b := harness.NewBridge(t, map[string]byte{"node": 11, "peer": 12, "stranger": 66})
 	vips, peers := parse(t, vip4, vip6), parse(t, "192.0.2.12")
 	mac := strings.TrimSpace(b.Shell("stranger", `ip -o link show dev eth0 | sed 's/.*ether \([^ ]*\).*/\1/'`))
@@ -103,12 +104,16 @@ func TestConflict(t *testing.T) {
 			b.Shell(tc.owner, "ip addr add "+tc.addr+" dev eth0 $(case "+tc.addr+" in *:*) echo nodad;; esac)")
 		}
 		at(t, b, "node", func() error {
-			o, found, err := vip.Conflict(t.Context(), harness.Device, vips, peers)
+			h, err := vip.Others(t.Context(), harness.Device, vips, peers)
 			if err != nil {
 				return err
 			}
+			o, found := h.Stranger, h.Stranger.Addr.IsValid()
 			if found != tc.conflict {
 				t.Errorf("%s at %q: found %t (%v)", tc.addr, tc.owner, found, o)
+			}
+			if peer := tc.owner == "peer"; slices.Equal(h.Peers, peers) != peer || !peer && len(h.Peers) > 0 {
+				t.Errorf("%s at %q: peers that have it: %v", tc.addr, tc.owner, h.Peers)
 			}
 			if found && (o.MAC.String() != mac || o.Addr.String() != tc.addr || !strings.Contains(o.String(), mac)) {
 				t.Errorf("%s at %q: %v, want %s", tc.addr, tc.owner, o, mac)
@@ -120,7 +125,7 @@ func TestConflict(t *testing.T) {
 		}
 	}
 	at(t, b, "node", func() error {
-		if _, _, err := vip.Conflict(t.Context(), "lo", vips, peers); err == nil || !strings.Contains(err.Error(), "lo is no Ethernet") {
+		if _, err := vip.Others(t.Context(), "lo", vips, peers); err == nil || !strings.Contains(err.Error(), "lo is no Ethernet") {
 			t.Errorf("loopback: %v", err)
 		}
 		return nil
@@ -129,24 +134,29 @@ func TestConflict(t *testing.T) {
 
 func answer(a netip.Addr, mac net.HardwareAddr) vip.Owner { return vip.Owner{Addr: a, MAC: mac} }
 
-func TestStranger(t *testing.T) {
+func TestJudge(t *testing.T) {
 	own, peer, other := net.HardwareAddr{2, 0, 0, 0, 0, 1}, net.HardwareAddr{2, 0, 0, 0, 0, 2}, net.HardwareAddr{2, 0, 0, 0, 0, 3}
 	v, p := parse(t, vip4)[0], parse(t, "192.0.2.12")[0]
 	for name, tc := range map[string]struct {
 		answers []vip.Owner
 		want    net.HardwareAddr
+		peer    bool
 	}{
-		"nobody":                            {nil, nil},
-		"oneself":                           {[]vip.Owner{answer(v, own)}, nil},
-		"a peer, which answers later":       {[]vip.Owner{answer(v, peer), answer(p, peer)}, nil},
-		"a peer that does not answer":       {[]vip.Owner{answer(v, peer)}, peer},
-		"a stranger beside a peer":          {[]vip.Owner{answer(v, peer), answer(p, peer), answer(v, other)}, other},
-		"a stranger with an own address":    {[]vip.Owner{answer(parse(t, "192.0.2.66")[0], other)}, nil},
-		"a stranger with the peer's and it": {[]vip.Owner{answer(p, other), answer(v, other)}, nil},
+		"nobody":                            {nil, nil, false},
+		"oneself":                           {[]vip.Owner{answer(v, own)}, nil, false},
+		"a peer, which answers later":       {[]vip.Owner{answer(v, peer), answer(p, peer)}, nil, true},
+		"a peer that answers three times":   {[]vip.Owner{answer(p, peer), answer(v, peer), answer(v, peer), answer(p, peer), answer(v, peer)}, nil, true},
+		"a peer that does not answer":       {[]vip.Owner{answer(v, peer)}, peer, false},
+		"a stranger beside a peer":          {[]vip.Owner{answer(v, peer), answer(p, peer), answer(v, other)}, other, true},
+		"a stranger with an own address":    {[]vip.Owner{answer(parse(t, "192.0.2.66")[0], other)}, nil, false},
+		"a stranger with the peer's and it": {[]vip.Owner{answer(p, other), answer(v, other)}, nil, true},
 	} {
-		o, found := vip.Stranger(tc.answers, []netip.Addr{v}, []netip.Addr{p}, []net.HardwareAddr{own})
-		if found != (tc.want != nil) || !slices.Equal(o.MAC, tc.want) {
-			t.Errorf("%s: %v, %t", name, o, found)
+		h := vip.Judge(tc.answers, []netip.Addr{v}, []netip.Addr{p}, []net.HardwareAddr{own})
+		if h.Stranger.Addr.IsValid() != (tc.want != nil) || !slices.Equal(h.Stranger.MAC, tc.want) {
+			t.Errorf("%s: %v", name, h)
+		}
+		if tc.peer != slices.Equal(h.Peers, []netip.Addr{p}) || !tc.peer && len(h.Peers) > 0 {
+			t.Errorf("%s: peers that have it: %v", name, h.Peers)
 		}
 	}
 }
@@ -383,6 +393,83 @@ func TestHoldBack(t *testing.T) {
 	at(t, b, "node", func() error {
 		if err := vip.HoldBack(t.Context(), []netip.Addr{node.V4}, 53); err == nil {
 			t.Error("without the filter nothing is held back, and nobody says so")
+		}
+		return nil
+	})
+}
+
+// advertise sends VRRP packets, of no content, from a host until ctx ends; one at least.
+func advertise(ctx context.Context, t *testing.T, b *harness.Bridge, host string, to netip.Addr) {
+	t.Helper()
+	err := b.Host(host).Inside(func() error {
+		network := "ip4:112"
+		if to.Is6() {
+			network = "ip6:112"
+		}
+		c, err := net.ListenPacket(network, "") //nolint:noctx // a test
+		if err != nil {
+			return err
+		}
+		defer func() { _ = c.Close() }()
+		for {
+			if _, err := c.WriteTo([]byte{0x31, 53, 100, 0}, &net.IPAddr{IP: to.AsSlice()}); err != nil || ctx.Err() != nil {
+				return err
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+	})
+	if err != nil {
+		t.Errorf("%s: %v", host, err)
+	}
+}
+
+// TestPeers: the filter lets the peers through, those of the moment, and their advertisements are heard.
+func TestPeers(t *testing.T) {
+	b := harness.NewBridge(t, map[string]byte{"node": 11, "old": 12, "new": 13})
+	node, peers := parse(t, "192.0.2.11", "2001:db8::11"), parse(t, "192.0.2.12", "2001:db8::12")
+	at(t, b, "node", func() error {
+		_, err := vip.Filter(t.Context(), harness.Device, peers)
+		return err
+	})
+	// heard is the first whose packet comes in while both hosts send some, by each family.
+	heard := func(from []netip.Addr) (out []string) {
+		for _, own := range node {
+			ctx, stop := context.WithTimeout(t.Context(), 10*time.Second)
+			var sending sync.WaitGroup
+			for _, host := range []string{"old", "new"} {
+				sending.Go(func() { advertise(ctx, t, b, host, own) })
+			}
+			at(t, b, "node", func() error {
+				a, err := vip.Advertised(ctx, own, from)
+				out = append(out, a.String())
+				return err
+			})
+			stop()
+			sending.Wait()
+		}
+		return out
+	}
+	all := parse(t, "192.0.2.12", "2001:db8::12", "192.0.2.13", "2001:db8::13")
+	if got := heard(all); !slices.Equal(got, []string{"192.0.2.12", "2001:db8::12"}) {
+		t.Errorf("heard %v", got)
+	}
+	at(t, b, "node", func() error { return vip.SetPeers(t.Context(), all[2:]) })
+	if got := heard(all); !slices.Equal(got, []string{"192.0.2.13", "2001:db8::13"}) {
+		t.Errorf("after the peers were replaced: heard %v", got)
+	}
+	at(t, b, "node", func() error {
+		d, err := vip.Strangers(t.Context())
+		if err == nil && (d.Packets == 0 || !slices.Equal(d.From, slices.SortedFunc(slices.Values(all), netip.Addr.Compare))) {
+			t.Errorf("strangers: %+v, want each of %v for the time that it was one", d, all)
+		}
+		return err
+	})
+	// Nobody is heard: the end of the context, and not an error of the socket.
+	at(t, b, "node", func() error {
+		ctx, stop := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		defer stop()
+		if a, err := vip.Advertised(ctx, node[0], all); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("nobody sends: %v, %v", a, err)
 		}
 		return nil
 	})
