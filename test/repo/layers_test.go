@@ -33,8 +33,10 @@ func levels() map[string]int {
 		"internal/endpoint": 4,
 		"internal/primary":  5, "internal/secondary": 5, "internal/front": 5, "internal/devcluster": 5, "internal/devcluster/relay": 5, "internal/bench": 5,
 		"internal/operator/resources": 5, "internal/operator/bindcluster": 5, "internal/operator/zoneobject": 5,
-		"internal/cli":   6,
-		"cmd/zonekeeper": 7,
+		"internal/kubectl":       5,
+		"internal/cli":           6,
+		"cmd/zonekeeper":         7,
+		"cmd/kubectl-zonekeeper": 7,
 	}
 }
 
@@ -66,7 +68,7 @@ func only() []struct {
 		{"go.etcd.io/", "everything else uses the log's verbs", []string{"internal/log"}},
 		{"google.golang.org/grpc", "that is etcd's business", []string{"internal/log"}},
 		{"github.com/spf13/cobra", "the command line is a thin layer", []string{"internal/cli"}},
-		{"k8s.io/", "a primary, a secondary and a front know nothing of Kubernetes", []string{"api/v1alpha1", "internal/operator/resources", "internal/operator/zoneobject"}},
+		{"k8s.io/", "a primary, a secondary and a front know nothing of Kubernetes", []string{"api/v1alpha1", "internal/operator/resources", "internal/operator/zoneobject", "internal/kubectl"}},
 	}
 }
 
