@@ -15,19 +15,19 @@ import (
 
 const definitions = "../../charts/zonekeeper/files/crds"
 
-func loadAll(t *testing.T) map[string]*definition {
+func loadAll(t *testing.T) map[string]*Definition {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join(definitions, "*.yaml"))
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no definitions in %s: %v", definitions, err)
 	}
-	all := map[string]*definition{}
+	all := map[string]*Definition{}
 	for _, f := range files {
-		d, err := load(f)
+		d, err := Load(f)
 		if err != nil {
 			t.Fatalf("%s: an API server would refuse it: %v", f, err)
 		}
-		all[d.kind] = d
+		all[d.Kind] = d
 	}
 	return all
 }
@@ -65,7 +65,7 @@ func TestRules(t *testing.T) {
 			if cmd.Cmd == "update" {
 				old = last
 			}
-			stored, err := d.admit(normal(t, object), old)
+			stored, err := d.Admit(object, old)
 			if err != nil {
 				return messages(err)
 			}
@@ -78,31 +78,6 @@ func TestRules(t *testing.T) {
 			t.Errorf("testdata has no examples of kind %s", kind)
 		}
 	}
-}
-
-// normal gives whole numbers the type that the API server's decoder gives them.
-func normal(t *testing.T, object map[string]any) map[string]any {
-	t.Helper()
-	var walk func(any) any
-	walk = func(v any) any {
-		switch v := v.(type) {
-		case map[string]any:
-			for k, x := range v {
-				v[k] = walk(x)
-			}
-		case []any:
-			for i, x := range v {
-				v[i] = walk(x)
-			}
-		case float64:
-			if v == float64(int64(v)) {
-				return int64(v)
-			}
-		}
-		return v
-	}
-	walk(object)
-	return object
 }
 
 func messages(err error) string {

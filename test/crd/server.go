@@ -20,20 +20,25 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// definition is one CustomResourceDefinition as an API server has it.
-type definition struct {
-	kind       string
+// Definition is one CustomResourceDefinition as an API server has it.
+type Definition struct {
+	Kind       string
 	structural *schema.Structural
 	schema     validation.SchemaValidator
 	rules      *cel.Validator
 }
 
-// load reads a CustomResourceDefinition, and fails as an API server would when it is created.
-func load(path string) (*definition, error) {
+// Load reads a CustomResourceDefinition from a file, and fails as an API server would when it is created.
+func Load(path string) (*Definition, error) {
 	text, err := os.ReadFile(path)
 	if err != nil {
 		return nil, err
 	}
+	return Parse(text)
+}
+
+// Parse is Load for a text.
+func Parse(text []byte) (*Definition, error) {
 	var v1 apiextensionsv1.CustomResourceDefinition
 	if err := yaml.UnmarshalStrict(text, &v1); err != nil {
 		return nil, err
@@ -52,7 +57,8 @@ func load(path string) (*definition, error) {
 	if props == nil {
 		props = internal.Spec.Versions[0].Schema
 	}
-	d := &definition{kind: v1.Spec.Names.Kind}
+	d := &Definition{Kind: v1.Spec.Names.Kind}
+	var err error
 	if d.structural, err = schema.NewStructural(props.OpenAPIV3Schema); err != nil {
 		return nil, err
 	}
@@ -63,8 +69,9 @@ func load(path string) (*definition, error) {
 	return d, nil
 }
 
-// admit is what becomes of an object that somebody sends: with defaults, or refused. old is nil at its creation.
-func (d *definition) admit(object, old map[string]any) (map[string]any, error) {
+// Admit is what becomes of an object that somebody sends: with defaults, or refused. old is nil at its creation. Both are as JSON is decoded.
+func (d *Definition) Admit(object, old map[string]any) (map[string]any, error) {
+	wholeNumbers(object)
 	unknown := pruning.PruneWithOptions(object, d.structural, true, schema.UnknownFieldPathOptions{TrackUnknownFieldPaths: true})
 	if len(unknown) > 0 { // as kubectl asks for: strict
 		return nil, fmt.Errorf("unknown field %s", strings.Join(unknown, ", "))
@@ -86,4 +93,23 @@ func (d *definition) admit(object, old map[string]any) (map[string]any, error) {
 	}
 	errs, _ = d.rules.Validate(context.Background(), nil, d.structural, object, before, celconfig.RuntimeCELCostBudget)
 	return object, errs.ToAggregate()
+}
+
+// wholeNumbers gives them the type that the API server's decoder gives them.
+func wholeNumbers(v any) any {
+	switch v := v.(type) {
+	case map[string]any:
+		for k, x := range v {
+			v[k] = wholeNumbers(x)
+		}
+	case []any:
+		for i, x := range v {
+			v[i] = wholeNumbers(x)
+		}
+	case float64:
+		if v == float64(int64(v)) {
+			return int64(v)
+		}
+	}
+	return v
 }
