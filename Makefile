@@ -66,8 +66,9 @@ propagation: build ## how soon secondaries show a change: beside plain BIND, wit
 docs: ## rewrite the generated pages (docs/cli.md, docs/metrics.md)
 	@$(GO) test ./test/repo -run TestGenerated -rewrite
 
-generate: ## rewrite what is made of api/v1alpha1: deep copies, CustomResourceDefinitions
+generate: ## rewrite what is made of api/v1alpha1 and of the chart: deep copies, CustomResourceDefinitions, the chart's README, deploy/kustomize
 	@GO=$(GO) scripts/generate.sh
+	@$(GO) test ./test/chart -run 'TestGenerated|TestGolden' -rewrite
 
 deps: ## install what tests need from the distribution
 	@scripts/install-deps.sh test
