@@ -20,6 +20,9 @@ const maxErrorBody = 1 << 20
 type Client struct {
 	base string
 	http *http.Client
+	// manager and takeOver go with every request; see As.
+	manager  string
+	takeOver bool
 }
 
 // NewClient takes the base URL ("http://127.0.0.1:5401"; a bare address:port means
@@ -37,6 +40,14 @@ func NewClient(base string, hc *http.Client) (*Client, error) {
 		hc = http.DefaultClient
 	}
 	return &Client{base: strings.TrimRight(u.String(), "/"), http: hc}, nil
+}
+
+// As is the client for changes on behalf of manager, an object such as "Zone dns/example": what is made so is managed by it. Primaries believe
+// it of an operator's certificate only. With takeOver a change is made although somebody else manages what it changes, and manages it then.
+func (c *Client) As(manager string, takeOver bool) *Client {
+	as := *c
+	as.manager, as.takeOver = manager, takeOver
+	return &as
 }
 
 // Base is the URL of the primary.
@@ -216,6 +227,12 @@ func (c *Client) do(ctx context.Context, method, path string, q url.Values, medi
 	}
 	if body != nil {
 		req.Header.Set("Content-Type", mediaType)
+	}
+	if c.manager != "" {
+		req.Header.Set(HeaderManager, c.manager)
+	}
+	if c.takeOver {
+		req.Header.Set(HeaderTakeOver, "true")
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {

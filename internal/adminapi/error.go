@@ -32,7 +32,7 @@ func StatusOf(code string) int {
 		return http.StatusForbidden
 	case CodeNotFound:
 		return http.StatusNotFound
-	case CodeConflict:
+	case CodeConflict, CodeManaged:
 		return http.StatusConflict
 	case CodeUnavailable:
 		return http.StatusServiceUnavailable

@@ -69,6 +69,20 @@ const (
 	TypeDNS = "text/dns"
 )
 
+// Who manages what. Zones, keys and secondaries belong to whoever made them, and nobody else's change is taken unless it takes them over.
+const (
+	// HeaderManager of a request with an operator's certificate names the object on whose behalf it is made.
+	HeaderManager = "Zonekeeper-Manager"
+	// HeaderTakeOver "true" makes a change of what somebody else manages, and its maker the manager.
+	HeaderTakeOver = "Zonekeeper-Take-Over"
+	// ManagedByCLI manages what was made with any other certificate, or without one.
+	ManagedByCLI = "cli"
+	// ManagedByOperator manages what an operator has made, followed by a space and the object if it named one.
+	ManagedByOperator = "operator"
+	// MaxManager bounds the name of an object, in octets.
+	MaxManager = 512
+)
+
 // Status is the state of the cluster as one primary sees it. The primary asks its
 // peers for their own part, and says so where one did not answer.
 type Status struct {
@@ -229,6 +243,8 @@ type Zone struct {
 	Digest      string       `json:"digest"`
 	Incarnation uint64       `json:"incarnation"`
 	Settings    ZoneSettings `json:"settings"`
+	// ManagedBy is who may change its settings and delete it; see ManagedByCLI. Its records are its clients' in any case.
+	ManagedBy string `json:"managed_by,omitempty"`
 	// Catalog: it is the catalog zone. Its content follows from the zones, and only its settings can be changed.
 	Catalog bool `json:"catalog,omitempty"`
 }
@@ -253,6 +269,8 @@ type Key struct {
 	Name string `json:"name"`
 	// Versions, newest first. Two during a rotation.
 	Versions []KeyVersion `json:"versions"`
+	// ManagedBy is who may change it; see ManagedByCLI.
+	ManagedBy string `json:"managed_by,omitempty"`
 	// Guarantee holds for all updates signed with the key, nil for none.
 	Guarantee *Guarantee `json:"guarantee,omitempty"`
 }
@@ -292,6 +310,7 @@ const (
 	CodeForbidden   = "forbidden"   // 403: not for this certificate
 	CodeNotFound    = "not_found"   // 404
 	CodeConflict    = "conflict"    // 409: exists already, or needs a confirmation
+	CodeManaged     = "managed"     // 409: somebody else manages it; nothing was changed
 	CodeUnavailable = "unavailable" // 503: no quorum, not ready; nothing was changed
 	CodeInDoubt     = "in_doubt"    // 504: the change may yet be applied; ask for the state before repeating it
 	CodeInternal    = "internal"    // 500

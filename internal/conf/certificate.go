@@ -27,6 +27,10 @@ type Certificate struct {
 const (
 	FrontUnit     = "zonekeeper-front"
 	SecondaryUnit = "zonekeeper-secondary"
+	// MonitorUnit may read metrics, of primaries and secondaries, and nothing else.
+	MonitorUnit = "zonekeeper-monitor"
+	// OperatorUnit may do everything, as the administrators do it, and what it does is marked as the operator's.
+	OperatorUnit = "zonekeeper-operator"
 )
 
 const certificateRecheck = time.Second

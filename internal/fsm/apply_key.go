@@ -13,10 +13,13 @@ import (
 // not know it.
 const forgetAfterMS = 2 * MaxFudge * 1000
 
+// errManaged refuses a change to what another actor manages.
+var errManaged = errors.New("is managed by")
+
 // checkActor refuses changes to what another actor manages.
 func checkActor(what string, owner string, a Actor) error {
 	if owner != a.By && !a.TakeOver {
-		return fmt.Errorf("%s is managed by %s, not by %s; change it there, or take it over", what, quoteActor(owner), quoteActor(a.By))
+		return fmt.Errorf("%s %w %s, not by %s; change it there, or take it over", what, errManaged, quoteActor(owner), quoteActor(a.By))
 	}
 	return nil
 }
@@ -119,6 +122,7 @@ func (m *Machine) deleteKey(c *DeleteKey) error {
 	}
 	m.forget(target)
 	key := *old.Key
+	key.ManagedBy = c.By
 	key.Secrets = slices.Clone(old.Secrets)
 	s := key.secret(c.Version)
 	s.State, s.Sealed = KeyRevoked, nil

@@ -118,6 +118,8 @@ type Result struct {
 	// Taken: it was refused for the number that it came with, which another command had taken first. Made anew, with the next
 	// one, it may be done.
 	Taken bool
+	// Managed: it was refused because another actor manages what it would change.
+	Managed bool
 }
 
 // ZoneEvent tells that a zone came, went or changed other than by boundaries.
@@ -266,7 +268,7 @@ func (m *Machine) command(c Command, e *Entry) Result {
 
 func refused(err error) Result {
 	if err != nil {
-		return Result{Err: err.Error(), Taken: errors.Is(err, errTaken)}
+		return Result{Err: err.Error(), Taken: errors.Is(err, errTaken), Managed: errors.Is(err, errManaged)}
 	}
 	return Result{}
 }

@@ -220,7 +220,7 @@ func (m *Machine) putKeyGuarantee(c *PutKeyGuarantee) error {
 		return fmt.Errorf("%s: %w", what, err)
 	}
 	key, rec := *old.Key, *old
-	key.Guarantee = c.Guarantee
+	key.Guarantee, key.ManagedBy = c.Guarantee, c.By
 	rec.Key = &key
 	m.st.keys.Set(name, &rec)
 	m.settingsChanged = true

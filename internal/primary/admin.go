@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/zonekeeper/zonekeeper/internal/adminapi"
+	"github.com/zonekeeper/zonekeeper/internal/conf"
 	"github.com/zonekeeper/zonekeeper/internal/fsm"
 	"github.com/zonekeeper/zonekeeper/internal/fsm/seal"
 	"github.com/zonekeeper/zonekeeper/internal/replica"
@@ -31,16 +32,23 @@ type admin struct {
 // adminTimeout bounds one change through the admin API. Imports have no bound: they report progress by being read.
 const adminTimeout = 30 * time.Second
 
-// What a front may ask; see adminTrust.restricted.
+// What a front may ask.
 const (
 	patternLive  = "GET " + adminapi.PathLive
 	patternReady = "GET " + adminapi.PathReady
+
+	// patternMetrics is all that a monitor may ask.
+	patternMetrics = "GET " + adminapi.PathMetrics
 )
 
 func (a *admin) handler(gather prometheus.Gatherer, trust *adminTrust) http.Handler {
 	mux := http.NewServeMux()
 	a.routes(mux, gather)
-	return a.opened(trust.restricted(mux, []string{patternChanges, patternReport, patternDigest}, []string{patternLive, patternReady}))
+	return a.opened(adminapi.Restricted(mux, attributed(mux),
+		adminapi.Rights{Kind: "front", Is: trust.frontOf, Unit: frontUnit, Patterns: []string{patternLive, patternReady}},
+		adminapi.Rights{Kind: "secondary", Is: secondaryOf, Unit: secondaryUnit, Patterns: []string{patternChanges, patternReport, patternDigest}},
+		adminapi.Rights{Kind: "monitor", Is: adminapi.HasUnit(conf.MonitorUnit), Unit: conf.MonitorUnit, Patterns: []string{patternMetrics}},
+	))
 }
 
 // router is what routes are added to: a ServeMux.
@@ -53,7 +61,7 @@ type router interface {
 func (a *admin) routes(mux router, gather prometheus.Gatherer) {
 	mux.HandleFunc(patternLive, a.live)
 	mux.HandleFunc(patternReady, a.ready)
-	mux.Handle("GET "+adminapi.PathMetrics, promhttp.HandlerFor(gather, promhttp.HandlerOpts{ErrorLog: slog.NewLogLogger(a.log.Handler(), slog.LevelWarn)}))
+	mux.Handle(patternMetrics, promhttp.HandlerFor(gather, promhttp.HandlerOpts{ErrorLog: slog.NewLogLogger(a.log.Handler(), slog.LevelWarn)}))
 	mux.HandleFunc("GET "+adminapi.PathStatus, reply(a.status))
 	mux.HandleFunc("POST "+adminapi.PathVerify, reply(a.verify))
 	mux.HandleFunc("GET "+adminapi.PathMembers, reply(a.members))
@@ -184,7 +192,16 @@ func (a *admin) propose(ctx context.Context, cmd fsm.Command) (fsm.Result, error
 	if err != nil {
 		return res, fmt.Errorf("%s: %w", cmd.Kind(), err)
 	}
-	if res.Err != "" {
+	by := whoOf(ctx)
+	if cmd.Kind() != fsm.KindImportChunk { // one of many; its commit tells
+		a.log.Info("administrative change", "kind", cmd.Kind().String(), "about", subjectOf(cmd), "by", by.actor.By, "take_over", by.actor.TakeOver,
+			"certificate", by.certificate, "refused", res.Err)
+	}
+	switch {
+	case res.Managed:
+		return res, &adminapi.Error{Code: adminapi.CodeManaged, Message: res.Err,
+			Remedy: "change it where it is managed (a Zone or TSIGKey in Kubernetes), or repeat this with --detach: from then on it is managed here"}
+	case res.Err != "":
 		return res, &adminapi.Error{Code: adminapi.CodeConflict, Message: res.Err}
 	}
 	return res, nil

@@ -21,7 +21,7 @@ func (a *admin) handleChanges(mux router) {
 	mux.HandleFunc("GET "+adminapi.PathPropagation, reply(a.propagation))
 }
 
-// What a secondary may ask; see adminTrust.restricted.
+// What a secondary may ask.
 const (
 	patternChanges = "GET " + adminapi.PathChanges
 	patternReport  = "POST " + adminapi.PathReport

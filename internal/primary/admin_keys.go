@@ -14,9 +14,6 @@ import (
 	"github.com/zonekeeper/zonekeeper/internal/zone"
 )
 
-// managedByCLI is the actor of changes through the admin API (D11: objects say who manages them).
-const managedByCLI = "cli"
-
 func (a *admin) keys(r *http.Request) ([]adminapi.Key, error) {
 	if err := a.fresh(r.Context()); err != nil {
 		return nil, err
@@ -65,7 +62,7 @@ func (a *admin) findKey(name zone.Name, secret bool) (adminapi.Key, error) {
 }
 
 func (a *admin) describeKey(k *fsm.Key, secret bool) (adminapi.Key, error) {
-	out := adminapi.Key{Name: k.Name.String(), Versions: []adminapi.KeyVersion{}, Guarantee: describeGuarantee(k.Guarantee)}
+	out := adminapi.Key{Name: k.Name.String(), Versions: []adminapi.KeyVersion{}, ManagedBy: k.ManagedBy, Guarantee: describeGuarantee(k.Guarantee)}
 	for _, s := range k.Secrets {
 		if s.State == fsm.KeyRevoked {
 			continue
@@ -137,7 +134,7 @@ func (a *admin) putKey(ctx context.Context, name zone.Name, algorithm, secret st
 		version := a.p.replica.Settings().NextKeyVersion
 		return a.propose(ctx, &fsm.PutKey{
 			Name: name, Algorithm: alg.String(), Version: version, Sealed: a.sealer.Seal(string(name), version, plain), SecretID: id,
-			Rotate: rotate, Actor: fsm.Actor{By: managedByCLI},
+			Rotate: rotate, Actor: actorOf(ctx),
 		})
 	})
 	if err != nil {
@@ -175,7 +172,7 @@ func (a *admin) retireKey(r *http.Request) (adminapi.Key, error) {
 		if s.State != fsm.KeyPrevious {
 			continue
 		}
-		if err := a.revoke(r.Context(), &fsm.DeleteKey{Name: name, Version: s.Version, Actor: fsm.Actor{By: managedByCLI}}); err != nil {
+		if err := a.revoke(r.Context(), &fsm.DeleteKey{Name: name, Version: s.Version, Actor: actorOf(r.Context())}); err != nil {
 			return adminapi.Key{}, err
 		}
 	}
@@ -193,7 +190,7 @@ func (a *admin) deleteKey(r *http.Request) (struct{}, error) {
 	if _, _, err := a.pathKey(r); err != nil {
 		return struct{}{}, err
 	}
-	return struct{}{}, a.revoke(r.Context(), &fsm.DeleteKey{Name: name, Actor: fsm.Actor{By: managedByCLI}})
+	return struct{}{}, a.revoke(r.Context(), &fsm.DeleteKey{Name: name, Actor: actorOf(r.Context())})
 }
 
 // revoke ends a secret and waits until this primary's named has dropped it too. The other primaries need no waiting for:

@@ -60,7 +60,7 @@ func (a *admin) putSecondary(r *http.Request) (struct{}, error) {
 	if err != nil {
 		return struct{}{}, invalid("secondary %s: its key: %v", name, err)
 	}
-	cmd := &fsm.PutSecondary{Name: name, Key: key, Notify: req.Notify, Foreign: req.Foreign, Actor: fsm.Actor{By: managedByCLI}}
+	cmd := &fsm.PutSecondary{Name: name, Key: key, Notify: req.Notify, Foreign: req.Foreign, Actor: actorOf(r.Context())}
 	if err := cmd.Check(); err != nil {
 		return struct{}{}, invalid("%v", err)
 	}
@@ -93,7 +93,7 @@ func (a *admin) deleteSecondary(r *http.Request) (struct{}, error) {
 		return struct{}{}, &adminapi.Error{Code: adminapi.CodeNotFound, Message: fmt.Sprintf("there is no secondary %q", name),
 			Remedy: "list what there is with: zonekeeper secondary list"}
 	}
-	_, err := a.propose(r.Context(), &fsm.DeleteSecondary{Name: name, Actor: fsm.Actor{By: managedByCLI}})
+	_, err := a.propose(r.Context(), &fsm.DeleteSecondary{Name: name, Actor: actorOf(r.Context())})
 	return struct{}{}, err
 }
 
@@ -143,7 +143,7 @@ func newCatalogSettings() fsm.ZoneSettings { return fsm.ZoneSettings{AllowQuery:
 
 // putCatalog makes the catalog, or changes its settings.
 func (a *admin) putCatalog(ctx context.Context, name zone.Name, s fsm.ZoneSettings) error {
-	cmd := &fsm.PutCatalog{Name: name, Settings: s, Actor: fsm.Actor{By: managedByCLI}}
+	cmd := &fsm.PutCatalog{Name: name, Settings: s, Actor: actorOf(ctx)}
 	if err := cmd.Check(); err != nil {
 		return invalid("%v", err)
 	}
@@ -156,7 +156,7 @@ func (a *admin) confirmCatalog(r *http.Request) (struct{}, error) {
 	if err != nil {
 		return struct{}{}, err
 	}
-	_, err = a.propose(r.Context(), &fsm.ConfirmCatalog{Serial: req.Serial, Actor: fsm.Actor{By: managedByCLI}})
+	_, err = a.propose(r.Context(), &fsm.ConfirmCatalog{Serial: req.Serial, Actor: actorOf(r.Context())})
 	return struct{}{}, err
 }
 
@@ -173,7 +173,7 @@ func (a *admin) setKeyGuarantee(r *http.Request) (struct{}, error) {
 	if err != nil {
 		return struct{}{}, invalid("key %s: %v", name, err)
 	}
-	_, err = a.propose(r.Context(), &fsm.PutKeyGuarantee{Key: name, Guarantee: g, Actor: fsm.Actor{By: managedByCLI}})
+	_, err = a.propose(r.Context(), &fsm.PutKeyGuarantee{Key: name, Guarantee: g, Actor: actorOf(r.Context())})
 	return struct{}{}, err
 }
 

@@ -69,7 +69,7 @@ func describeZone(m *fsm.Machine, id fsm.ZoneID) (adminapi.Zone, bool) {
 	s := v.Config.Settings
 	return adminapi.Zone{
 		Name: id.Name.String(), Serial: v.Zone.Serial(), Records: v.Zone.Records(), Digest: v.Zone.Digest().String(),
-		Incarnation: v.Config.Incarnation, Catalog: v.Config.IsCatalog(),
+		Incarnation: v.Config.Incarnation, ManagedBy: v.Config.ManagedBy, Catalog: v.Config.IsCatalog(),
 		Settings: adminapi.ZoneSettings{
 			UpdatePolicy: s.UpdatePolicy, AllowUpdate: s.AllowUpdate, AllowQuery: s.AllowQuery, AllowTransfer: s.AllowTransfer,
 			MaxZoneTTL: s.MaxTTL, AlsoNotify: s.AlsoNotify, LocalReads: s.LocalReads, Guarantee: describeGuarantee(s.Guarantee),
@@ -110,7 +110,7 @@ func (a *admin) addZone(r *http.Request) (adminapi.Zone, error) {
 	if err != nil {
 		return adminapi.Zone{}, err
 	}
-	cmd := &fsm.PutZone{Zone: fsm.ZoneOf(name), Create: true, Settings: settings, RRs: rrs, Actor: fsm.Actor{By: managedByCLI}}
+	cmd := &fsm.PutZone{Zone: fsm.ZoneOf(name), Create: true, Settings: settings, RRs: rrs, Actor: actorOf(r.Context())}
 	if _, err := a.propose(r.Context(), cmd); err != nil {
 		return adminapi.Zone{}, err
 	}
@@ -195,7 +195,7 @@ func (a *admin) setZone(r *http.Request) (adminapi.Zone, error) {
 	if old.Catalog {
 		err = a.putCatalog(r.Context(), name, settings)
 	} else {
-		_, err = a.propose(r.Context(), &fsm.PutZone{Zone: fsm.ZoneOf(name), Settings: settings, Actor: fsm.Actor{By: managedByCLI}})
+		_, err = a.propose(r.Context(), &fsm.PutZone{Zone: fsm.ZoneOf(name), Settings: settings, Actor: actorOf(r.Context())})
 	}
 	if err != nil {
 		return adminapi.Zone{}, err
@@ -218,7 +218,7 @@ func (a *admin) deleteZone(r *http.Request) (struct{}, error) {
 	if err != nil {
 		return struct{}{}, err
 	}
-	_, err = a.propose(r.Context(), &fsm.DeleteZone{Zone: fsm.ZoneOf(name), Confirm: name, Actor: fsm.Actor{By: managedByCLI}, Incarnation: z.Incarnation})
+	_, err = a.propose(r.Context(), &fsm.DeleteZone{Zone: fsm.ZoneOf(name), Confirm: name, Actor: actorOf(r.Context()), Incarnation: z.Incarnation})
 	return struct{}{}, err
 }
 
@@ -268,7 +268,7 @@ func (a *admin) importZone(r *http.Request) (adminapi.Zone, error) {
 	}
 	begin := &fsm.ImportBegin{
 		ID: fmt.Sprintf("%s-%d", a.p.cfg.Name, time.Now().UnixNano()), Zone: fsm.ZoneOf(name), Settings: settings,
-		Replace: q.Get(adminapi.ParamReplace) == "true", Actor: fsm.Actor{By: managedByCLI},
+		Replace: q.Get(adminapi.ParamReplace) == "true", Actor: actorOf(r.Context()),
 	}
 	if err := a.sendImport(r.Context(), begin, z); err != nil {
 		return adminapi.Zone{}, err

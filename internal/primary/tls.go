@@ -138,13 +138,7 @@ func adminClient(c AdminConfig) (*http.Client, error) {
 const secondaryUnit = conf.SecondaryUnit
 
 // secondaryOf gives the name of the secondary whose certificate a request came with; false when it is not a secondary's.
-func secondaryOf(r *http.Request) (name string, ok bool) {
-	if r.TLS == nil || len(r.TLS.PeerCertificates) == 0 {
-		return "", false
-	}
-	subject := r.TLS.PeerCertificates[0].Subject
-	return subject.CommonName, slices.Contains(subject.OrganizationalUnit, secondaryUnit)
-}
+func secondaryOf(r *http.Request) (name string, ok bool) { return adminapi.HasUnit(secondaryUnit)(r) }
 
 // noSecondary turns a secondary's certificate away from the fronts' listeners. Where one CA signs everything it would do there, and
 // whoever has broken into a secondary could tell a primary any client address.
@@ -156,26 +150,4 @@ func noSecondary(s tls.ConnectionState) error {
 		return fmt.Errorf("dns.listen_front: the certificate is that of secondary %q; use one that was issued for a front", subject.CommonName)
 	}
 	return nil
-}
-
-// restricted lets the certificates of secondaries and of fronts ask for what matches one of their patterns of mux, and for nothing
-// else. Fronts stand where clients reach them, as secondaries do, and must know nothing but whether a primary is ready.
-func (t *adminTrust) restricted(mux *http.ServeMux, secondaries, fronts []string) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		kind, unit, patterns := "front", frontUnit, fronts
-		name, ok := t.frontOf(r)
-		if !ok {
-			kind, unit, patterns = "secondary", secondaryUnit, secondaries
-			name, ok = secondaryOf(r)
-		}
-		if ok {
-			if _, pattern := mux.Handler(r); !slices.Contains(patterns, pattern) {
-				writeError(w, &adminapi.Error{Code: adminapi.CodeForbidden,
-					Message: fmt.Sprintf("%s %s: the certificate is that of %s %q, which may not ask this", r.Method, r.URL.Path, kind, name),
-					Remedy:  "use an administrator's certificate: signed by admin.tls_client_ca, its subject without the organizational unit " + unit})
-				return
-			}
-		}
-		mux.ServeHTTP(w, r)
-	})
 }

@@ -269,6 +269,8 @@ func TestFrontIsNoAdministrator(t *testing.T) {
 		"administrator, without fronts":        {ours, nil, false, http.StatusOK, http.StatusOK},
 		"secondary":                            {ours, []string{secondaryUnit}, true, http.StatusForbidden, http.StatusForbidden},
 		"a secondary's unit by the fronts' CA": {fronts, []string{secondaryUnit}, true, http.StatusOK, http.StatusForbidden},
+		"monitor":                              {ours, []string{conf.MonitorUnit}, true, http.StatusForbidden, http.StatusForbidden},
+		"operator":                             {ours, []string{conf.OperatorUnit}, true, http.StatusOK, http.StatusOK},
 		"stranger":                             {foreign, nil, true, turnedAway, turnedAway},
 		"stranger with a front's unit":         {foreign, []string{frontUnit}, true, turnedAway, turnedAway},
 	} {
@@ -311,6 +313,8 @@ func TestFrontIsNoAdministrator(t *testing.T) {
 					want[pattern] = tc.ready
 				case name == "secondary" && slices.Contains([]string{patternChanges, patternReport, patternDigest}, pattern):
 					// TestSecondaryIsNoAdministrator
+				case name == "monitor" && pattern == patternMetrics:
+					want[pattern] = http.StatusOK
 				case tc.any != http.StatusOK || pattern == "GET "+adminapi.PathMetrics:
 					want[pattern] = tc.any // with an administrator's other requests one would get to parts that this primary has not
 				}

@@ -61,7 +61,8 @@ func (s *secondary) handler() http.Handler {
 		}
 		_, _ = w.Write([]byte("ok\n")) // as above
 	})
-	mux.Handle("GET "+adminapi.PathMetrics, promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelWarn)}))
+	const metrics = "GET " + adminapi.PathMetrics
+	mux.Handle(metrics, promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelWarn)}))
 	mux.HandleFunc("GET "+adminapi.PathOwn, adminapi.Reply(func(*http.Request) (adminapi.SecondaryStatus, error) { return s.status(), nil }))
 	mux.HandleFunc("GET "+adminapi.PathCopy, adminapi.Reply(func(r *http.Request) (adminapi.VerifyCopy, error) {
 		name := r.PathValue("name")
@@ -80,5 +81,6 @@ func (s *secondary) handler() http.Handler {
 	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
 	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
 	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
-	return mux
+	return adminapi.Restricted(mux, mux,
+		adminapi.Rights{Kind: "monitor", Is: adminapi.HasUnit(conf.MonitorUnit), Unit: conf.MonitorUnit, Patterns: []string{metrics}})
 }

@@ -32,11 +32,14 @@ func levels() map[string]int {
 		"internal/replica": 3, "internal/publish": 3, "internal/adminapi": 3,
 		"internal/endpoint": 4,
 		"internal/primary":  5, "internal/secondary": 5, "internal/front": 5, "internal/devcluster": 5, "internal/devcluster/relay": 5, "internal/bench": 5,
-		"internal/operator/resources": 5, "internal/operator/bindcluster": 5, "internal/operator/zoneobject": 5,
-		"internal/kubectl":       5,
-		"internal/cli":           6,
-		"cmd/zonekeeper":         7,
-		"cmd/kubectl-zonekeeper": 7,
+		"internal/operator/resources":   5,
+		"internal/operator/bindcluster": 5,
+		"internal/operator/zoneobject":  5,
+		"internal/operator/clusterapi":  5,
+		"internal/kubectl":              5,
+		"internal/cli":                  6,
+		"cmd/zonekeeper":                7,
+		"cmd/kubectl-zonekeeper":        7,
 	}
 }
 
@@ -53,6 +56,7 @@ func siblings() map[string]string {
 		"internal/operator/resources → internal/secondary":            "and secondaries'",
 		"internal/operator/resources → internal/front":                "and fronts'",
 		"internal/operator/bindcluster → internal/operator/resources": "its state decides about the objects",
+		"internal/operator/clusterapi → internal/operator/resources":  "where the primaries and the certificate are",
 	}
 }
 
@@ -68,7 +72,13 @@ func only() []struct {
 		{"go.etcd.io/", "everything else uses the log's verbs", []string{"internal/log"}},
 		{"google.golang.org/grpc", "that is etcd's business", []string{"internal/log"}},
 		{"github.com/spf13/cobra", "the command line is a thin layer", []string{"internal/cli"}},
-		{"k8s.io/", "a primary, a secondary and a front know nothing of Kubernetes", []string{"api/v1alpha1", "internal/operator/resources", "internal/operator/zoneobject", "internal/kubectl"}},
+		{"k8s.io/", "a primary, a secondary and a front know nothing of Kubernetes", []string{
+			"api/v1alpha1",
+			"internal/operator/resources",
+			"internal/operator/zoneobject",
+			"internal/operator/clusterapi",
+			"internal/kubectl",
+		}},
 	}
 }
 

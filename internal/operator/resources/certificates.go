@@ -17,6 +17,8 @@ const (
 const (
 	UnitSecondary = "zonekeeper-secondary"
 	UnitFront     = "zonekeeper-front"
+	UnitMonitor   = "zonekeeper-monitor"
+	UnitOperator  = "zonekeeper-operator"
 )
 
 // Certificate is one that has to be in a Secret.
@@ -45,7 +47,9 @@ func Certificates(in Input) []Certificate {
 			Trust: map[string]Authority{fileCA: AdminAuthority, fileFrontCA: FrontAuthority}},
 		{Secret: s.frontTLS, CertFile: fileCert, KeyFile: fileKey, Authority: FrontAuthority, CommonName: in.frontAccount(), Unit: UnitFront,
 			Trust: map[string]Authority{fileCA: AdminAuthority}},
-		{Secret: c + "-operator-tls", CertFile: fileCert, KeyFile: fileKey, Authority: AdminAuthority, CommonName: "operator",
+		{Secret: OperatorSecret(c), CertFile: fileCert, KeyFile: fileKey, Authority: AdminAuthority, CommonName: "operator", Unit: UnitOperator,
+			Trust: map[string]Authority{fileCA: AdminAuthority}},
+		{Secret: MonitorSecret(c), CertFile: fileCert, KeyFile: fileKey, Authority: AdminAuthority, CommonName: "monitor", Unit: UnitMonitor,
 			Trust: map[string]Authority{fileCA: AdminAuthority}},
 	}
 	if !in.external() {
