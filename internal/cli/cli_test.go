@@ -22,6 +22,7 @@ import (
 	"github.com/miekg/dns"
 
 	"github.com/zonekeeper/zonekeeper/internal/adminapi"
+	"github.com/zonekeeper/zonekeeper/internal/clientconf"
 	"github.com/zonekeeper/zonekeeper/internal/devcluster"
 	"github.com/zonekeeper/zonekeeper/internal/primary"
 )
@@ -444,12 +445,12 @@ func TestKeyExport(t *testing.T) {
 			{Version: 2, Algorithm: "hmac-sha512", Secret: "bmV3"}, {Version: 1, Algorithm: "hmac-sha256", Secret: "b2xk"},
 		}})
 	})
-	for _, e := range exporters() {
-		r := run(t, nil, "", "key", "export", "dhcp.key", "--format", e.name, "--server", "192.0.2.53:5300", "--zone", "example.org", "--zone", "2.0.192.in-addr.arpa.", "--admin", a.url)
+	for _, e := range clientconf.Formats() {
+		r := run(t, nil, "", "key", "export", "dhcp.key", "--format", e, "--server", "192.0.2.53:5300", "--zone", "example.org", "--zone", "2.0.192.in-addr.arpa.", "--admin", a.url)
 		if r.code != ExitOK {
-			t.Errorf("%s: %s", e.name, r.err)
+			t.Errorf("%s: %s", e, r.err)
 		}
-		golden(t, "export-"+e.name+".txt", r.out)
+		golden(t, "export-"+e+".txt", r.out)
 	}
 	for server, want := range map[string]string{
 		"":                 "server SERVER-ADDRESS 53",
@@ -460,6 +461,39 @@ func TestKeyExport(t *testing.T) {
 		r := run(t, nil, "", "key", "export", "k", "--server", server, "--admin", a.url)
 		if !strings.Contains(r.out, want+"\n") {
 			t.Errorf("--server %q: %s", server, r.out)
+		}
+	}
+}
+
+// TestDetach: what the operator manages is refused with the remedy, and --detach asks to take it over; nothing else does.
+func TestDetach(t *testing.T) {
+	a := newAdmin(t)
+	answer := func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get(adminapi.HeaderTakeOver) == "true" {
+			_, _ = w.Write([]byte("{}"))
+			return
+		}
+		w.WriteHeader(http.StatusConflict)
+		_ = json.NewEncoder(w).Encode(adminapi.Error{Code: adminapi.CodeManaged, Message: "managed", Remedy: "repeat this with --detach"})
+	}
+	for _, pattern := range []string{"DELETE " + adminapi.PathZone, "DELETE " + adminapi.PathKey, "PUT " + adminapi.PathZone,
+		"POST " + adminapi.PathZoneImport, "POST " + adminapi.PathKeyRotate, "POST " + adminapi.PathKeyRetire, "PUT " + adminapi.PathKeyGuarantee} {
+		a.HandleFunc(pattern, answer)
+	}
+	named := func(w http.ResponseWriter, r *http.Request) { _, _ = fmt.Fprintf(w, `{"name":%q}`, r.PathValue("name")) }
+	a.HandleFunc("GET "+adminapi.PathZone, named)
+	a.HandleFunc("GET "+adminapi.PathKey, named)
+	for _, args := range [][]string{
+		{"zone", "set", "example.org", "--max-zone-ttl", "60"}, {"zone", "delete", "example.org", "--confirm", "example.org"},
+		{"zone", "import", "example.org", "-", "--replace"}, {"key", "rotate", "k"}, {"key", "retire", "k"}, {"key", "delete", "k", "--confirm", "k"},
+		{"key", "set", "k", "--wait-secondaries", "0"},
+	} {
+		args = append(args, "--admin", a.url)
+		if r := run(t, nil, "$ORIGIN example.org.", args...); r.code != ExitFailed || !strings.Contains(r.err, "--detach") {
+			t.Errorf("%q: code %d, %s", args, r.code, r.err)
+		}
+		if r := run(t, nil, "$ORIGIN example.org.", append(args, "--detach")...); r.code != ExitOK {
+			t.Errorf("%q with --detach: code %d, %s", args, r.code, r.err)
 		}
 	}
 }

@@ -41,7 +41,13 @@ type connection struct {
 	tlsCA   string
 	tlsCert string
 	tlsKey  string
+	detach  bool
 	p       *Program
+}
+
+// detachable adds the flag of commands that change what an operator may manage.
+func (c *connection) detachable(cmd *cobra.Command) {
+	cmd.Flags().BoolVar(&c.detach, "detach", false, "change it although a Kubernetes operator manages it, which then leaves it alone")
 }
 
 func (p *Program) connection(cmd *cobra.Command, timeout time.Duration) *connection {
@@ -179,7 +185,7 @@ func (c *connection) do(cmd *cobra.Command, fn func(ctx context.Context, a *admi
 	if err != nil {
 		return err
 	}
-	err = fn(ctx, a)
+	err = fn(ctx, a.As("", c.detach))
 	switch {
 	case errors.Is(err, context.DeadlineExceeded):
 		return fmt.Errorf("%w after %s; %s", err, c.timeout, late)

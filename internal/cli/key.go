@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -13,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/zonekeeper/zonekeeper/internal/adminapi"
+	"github.com/zonekeeper/zonekeeper/internal/clientconf"
 )
 
 func (p *Program) keyCommand() *cobra.Command {
@@ -84,6 +86,7 @@ whose authority asks a secondary right after the update.`,
   zonekeeper key set acme-key --wait-secondaries 0`,
 	}
 	conn, out := p.connection(cmd, usualTimeout), p.output(cmd)
+	conn.detachable(cmd)
 	var wait waitFlags
 	wait.add(cmd.Flags())
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
@@ -119,6 +122,7 @@ func (p *Program) keyRotate() *cobra.Command {
   zonekeeper key retire dhcp-key     # when none uses the old one any more`,
 	}
 	conn, out := p.connection(cmd, usualTimeout), p.output(cmd)
+	conn.detachable(cmd)
 	algorithm, secret := p.secretFlags(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		s, err := secret()
@@ -138,6 +142,7 @@ func (p *Program) keyRetire() *cobra.Command {
 		Long: "End a rotation: only the newest secret stays valid. When this returns, no replica in service accepts the old one.",
 	}
 	conn, out := p.connection(cmd, usualTimeout), p.output(cmd)
+	conn.detachable(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		return answer(cmd, conn.change, out, func(ctx context.Context, a *adminapi.Client) (*adminapi.Key, error) {
 			return a.RetireKey(ctx, absolute(args[0]))
@@ -156,24 +161,23 @@ func (p *Program) keyDelete() *cobra.Command {
 func (p *Program) keyExport() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "export NAME", Short: "Print a key as a client's configuration", Args: exactly("NAME"),
-		Long: `Print a key, with its newest secret, as the configuration of a client: ` + formatNames() + `.
+		Long: `Print a key, with its newest secret, as the configuration of a client: ` + strings.Join(clientconf.Formats(), ", ") + `.
 
 The server and the zones of a local cluster (--dir) are filled in; else say them.`,
 		Example: `  zonekeeper key export dhcp-key --format kea --server 192.0.2.53 --zone example.org
   zonekeeper key export dev-key --format nsupdate --dir /tmp/dev`,
 	}
 	conn := p.connection(cmd, usualTimeout)
-	var t exportTarget
+	var t clientconf.Target
 	var format, server string
 	var zones []string
 	f := cmd.Flags()
-	f.StringVar(&format, "format", "nsupdate", formatNames())
+	f.StringVar(&format, "format", clientconf.Nsupdate, strings.Join(clientconf.Formats(), ", "))
 	f.StringVar(&server, "server", "", "address or address:port that the client sends to")
 	f.StringSliceVar(&zones, "zone", nil, "zone that the client changes; repeatable")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		write, err := exportFormat(format)
-		if err != nil {
-			return &usageError{err: err, command: cmd.CommandPath()}
+		if !slices.Contains(clientconf.Formats(), format) {
+			return &usageError{err: fmt.Errorf("--format %q; use one of %s", format, strings.Join(clientconf.Formats(), ", ")), command: cmd.CommandPath()}
 		}
 		if info, ok := conn.info(); ok {
 			if server == "" {
@@ -183,7 +187,7 @@ The server and the zones of a local cluster (--dir) are filled in; else say them
 				zones = info.Zones
 			}
 		}
-		if err := errors.Join(t.setServer(server), t.setZones(zones)); err != nil {
+		if err := errors.Join(flagged(t.SetServer(server)), flagged(t.SetZones(zones))); err != nil {
 			return &usageError{err: err, command: cmd.CommandPath()}
 		}
 		return conn.read(cmd, func(ctx context.Context, a *adminapi.Client) error {
@@ -195,7 +199,7 @@ The server and the zones of a local cluster (--dir) are filled in; else say them
 				return fmt.Errorf("key %s has no valid secret; rotate it to get one: zonekeeper key rotate %s", k.Name, k.Name)
 			}
 			t.Name, t.Algorithm, t.Secret = strings.TrimSuffix(k.Name, "."), strings.TrimSuffix(k.Versions[0].Algorithm, "."), k.Versions[0].Secret
-			text, err := write(t)
+			text, err := clientconf.Write(format, t)
 			if err != nil {
 				return err
 			}
@@ -204,6 +208,14 @@ The server and the zones of a local cluster (--dir) are filled in; else say them
 		})
 	}
 	return cmd
+}
+
+// flagged puts the dashes of a flag before an error that begins with its name.
+func flagged(err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("--%w", err)
 }
 
 func drawSecrets(w *tabwriter.Writer, k *adminapi.Key) { drawKeys(w, true, *k) }

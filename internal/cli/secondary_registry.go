@@ -30,6 +30,7 @@ that are told of every change.`,
   zonekeeper secondary add ns2.example.net --foreign --key ns2-key --notify 192.0.2.2:53`,
 	}
 	conn, out := p.connection(cmd, usualTimeout), p.output(cmd)
+	conn.detachable(cmd)
 	var s adminapi.Secondary
 	cmd.Flags().StringVar(&s.Key, "key", "", "its TSIG key, which no other secondary has (default NAME)")
 	cmd.Flags().StringSliceVar(&s.Notify, "notify", nil, "address:port that a NOTIFY, signed with its key, is sent to; repeatable. Only foreign ones need it")
@@ -88,6 +89,7 @@ func (p *Program) secondaryRemove() *cobra.Command {
 names it. What it holds it serves until it expires; the key itself stays until it is deleted.`,
 	}
 	conn, out := p.connection(cmd, usualTimeout), p.output(cmd)
+	conn.detachable(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		return conn.change(cmd, func(ctx context.Context, a *adminapi.Client) error {
 			if err := a.DeleteSecondary(ctx, args[0]); err != nil {

@@ -136,6 +136,7 @@ func (p *Program) zoneSet() *cobra.Command {
   zonekeeper zone set example.org --wait-secondaries 2 --wait-limit 3s`,
 	}
 	conn, out, set := p.connection(cmd, usualTimeout), p.output(cmd), zoneSettings(cmd)
+	conn.detachable(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		given, err := set.resolve(cmd)
 		if err != nil {
@@ -217,6 +218,7 @@ line of every mistake.`,
 		Args: exactly("NAME", "[FILE]"),
 	}
 	conn, out, set := p.connection(cmd, longTimeout), p.output(cmd), zoneSettings(cmd)
+	conn.detachable(cmd)
 	var opts adminapi.ImportOptions
 	var from, key string
 	f := cmd.Flags()
@@ -321,6 +323,7 @@ func (p *Program) zoneDelete() *cobra.Command {
 func (p *Program) deletion(what string, about cobra.Command, remove func(a *adminapi.Client, ctx context.Context, name, confirm string) error) *cobra.Command {
 	cmd := &cobra.Command{Use: "delete NAME", Short: about.Short, Long: about.Long, Args: exactly("NAME")}
 	conn, out := p.connection(cmd, usualTimeout), p.output(cmd)
+	conn.detachable(cmd)
 	confirm := cmd.Flags().String("confirm", "", "repeat NAME: this can't be undone")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		name := absolute(args[0])

@@ -24,7 +24,7 @@ func levels() map[string]int {
 	return map[string]int{
 		"api/v1alpha1":  0,
 		"internal/zone": 0, "internal/tsig": 0, "internal/conf": 0, "internal/proxyproto": 0,
-		"internal/policy": 1, "internal/update": 1, "internal/xfr": 1,
+		"internal/policy": 1, "internal/update": 1, "internal/xfr": 1, "internal/clientconf": 1,
 		"internal/fsm": 2, "internal/fsm/seal": 2, "internal/named": 2, "internal/log": 2,
 		"internal/notify": 2, "internal/propagation": 2, "internal/secondary/guard": 2, "internal/secondary/proxy": 2,
 		"internal/front/relay": 2, "internal/front/haproxy": 2, "internal/front/keepalived": 2, "internal/front/backends": 2,

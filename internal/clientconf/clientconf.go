@@ -1,4 +1,6 @@
-package cli
+// Package clientconf writes a TSIG key as the configuration of the clients that use it: nsupdate, BIND, external-dns, cert-manager, Kea. It is
+// pure.
+package clientconf
 
 import (
 	"encoding/json"
@@ -11,17 +13,17 @@ import (
 	"github.com/zonekeeper/zonekeeper/internal/zone"
 )
 
-// exportTarget is a key and what a client must know besides it.
-type exportTarget struct {
+// Target is a key and what a client must know besides it.
+type Target struct {
 	Name, Algorithm, Secret string // without the final dot; base64
 	Host                    string
 	Port                    int
 	Zones                   []string
 }
 
-// setServer takes address or address:port; nothing becomes a placeholder that no
+// SetServer takes address or address:port; nothing becomes a placeholder that no
 // client accepts silently.
-func (t *exportTarget) setServer(s string) error {
+func (t *Target) SetServer(s string) error {
 	t.Host, t.Port = "SERVER-ADDRESS", 53
 	if s == "" {
 		return nil
@@ -38,21 +40,21 @@ func (t *exportTarget) setServer(s string) error {
 	if h, p, err := net.SplitHostPort(s); err == nil {
 		host, port = h, p
 		if t.Port, err = strconv.Atoi(port); err != nil || t.Port < 1 || t.Port > 65535 {
-			return fmt.Errorf("--server %q: %q is not a port; use 1 to 65535", s, port)
+			return fmt.Errorf("server %q: %q is not a port; use 1 to 65535", s, port)
 		}
 	}
 	if strings.ContainsFunc(host, func(r rune) bool { return r <= ' ' || strings.ContainsRune(`"'/:[]`, r) }) {
-		return fmt.Errorf("--server %q: %q is neither an address nor a host name", s, host)
+		return fmt.Errorf("server %q: %q is neither an address nor a host name", s, host)
 	}
 	t.Host = host
 	return nil
 }
 
-// setZones takes the names of zones.
-func (t *exportTarget) setZones(names []string) error {
+// SetZones takes the names of zones.
+func (t *Target) SetZones(names []string) error {
 	for _, name := range names {
 		if _, err := zone.ParseName(name); err != nil {
-			return fmt.Errorf("--zone %q: %w", name, err)
+			return fmt.Errorf("zone %q: %w", name, err)
 		}
 	}
 	t.Zones = names
@@ -60,7 +62,7 @@ func (t *exportTarget) setZones(names []string) error {
 }
 
 // firstZone is for clients that are configured for one zone.
-func (t exportTarget) firstZone() string {
+func (t Target) firstZone() string {
 	if len(t.Zones) == 0 {
 		return "ZONE"
 	}
@@ -68,7 +70,7 @@ func (t exportTarget) firstZone() string {
 }
 
 // zones without their final dot, a placeholder when there are none.
-func (t exportTarget) zones() []string {
+func (t Target) zones() []string {
 	if len(t.Zones) == 0 {
 		return []string{"ZONE"}
 	}
@@ -79,52 +81,48 @@ func (t exportTarget) zones() []string {
 	return l
 }
 
-type exporter struct {
-	name  string
-	write func(exportTarget) (string, error)
-}
+// Names of formats.
+const (
+	Nsupdate    = "nsupdate"
+	BIND        = "bind"
+	ExternalDNS = "external-dns"
+	CertManager = "cert-manager"
+	Kea         = "kea"
+)
 
-// exporters are the clients whose configuration can be printed.
-func exporters() []exporter {
-	return []exporter{
-		{"nsupdate", exportNsupdate},
-		{"bind", exportBind},
-		{"external-dns", exportExternalDNS},
-		{"cert-manager", exportCertManager},
-		{"kea", exportKea},
+// Formats are the names of all formats.
+func Formats() []string { return []string{Nsupdate, BIND, ExternalDNS, CertManager, Kea} }
+
+// Write gives the text of a format.
+func Write(format string, t Target) (string, error) {
+	switch format {
+	case Nsupdate:
+		return nsupdate(t)
+	case BIND:
+		return bind(t)
+	case ExternalDNS:
+		return externalDNS(t)
+	case CertManager:
+		return certManager(t)
+	case Kea:
+		return kea(t)
 	}
+	return "", fmt.Errorf("format %q; use one of %s", format, strings.Join(Formats(), ", "))
 }
 
-func formatNames() string {
-	var l []string
-	for _, e := range exporters() {
-		l = append(l, e.name)
-	}
-	return strings.Join(l, ", ")
-}
-
-func exportFormat(name string) (func(exportTarget) (string, error), error) {
-	for _, e := range exporters() {
-		if e.name == name {
-			return e.write, nil
-		}
-	}
-	return nil, fmt.Errorf("--format %q; use one of %s", name, formatNames())
-}
-
-// exportNsupdate is the head of an nsupdate script.
-func exportNsupdate(t exportTarget) (string, error) {
+// nsupdate is the head of an nsupdate script.
+func nsupdate(t Target) (string, error) {
 	return fmt.Sprintf("server %s %d\nkey %s:%s %s\nzone %s\n", t.Host, t.Port, t.Algorithm, t.Name, t.Secret, t.firstZone()), nil
 }
 
-// exportBind is for named.conf, and for nsupdate -k and dig -k.
-func exportBind(t exportTarget) (string, error) {
+// bind is for named.conf, and for nsupdate -k and dig -k.
+func bind(t Target) (string, error) {
 	return fmt.Sprintf("key %q {\n\talgorithm %s;\n\tsecret %q;\n};\n", t.Name, t.Algorithm, t.Secret), nil
 }
 
-// exportExternalDNS is its arguments, one a line. It lists all records by AXFR
+// externalDNS is its arguments, one a line. It lists all records by AXFR
 // with the same key, so the zone must allow that.
-func exportExternalDNS(t exportTarget) (string, error) {
+func externalDNS(t Target) (string, error) {
 	l := []string{
 		"--provider=rfc2136",
 		"--rfc2136-host=" + t.Host,
@@ -142,9 +140,9 @@ func exportExternalDNS(t exportTarget) (string, error) {
 	return strings.Join(l, "\n") + "\n", nil
 }
 
-// exportCertManager is a Secret and a ClusterIssuer's solver. cert-manager writes
+// certManager is a Secret and a ClusterIssuer's solver. cert-manager writes
 // algorithms in its own way, and holds the base64 text itself as the secret.
-func exportCertManager(t exportTarget) (string, error) {
+func certManager(t Target) (string, error) {
 	alg := strings.ToUpper(strings.ReplaceAll(t.Algorithm, "-", ""))
 	var selector strings.Builder
 	for _, z := range t.zones() {
@@ -182,8 +180,8 @@ spec:
 		net.JoinHostPort(t.Host, strconv.Itoa(t.Port)), t.Name, alg), nil
 }
 
-// exportKea is the body of kea-dhcp-ddns.conf. Reverse zones go to reverse-ddns.
-func exportKea(t exportTarget) (string, error) {
+// kea is the body of kea-dhcp-ddns.conf. Reverse zones go to reverse-ddns.
+func kea(t Target) (string, error) {
 	type server struct {
 		Address string `json:"ip-address"`
 		Port    int    `json:"port"`
