@@ -14,7 +14,7 @@ BIN     := bin/zonekeeper
 ARGS     ?=
 FUZZTIME ?= 30s
 
-.PHONY: help run build test vet lint fmt fuzz bench scale failover front propagation docs generate deps clean
+.PHONY: help run build test vet lint fmt fuzz bench scale failover front propagation kube e2e docs generate deps clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  \033[1m%-11s\033[0m %s\n", $$1, $$2}'
@@ -62,6 +62,12 @@ front: build ## the gap when a front node, its programs or its network fail, and
 propagation: build ## how soon secondaries show a change: beside plain BIND, with bad primaries, rolling restarts, 10,000 zones
 	@scripts/install-deps.sh test
 	@GO=$(GO) scripts/measure.sh Propagation $(ARGS)
+
+kube: ## run a three-node Kubernetes cluster on this machine until interrupted (test/kube/README.md); as root
+	@GO=$(GO) scripts/kube.sh up $(ARGS)
+
+e2e: ## everything on a real three-node Kubernetes cluster, with faults under load; as root
+	@GO=$(GO) scripts/kube.sh test $(ARGS)
 
 docs: ## rewrite the generated pages (docs/cli.md, docs/metrics.md)
 	@$(GO) test ./test/repo -run TestGenerated -rewrite

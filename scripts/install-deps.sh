@@ -6,7 +6,9 @@
 #                           detector, Knot to compare with, Knot, NSD and PowerDNS as foreign
 #                           secondaries, tools to unpack a second BIND, strace and network namespaces
 #                           to slow a disk or a network down, HAProxy, keepalived and nftables for the front
-#   install-deps.sh front   the same, and dnsdist to compare the front with
+#   install-deps.sh front   what test has, and dnsdist to compare the front with
+#   install-deps.sh e2e     what test has, and what the nodes of a Kubernetes cluster run: a container runtime, network
+#                           plugins, packet filters; etcd for its API server; and a shell for the images of clients
 #
 # No service is started or enabled: ZoneKeeper runs its own named as a child process.
 set -euo pipefail
@@ -20,7 +22,7 @@ need() { # need COMMAND PACKAGE
 }
 
 level=${1:-run}
-case $level in run | test | front) ;; *) die "unknown level '$level'" "use: $0 run|test|front" ;; esac
+case $level in run | test | front | e2e) ;; *) die "unknown level '$level'" "use: $0 run|test|front|e2e" ;; esac
 
 need named bind9
 need rndc bind9-utils
@@ -49,6 +51,15 @@ if [ "$level" != run ]; then
 fi
 if [ "$level" = front ]; then
     need dnsdist dnsdist
+fi
+if [ "$level" = e2e ]; then
+    need containerd containerd
+    need runc runc
+    need etcd etcd-server
+    [ -x /usr/lib/cni/bridge ] || want+=(containernetworking-plugins)
+    need iptables iptables # of the port mapping plugin and of the kubelet
+    need conntrack conntrack
+    [ -x /bin/busybox ] && ! ldd /bin/busybox >/dev/null 2>&1 || want+=(busybox-static)
 fi
 [ ${#want[@]} -gt 0 ] || exit 0
 
@@ -85,7 +96,7 @@ if [ -d /run/systemd/system ]; then
         knot) as_root systemctl disable --quiet knot.service 2>/dev/null || true ;;
         nsd) as_root systemctl disable --quiet nsd.service 2>/dev/null || true ;;
         pdns-server) as_root systemctl disable --quiet pdns.service 2>/dev/null || true ;;
-        haproxy | keepalived | dnsdist) as_root systemctl disable --quiet "$pkg.service" 2>/dev/null || true ;;
+        haproxy | keepalived | dnsdist | containerd | etcd) as_root systemctl disable --quiet "$pkg.service" 2>/dev/null || true ;;
         esac
     done
 fi

@@ -51,7 +51,7 @@ func NewBridge(t testing.TB, hosts map[string]byte) *Bridge {
 		}
 		t.Cleanup(func() { _ = h.Close() })
 		b.hosts[name] = h
-		b.shell(fmt.Sprintf("ip link add %s type veth peer name %s netns %s; ip link set %[1]s master br0 up", name, Device, h.path()))
+		b.shell(fmt.Sprintf("ip link add %s type veth peer name %s netns %s; ip link set %[1]s master br0 up", name, Device, h.Path()))
 		// Addresses are used at once and stay while the link is down, as those of a server that are set by hand.
 		b.Shell(name, fmt.Sprintf(`echo 1 >/proc/sys/net/ipv6/conf/%[1]s/keep_addr_on_down
 echo 0 >/proc/sys/net/ipv6/conf/%[1]s/accept_ra

@@ -40,6 +40,15 @@ func newNamespace(setup func() error) (*Namespace, error) {
 	return &n, nil
 }
 
+// OpenNamespace takes one that exists: that of another process, /proc/PID/ns/net.
+func OpenNamespace(path string) (*Namespace, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	return &Namespace{file: file}, nil
+}
+
 // onNewThread runs f on a thread that ends afterwards, because it may have entered another namespace.
 func onNewThread(f func() error) error {
 	done := make(chan error)
@@ -77,10 +86,10 @@ func shell(script string) (string, error) {
 }
 
 // Enter is what to put before a command to run it inside, as the same process.
-func (n *Namespace) Enter() []string { return []string{"nsenter", "--net=" + n.path()} }
+func (n *Namespace) Enter() []string { return []string{"nsenter", "--net=" + n.Path()} }
 
-// path is good for other processes as well, while this one lives.
-func (n *Namespace) path() string { return fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), n.file.Fd()) }
+// Path is good for other processes as well, while this one lives.
+func (n *Namespace) Path() string { return fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), n.file.Fd()) }
 
 // Close lets go of it.
 func (n *Namespace) Close() error { return n.file.Close() }
