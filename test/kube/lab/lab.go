@@ -163,8 +163,11 @@ func (l *lab) prepare() error {
 	return l.write()
 }
 
-// copyFile links where it can.
+// copyFile links where it can. What was there is replaced, not written to: it may have other names.
 func copyFile(from, to string) error {
+	if err := os.Remove(to); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
 	if os.Link(from, to) == nil {
 		return nil
 	}
@@ -406,7 +409,7 @@ func (l *lab) becomeReady(ctx context.Context, began time.Time) error {
 			case <-time.After(200 * time.Millisecond):
 			}
 		}
-		l.log.Info(s.what, "after", time.Since(began).Round(100*time.Millisecond))
+		l.log.Info("starting", "reached", s.what, "after", time.Since(began).Round(100*time.Millisecond))
 	}
 	return nil
 }
