@@ -16,7 +16,7 @@ const user = "10053:10053"
 // writeImages writes all images of the tests into a folder. bin has what is built for them: zonekeeper, and the operator if it is a program of
 // its own; pause. bind is what scripts/fetch-named-920.sh prints.
 func writeImages(to, bin, programs, bind string) error {
-	write := func(name, reference string, root *image.Root, err error, entrypoint ...string) error {
+	write := func(name, reference, user string, root *image.Root, err error, entrypoint ...string) error {
 		if err != nil {
 			return err
 		}
@@ -29,11 +29,11 @@ func writeImages(to, bin, programs, bind string) error {
 	first, firstErr := zonekeeperRoot(bin, "")
 	second, secondErr := zonekeeperRoot(bin, bind)
 	return errors.Join(
-		write("pause", lab.ImagePause, pause, pause.Program("/pause", filepath.Join(bin, "pause")), "/pause"),
-		write("coredns", lab.ImageDNS, dns, dns.Program("/coredns", filepath.Join(programs, "coredns")), "/coredns"),
-		write("client", "localhost/client:1", client, clientErr, "/bin/sh"),
-		write("zonekeeper-1", "localhost/zonekeeper:1", first, firstErr, "/usr/bin/zonekeeper"),
-		write("zonekeeper-2", "localhost/zonekeeper:2", second, secondErr, "/usr/bin/zonekeeper"))
+		write("pause", lab.ImagePause, "", pause, pause.Program("/pause", filepath.Join(bin, "pause")), "/pause"),
+		write("coredns", lab.ImageDNS, "", dns, dns.Program("/coredns", filepath.Join(programs, "coredns")), "/coredns"),
+		write("client", "localhost/client:1", user, client, clientErr, "/bin/sh"),
+		write("zonekeeper-1", "localhost/zonekeeper:1", user, first, firstErr, "/usr/bin/zonekeeper"),
+		write("zonekeeper-2", "localhost/zonekeeper:2", user, second, secondErr, "/usr/bin/zonekeeper"))
 }
 
 // zonekeeperRoot has what every pod of a cluster runs: BIND, of this machine or unpacked in bind, and the programs of a front.
