@@ -46,6 +46,7 @@ func Build(in Input) ([]Object, []Problem, error) {
 	}
 	b.frontAccess()
 	b.policies()
+	b.monitors()
 	return b.objects, b.problems, nil
 }
 

@@ -14,6 +14,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/pod-security-admission/api"
 	"k8s.io/pod-security-admission/policy"
@@ -88,10 +89,12 @@ func samples() map[string]Input {
 		Addresses: []v1alpha1.Prefix{"192.0.2.100/32", "2001:db8::100/128"}, Interface: "eth0", RouterID: 53,
 		NodeSelector: map[string]string{"dns.zonekeeper.io/front": "true"}, AdvertInterval: metav1.Duration{Duration: 200 * time.Millisecond},
 		Tolerations: []v1alpha1.Toleration{{Operator: "Exists", Effect: "NoSchedule"}}}}
+	monitored := settings()
+	monitored.PodMonitors = true
 	fronts := map[string]string{"dns.zonekeeper.io/front": "true"}
 	return map[string]Input{
 		"small": {Cluster: small, Settings: settings(), State: NewState(1, "token-small")},
-		"zones": {Cluster: zones, Settings: settings(),
+		"zones": {Cluster: zones, Settings: monitored,
 			State: State{Token: "token-zones", Initial: 3, Formed: true, Members: 3, Peers: 3, Partition: 2}},
 		"vip": {Cluster: vip, Settings: settings(), State: NewState(3, "token-vip"),
 			VirtualIPs: map[string]*v1alpha1.VirtualIP{"updates": address},
@@ -352,6 +355,55 @@ func TestRestarts(t *testing.T) {
 		if same := restarts(t, changed) == before; same != c.same {
 			t.Errorf("%s: the same pod template: %v", name, same)
 		}
+	}
+}
+
+// TestMonitors: Prometheus finds in the Secret what it is told to show, and believes the name that it is told to expect of every pod.
+func TestMonitors(t *testing.T) {
+	in := samples()["zones"]
+	var shown Certificate
+	hosts := map[string][]Certificate{} // by the pods that show them
+	for _, c := range Certificates(in) {
+		switch c.Secret {
+		case MonitorSecret(in.Cluster.Name):
+			shown = c
+		case in.secrets().primaryTLS:
+			hosts[in.primaryName()] = append(hosts[in.primaryName()], c)
+		case in.secrets().secondaryTLS:
+			hosts[in.secondaryName()] = append(hosts[in.secondaryName()], c)
+		}
+	}
+	if shown.Unit != UnitMonitor {
+		t.Errorf("the certificate in %s has the unit %q", MonitorSecret(in.Cluster.Name), shown.Unit)
+	}
+	seen := 0
+	for _, o := range build(t, in) {
+		u, ok := o.(*unstructured.Unstructured)
+		if !ok || u.GetKind() != "PodMonitor" {
+			continue
+		}
+		seen++
+		endpoints, _, err := unstructured.NestedSlice(u.Object, "spec", "podMetricsEndpoints")
+		if err != nil || len(endpoints) != 1 {
+			t.Fatalf("%s: endpoints %v, %v", u.GetName(), endpoints, err)
+		}
+		endpoint := endpoints[0].(map[string]any)
+		name, _, _ := unstructured.NestedString(endpoint, "tlsConfig", "serverName")
+		for _, c := range hosts[u.GetName()] {
+			if !slices.Contains(c.Hosts, name) {
+				t.Errorf("%s expects %s, which is not in the certificate for %v", u.GetName(), name, c.Hosts)
+			}
+		}
+		for _, at := range [][]string{{"tlsConfig", "ca", "secret"}, {"tlsConfig", "cert", "secret"}, {"tlsConfig", "keySecret"}} {
+			entry, _, _ := unstructured.NestedStringMap(endpoint, at...)
+			_, trusted := shown.Trust[entry["key"]]
+			if entry["name"] != shown.Secret || entry["key"] != shown.CertFile && entry["key"] != shown.KeyFile && !trusted {
+				t.Errorf("%s: %v is %v, which nobody makes", u.GetName(), at, entry)
+			}
+		}
+	}
+	if seen != 2 {
+		t.Errorf("%d PodMonitors, want 2", seen)
 	}
 }
 

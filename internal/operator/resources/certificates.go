@@ -58,7 +58,7 @@ func Certificates(in Input) []Certificate {
 	}
 	for i := range int(in.Cluster.Spec.Secondaries.Replicas) {
 		out = append(out, Certificate{Secret: s.secondaryTLS, CertFile: registered(i) + ".crt", KeyFile: registered(i) + ".key", Authority: AdminAuthority,
-			CommonName: registered(i), Unit: UnitSecondary, Hosts: []string{in.secondaryHost(i)}, Trust: map[string]Authority{fileCA: AdminAuthority}})
+			CommonName: registered(i), Unit: UnitSecondary, Hosts: []string{in.secondaryHost(i), in.domain(in.secondaryName())}, Trust: map[string]Authority{fileCA: AdminAuthority}})
 	}
 	return out
 }

@@ -64,6 +64,8 @@ type Settings struct {
 	// OperatorNamespace is where the operator runs, with OperatorLabels: it may ask the primaries' admin API.
 	OperatorNamespace string
 	OperatorLabels    map[string]string
+	// PodMonitors: the Kubernetes cluster has that kind, of Prometheus' operator.
+	PodMonitors bool
 }
 
 // DefaultSettings has every value that has a sensible default; Image has none.
