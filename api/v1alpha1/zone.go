@@ -273,6 +273,9 @@ type ZoneStatus struct {
 	// incarnation tells a zone from one of the same name that was deleted.
 	// +optional
 	Incarnation int64 `json:"incarnation,omitempty"`
+	// secondaries that serve it, of those that are registered, when the operator last looked: 2/2.
+	// +optional
+	Secondaries string `json:"secondaries,omitempty"`
 	// tenant is the rule of the cluster's allowedNamespaces by which the zone is there.
 	// +optional
 	Tenant string `json:"tenant,omitempty"`

@@ -388,7 +388,7 @@ func transferServer(t *testing.T, rrs ...string) string {
 			}
 			m.Answer = append(m.Answer, rr)
 		}
-		m.SetTsig("xfer.", dns.HmacSHA256, tsigFudge, time.Now().Unix())
+		m.SetTsig("xfer.", dns.HmacSHA256, 300, time.Now().Unix())
 		_ = w.WriteMsg(m)
 	})
 	ready := make(chan struct{})
@@ -480,7 +480,9 @@ func TestDetach(t *testing.T) {
 		"POST " + adminapi.PathZoneImport, "POST " + adminapi.PathKeyRotate, "POST " + adminapi.PathKeyRetire, "PUT " + adminapi.PathKeyGuarantee} {
 		a.HandleFunc(pattern, answer)
 	}
-	named := func(w http.ResponseWriter, r *http.Request) { _, _ = fmt.Fprintf(w, `{"name":%q}`, r.PathValue("name")) }
+	named := func(w http.ResponseWriter, r *http.Request) {
+		_, _ = fmt.Fprintf(w, `{"name":%q}`, r.PathValue("name"))
+	}
 	a.HandleFunc("GET "+adminapi.PathZone, named)
 	a.HandleFunc("GET "+adminapi.PathKey, named)
 	for _, args := range [][]string{

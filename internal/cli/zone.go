@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/zonekeeper/zonekeeper/internal/adminapi"
+	"github.com/zonekeeper/zonekeeper/internal/axfr"
 	"github.com/zonekeeper/zonekeeper/internal/devcluster"
 )
 
@@ -234,7 +235,7 @@ line of every mistake.`,
 		if from != "" && len(args) == 2 {
 			return &usageError{err: errors.New("give FILE or --from-axfr, not both"), command: cmd.CommandPath()}
 		}
-		var signer *transferKey
+		var signer *axfr.Key
 		switch {
 		case key != "" && from == "":
 			return &usageError{err: errors.New("--key signs the transfer of --from-axfr; give both or neither"), command: cmd.CommandPath()}
@@ -264,10 +265,10 @@ line of every mistake.`,
 
 // zoneText reads the zone; source names where it came from, "" for a transfer,
 // whose lines nobody has seen.
-func (p *Program) zoneText(ctx context.Context, name string, file []string, from string, key *transferKey) (text, source string, err error) {
+func (p *Program) zoneText(ctx context.Context, name string, file []string, from string, key *axfr.Key) (text, source string, err error) {
 	if from != "" {
 		defer p.progress(func() string { return "transferring " + name + " from " + from })()
-		text, err = transfer(ctx, name, from, key)
+		text, err = axfr.Fetch(ctx, name, from, key)
 		return text, "", err
 	}
 	source = "standard input"

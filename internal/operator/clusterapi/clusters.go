@@ -37,6 +37,8 @@ type Config struct {
 	DialTimeout time.Duration
 	// AskTimeout bounds a question to one primary, ChangeTimeout a change, and ImportTimeout one that brings the content of a zone.
 	AskTimeout, ChangeTimeout, ImportTimeout time.Duration
+	// Recheck is how long a Secret that was read is believed; 0: it is read for every Of.
+	Recheck time.Duration
 	// Dial opens a connection; nil: by the system's resolver. Tests reach primaries on loopback by it.
 	Dial   func(ctx context.Context, network, address string) (net.Conn, error)
 	Logger *slog.Logger
@@ -47,7 +49,7 @@ func DefaultConfig() Config {
 	return Config{
 		ClusterDomain: "cluster.local", DialTimeout: 2 * time.Second, AskTimeout: 5 * time.Second,
 		// A primary settles a change within 15 s, or says that it is in doubt within 30 s.
-		ChangeTimeout: 35 * time.Second, ImportTimeout: 10 * time.Minute,
+		ChangeTimeout: 35 * time.Second, ImportTimeout: 10 * time.Minute, Recheck: 10 * time.Second,
 		Logger: slog.New(slog.DiscardHandler),
 	}
 }
@@ -58,7 +60,7 @@ func (c Config) Validate() error {
 	if c.ClusterDomain == "" {
 		errs = append(errs, errors.New("clusterapi: ClusterDomain is empty; the usual one is cluster.local"))
 	}
-	if c.DialTimeout <= 0 || c.AskTimeout <= 0 || c.ChangeTimeout <= 0 || c.ImportTimeout <= 0 {
+	if c.DialTimeout <= 0 || c.AskTimeout <= 0 || c.ChangeTimeout <= 0 || c.ImportTimeout <= 0 || c.Recheck < 0 {
 		errs = append(errs, errors.New("clusterapi: a time limit is not positive; start from DefaultConfig"))
 	}
 	if c.Logger == nil {
@@ -76,7 +78,7 @@ type Clusters struct {
 	known map[types.NamespacedName]*connection
 }
 
-// New gives Clusters that read certificates from Secrets with read: a cache, because it is asked for every request.
+// New gives Clusters that read certificates from Secrets with read, by their names.
 func New(cfg Config, read client.Reader) (*Clusters, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
@@ -91,21 +93,13 @@ type connection struct {
 
 	mu        sync.Mutex
 	version   string // of the Secret that transport is made of
+	read      time.Time
 	transport *http.Transport
 }
 
 // Of gives the primaries of a cluster, as many as spec or status say that there are, whichever is more. It opens no connection.
 func (c *Clusters) Of(ctx context.Context, cluster *v1alpha1.BindCluster) (*Cluster, error) {
 	key := client.ObjectKeyFromObject(cluster)
-	secret := client.ObjectKey{Namespace: cluster.Namespace, Name: resources.OperatorSecret(cluster.Name)}
-	var s corev1.Secret
-	err := c.read.Get(ctx, secret, &s)
-	switch {
-	case apierrors.IsNotFound(err):
-		return nil, fmt.Errorf("BindCluster %s: %w: Secret %s does not exist; it is made when the cluster is", key, ErrNoCertificate, secret)
-	case err != nil:
-		return nil, fmt.Errorf("BindCluster %s: Secret %s: %w", key, secret, err)
-	}
 	c.mu.Lock()
 	conn := c.known[key]
 	if conn == nil {
@@ -113,9 +107,9 @@ func (c *Clusters) Of(ctx context.Context, cluster *v1alpha1.BindCluster) (*Clus
 		c.known[key] = conn
 	}
 	c.mu.Unlock()
-	transport, err := conn.at(&s, c.cfg)
+	transport, err := c.transport(ctx, key, conn)
 	if err != nil {
-		return nil, fmt.Errorf("BindCluster %s: Secret %s: %w", key, secret, err)
+		return nil, fmt.Errorf("BindCluster %s: %w", key, err)
 	}
 	out := &Cluster{key: key, cfg: c.cfg, preferred: &conn.preferred}
 	n := min(int(max(cluster.Spec.Primaries.Replicas, cluster.Status.Primaries.Replicas, 1)), resources.MaxPrimaries)
@@ -127,6 +121,37 @@ func (c *Clusters) Of(ctx context.Context, cluster *v1alpha1.BindCluster) (*Clus
 		out.primaries = append(out.primaries, Primary{Name: resources.Member(i), Client: p})
 	}
 	return out, nil
+}
+
+// transport gives the connections with the certificate that the cluster's Secret has.
+func (c *Clusters) transport(ctx context.Context, cluster types.NamespacedName, conn *connection) (*http.Transport, error) {
+	if t := conn.fresh(c.cfg.Recheck); t != nil {
+		return t, nil
+	}
+	secret := client.ObjectKey{Namespace: cluster.Namespace, Name: resources.OperatorSecret(cluster.Name)}
+	var s corev1.Secret
+	err := c.read.Get(ctx, secret, &s)
+	switch {
+	case apierrors.IsNotFound(err):
+		return nil, fmt.Errorf("%w: Secret %s does not exist; it is made when the cluster is", ErrNoCertificate, secret)
+	case err != nil:
+		return nil, fmt.Errorf("Secret %s: %w", secret, err)
+	}
+	t, err := conn.at(&s, c.cfg)
+	if err != nil {
+		return nil, fmt.Errorf("Secret %s: %w", secret, err)
+	}
+	return t, nil
+}
+
+// fresh gives the transport if its Secret was read a short while ago; else nil.
+func (c *connection) fresh(limit time.Duration) *http.Transport {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.transport == nil || time.Since(c.read) >= limit {
+		return nil
+	}
+	return c.transport
 }
 
 // Forget closes the connections to a cluster that is gone.
@@ -151,6 +176,7 @@ func (c *connection) at(s *corev1.Secret, cfg Config) (*http.Transport, error) {
 	version := string(s.UID) + "/" + s.ResourceVersion
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.read = time.Now()
 	if c.transport != nil && c.version == version {
 		return c.transport, nil
 	}

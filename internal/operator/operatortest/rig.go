@@ -113,6 +113,7 @@ func (r *Rig) Wrap(f func(host string, c net.Conn) net.Conn) {
 // Config reaches the primaries by the names of their pods, without a resolver.
 func (r *Rig) Config() clusterapi.Config {
 	cfg := clusterapi.DefaultConfig()
+	cfg.Recheck = 0
 	cfg.Dial = func(ctx context.Context, network, address string) (net.Conn, error) {
 		host, _, err := net.SplitHostPort(address)
 		if err != nil {

@@ -5,10 +5,8 @@ import (
 	"slices"
 	"strings"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/labels"
-
 	"github.com/zonekeeper/zonekeeper/api/v1alpha1"
+	"github.com/zonekeeper/zonekeeper/internal/operator/tenancy"
 )
 
 // Verdict says whether a Zone may be in its cluster.
@@ -28,23 +26,20 @@ func Accept(z *v1alpha1.Zone, cluster *v1alpha1.BindCluster, zones []v1alpha1.Zo
 		return Verdict{Reason: reason, Message: fmt.Sprintf(format, args...)}
 	}
 	if cluster == nil {
-		return no(v1alpha1.ReasonNoSuchCluster, "there is no BindCluster %s/%s; create it, or mend clusterRef", clusterNamespace(z), z.Spec.ClusterRef.Name)
+		return no(v1alpha1.ReasonNoSuchCluster, "there is no BindCluster %s; create it, or mend clusterRef", tenancy.ClusterOf(z.Namespace, z.Spec.ClusterRef))
 	}
 	name := absolute(string(z.Spec.ZoneName))
-	rule, err := tenantOf(z.Namespace, cluster, namespaces)
-	if err != nil {
-		return no(v1alpha1.ReasonInvalid, "%v", err)
+	rule, refused := permitted(z, cluster, namespaces)
+	if refused != nil {
+		return *refused
 	}
 	owner := z.Namespace == cluster.Namespace
-	if rule == nil && !owner {
-		return no(v1alpha1.ReasonNamespaceNotAllowed, "no rule of allowedNamespaces of BindCluster %s/%s matches namespace %s; ask its owner for one",
-			cluster.Namespace, cluster.Name, z.Namespace)
-	}
-	if !owner && !slices.ContainsFunc(rule.ZoneSuffixes, func(s v1alpha1.DomainName) bool { return below(name, absolute(string(s))) }) {
-		return no(v1alpha1.ReasonNameNotAllowed, "%s is not at or below %s, which tenant %s may use; choose another name, or ask the owner of BindCluster %s/%s",
-			name, join(rule.ZoneSuffixes), rule.Name, cluster.Namespace, cluster.Name)
-	}
-	older := slices.DeleteFunc(slices.Clone(zones), func(o v1alpha1.Zone) bool { return !before(&o, z) })
+	// Who may not be there has no name and is above nobody: else a stranger could keep others from theirs.
+	zones = slices.DeleteFunc(slices.Clone(zones), func(o v1alpha1.Zone) bool {
+		_, refused := permitted(&o, cluster, namespaces)
+		return refused != nil
+	})
+	older := slices.DeleteFunc(slices.Clone(zones), func(o v1alpha1.Zone) bool { return !tenancy.Before(&o, z) })
 	for _, o := range older {
 		if absolute(string(o.Spec.ZoneName)) == name {
 			return no(v1alpha1.ReasonNameTaken, "zone %s belongs to Zone %s/%s, which is older; delete one of them", name, o.Namespace, o.Name)
@@ -62,7 +57,7 @@ func Accept(z *v1alpha1.Zone, cluster *v1alpha1.BindCluster, zones []v1alpha1.Zo
 	if rule.Quota != nil && rule.Quota.Zones != nil {
 		has := 0
 		for _, o := range older {
-			if other, err := tenantOf(o.Namespace, cluster, namespaces); err == nil && o.Namespace != cluster.Namespace && other != nil && other.Name == rule.Name {
+			if other, err := tenancy.Rule(o.Namespace, cluster, namespaces); err == nil && o.Namespace != cluster.Namespace && other != nil && other.Name == rule.Name {
 				has++
 			}
 		}
@@ -74,40 +69,29 @@ func Accept(z *v1alpha1.Zone, cluster *v1alpha1.BindCluster, zones []v1alpha1.Zo
 	return v
 }
 
-func clusterNamespace(z *v1alpha1.Zone) string {
-	if ns := z.Spec.ClusterRef.Namespace; ns != "" {
-		return ns
+// permitted checks what the cluster says about a Zone's namespace and name, whatever other Zones there are. The rule is nil in the cluster's own
+// namespace without one.
+func permitted(z *v1alpha1.Zone, cluster *v1alpha1.BindCluster, namespaces map[string]map[string]string) (*v1alpha1.AllowedNamespaces, *Verdict) {
+	no := func(reason, format string, args ...any) (*v1alpha1.AllowedNamespaces, *Verdict) {
+		return nil, &Verdict{Reason: reason, Message: fmt.Sprintf(format, args...)}
 	}
-	return z.Namespace
-}
-
-// tenantOf is the first rule that matches a namespace; nil when none does.
-func tenantOf(namespace string, cluster *v1alpha1.BindCluster, namespaces map[string]map[string]string) (*v1alpha1.AllowedNamespaces, error) {
-	for i := range cluster.Spec.AllowedNamespaces {
-		r := &cluster.Spec.AllowedNamespaces[i]
-		if r.From == "All" {
-			return r, nil
-		}
-		s, err := metav1.LabelSelectorAsSelector(r.Selector)
-		if err != nil {
-			return nil, fmt.Errorf("allowedNamespaces %q of BindCluster %s/%s: %w", r.Name, cluster.Namespace, cluster.Name, err)
-		}
-		if s.Matches(labels.Set(namespaces[namespace])) {
-			return r, nil
-		}
+	rule, err := tenancy.Rule(z.Namespace, cluster, namespaces)
+	if err != nil {
+		return no(v1alpha1.ReasonInvalid, "%v", err)
 	}
-	return nil, nil //nolint:nilnil // no rule is an answer
-}
-
-// before orders objects by age; of two of one second the smaller UID counts as older, so that everybody agrees.
-func before(a, b *v1alpha1.Zone) bool {
-	if a.UID == b.UID {
-		return false
+	if z.Namespace == cluster.Namespace {
+		return rule, nil
 	}
-	if !a.CreationTimestamp.Equal(&b.CreationTimestamp) {
-		return a.CreationTimestamp.Before(&b.CreationTimestamp)
+	if rule == nil {
+		return no(v1alpha1.ReasonNamespaceNotAllowed, "no rule of allowedNamespaces of BindCluster %s/%s matches namespace %s; ask its owner for one",
+			cluster.Namespace, cluster.Name, z.Namespace)
 	}
-	return a.UID < b.UID
+	name := absolute(string(z.Spec.ZoneName))
+	if !slices.ContainsFunc(rule.ZoneSuffixes, func(s v1alpha1.DomainName) bool { return below(name, absolute(string(s))) }) {
+		return no(v1alpha1.ReasonNameNotAllowed, "%s is not at or below %s, which tenant %s may use; choose another name, or ask the owner of BindCluster %s/%s",
+			name, join(rule.ZoneSuffixes), rule.Name, cluster.Namespace, cluster.Name)
+	}
+	return rule, nil
 }
 
 // above is the nearest zone above a name.
@@ -127,7 +111,7 @@ func consents(parent, z *v1alpha1.Zone, rule *v1alpha1.AllowedNamespaces, cluste
 	if parent.Namespace == z.Namespace || parent.Namespace == cluster.Namespace || slices.Contains(parent.Spec.ChildZonesFrom, z.Namespace) {
 		return true
 	}
-	other, err := tenantOf(parent.Namespace, cluster, namespaces)
+	other, err := tenancy.Rule(parent.Namespace, cluster, namespaces)
 	// Who matches no rule any more owns nothing here.
 	return err == nil && (other == nil || other.Name == rule.Name)
 }
