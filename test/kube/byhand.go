@@ -34,8 +34,8 @@ apiVersion: dns.zonekeeper.io/v1alpha1
 kind: BindCluster
 metadata: {name: ` + cluster + `, namespace: ` + namespace + `}
 spec:
-  primaries: {replicas: 3, storage: {size: 256Mi}, namedMemory: 64Mi}
-  secondaries: {replicas: 2, storage: {size: 64Mi}}
+  primaries: {replicas: 3, storage: {size: 1Gi}}
+  secondaries: {replicas: 2, storage: {size: 1Gi}}
   images: {zonekeeper: "localhost/zonekeeper:1", pullPolicy: Never}
   exposures:
   - {name: updates, type: ClusterIP, replicas: 2}

@@ -40,9 +40,11 @@ func TestE2EByHand(t *testing.T) {
 	s := start(t, dir)
 	step("cluster ready")
 	h := s.byHand()
-	s.ready()
-	step("primaries, secondaries, fronts ready")
+	s.rolledOut("statefulset/main-primary", "deployment/main-front-updates")
+	step("primaries and fronts ready")
 	h.register()
+	s.ready()
+	step("secondaries ready")
 	s.via("n1")
 	addr := s.address("main-front-updates")
 	st := s.write(addr, harness.MustKey(t, "client.", "hmac-sha256", h.secret))
@@ -74,12 +76,8 @@ func (s *site) address(service string) string {
 // ready waits until every pod of the cluster that should be there is ready.
 func (s *site) ready() {
 	s.t.Helper()
-	s.until("all pods are ready", func() error {
-		for _, o := range []string{"statefulset/main-primary", "statefulset/main-secondary", "deployment/main-front-updates"} {
-			if _, err := s.try("", "rollout", "status", "-n", namespace, o, "--timeout=20s"); err != nil {
-				return err
-			}
-		}
+	s.rolledOut("statefulset/main-primary", "statefulset/main-secondary", "deployment/main-front-updates")
+	s.until("no pod is left over", func() error {
 		var pods corev1.PodList
 		if err := get(s, &pods, "-n", namespace, "pods"); err != nil {
 			return err
@@ -87,6 +85,19 @@ func (s *site) ready() {
 		for _, p := range pods.Items {
 			if p.DeletionTimestamp != nil {
 				return fmt.Errorf("%s is still there", p.Name)
+			}
+		}
+		return nil
+	})
+}
+
+// rolledOut waits until objects have all their pods, and those are ready.
+func (s *site) rolledOut(objects ...string) {
+	s.t.Helper()
+	s.until("pods are ready", func() error {
+		for _, o := range objects {
+			if _, err := s.try("", "rollout", "status", "-n", namespace, o, "--timeout=20s"); err != nil {
+				return err
 			}
 		}
 		return nil

@@ -35,10 +35,41 @@ type site struct {
 	hub *harness.Namespace
 }
 
-// start runs a cluster with what `scripts/kube.sh prepare` has put into the folder parts.
+// start runs a cluster with what `scripts/kube.sh prepare` has put into the folder parts. ZONEKEEPER_KUBE names the directory of one that
+// runs already, to be used instead and left alone afterwards.
 func start(t testing.TB, parts string) *site {
 	t.Helper()
-	dir := filepath.Join(t.TempDir(), "kube")
+	s := &site{t: t}
+	dir := os.Getenv("ZONEKEEPER_KUBE")
+	alive := func() error { return nil }
+	if dir == "" {
+		dir = filepath.Join(t.TempDir(), "kube")
+		alive = s.run(parts, dir)
+	}
+	s.until("the cluster is ready", func() (err error) {
+		if err := alive(); err != nil {
+			t.Fatal(err)
+		}
+		if s.Cluster, err = lab.Open(dir); err != nil {
+			return err
+		}
+		if !s.Ready {
+			return errors.New("its nodes and its DNS are not all there yet")
+		}
+		return nil
+	})
+	var err error
+	if s.hub, err = harness.OpenNamespace(fmt.Sprintf("/proc/%d/ns/net", s.Hub)); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.hub.Close() })
+	return s
+}
+
+// run starts a cluster in a process of its own, and gives what says whether that has ended.
+func (s *site) run(parts, dir string) (alive func() error) {
+	t := s.t
+	t.Helper()
 	programs, err := os.Readlink(filepath.Join(parts, "programs"))
 	if err != nil {
 		t.Fatal(err)
@@ -49,24 +80,7 @@ func start(t testing.TB, parts string) *site {
 	}
 	p := harness.StartProcess(t, exec.Command(filepath.Join(parts, "kubelab"), "up", "--dir", dir, "--programs", programs, //nolint:noctx // it ends with the test
 		"--images", strings.Join(images, ",")), filepath.Join(t.TempDir(), "kubelab.log"))
-	s := &site{t: t}
-	s.until("the cluster is ready", func() error {
-		if err := p.Alive(); err != nil {
-			t.Fatal(err)
-		}
-		if s.Cluster, err = lab.Open(dir); err != nil {
-			return err
-		}
-		if !s.Ready {
-			return errors.New("not yet:\n" + p.Tail(3))
-		}
-		return nil
-	})
-	if s.hub, err = harness.OpenNamespace(fmt.Sprintf("/proc/%d/ns/net", s.Hub)); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = s.hub.Close() })
-	return s
+	return p.Alive
 }
 
 // For is the site as a part of the test sees it: what fails there fails that part.
