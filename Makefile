@@ -8,13 +8,14 @@ SHELL       := bash
 GO      ?= $(shell scripts/ensure-go.sh)
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS := -X main.version=$(VERSION)
-BIN     := bin/zonekeeper
+BIN      := bin/zonekeeper
+OPERATOR := bin/zonekeeper-operator
 
 # Arguments for the programs: make bench ARGS="--clients 64 --rounds 5"
 ARGS     ?=
 FUZZTIME ?= 30s
 
-.PHONY: help run build test vet lint fmt fuzz bench scale failover front propagation kube e2e docs generate deps clean
+.PHONY: help run build operator test vet lint fmt fuzz bench scale failover front propagation kube e2e docs generate deps clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  \033[1m%-11s\033[0m %s\n", $$1, $$2}'
@@ -25,6 +26,9 @@ run: build ## install BIND if missing, start a local cluster, write to it with n
 
 build: ## build bin/zonekeeper
 	@$(GO) build -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/zonekeeper
+
+operator: ## build bin/zonekeeper-operator, static, for Kubernetes
+	@CGO_ENABLED=0 $(GO) build -ldflags '$(LDFLAGS)' -o $(OPERATOR) ./cmd/zonekeeper-operator
 
 test: ## install what tests need, then run all of them, with the race detector where it applies
 	@scripts/install-deps.sh test

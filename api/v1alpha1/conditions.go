@@ -56,6 +56,7 @@ const (
 	ReasonKeyMissing          = "KeyMissing"          // the Secret with the cluster key is gone: no pod may start without it
 	ReasonImageCannotRun      = "ImageCannotRun"      // a pod of the new template does not start
 	ReasonStorageNotExpanding = "StorageNotExpanding" // the storage class refuses to grow volumes
+	ReasonStateMissing        = "StateMissing"        // the Secret with the state of the first start is gone, and volumes are there
 )
 
 // Reasons of the other kinds.

@@ -31,6 +31,8 @@ func run() int {
 		RunPrimary:   primary.Run,
 		RunSecondary: secondary.Run,
 		RunFront:     front.Run,
+		Executable:   os.Executable,
+		Exec:         func(path string, args []string) error { return syscall.Exec(path, args, os.Environ()) },
 		Getenv:       os.Getenv,
 		In:           os.Stdin,
 		Out:          os.Stdout,

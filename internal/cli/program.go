@@ -32,6 +32,9 @@ type Program struct {
 	RunSecondary func(ctx context.Context, cfg secondary.Config, version string, log *slog.Logger) error
 	// RunFront runs one front node until ctx ends.
 	RunFront func(ctx context.Context, cfg front.Config, version string, log *slog.Logger) error
+	// Executable is the path of this program, and Exec becomes another one; it returns only when it can't.
+	Executable func() (string, error)
+	Exec       func(path string, args []string) error
 	// Getenv reads the environment.
 	Getenv func(string) string
 	In     io.Reader
@@ -122,6 +125,7 @@ Exit codes: 0 success, 1 failure, 2 a mistake in the command or a configuration.
 		p.keyCommand(),
 		p.secondaryCommand(),
 		p.frontCommand(),
+		p.operatorCommand(),
 		p.catalogCommand(),
 		p.memberCommand(),
 		p.benchCommand(),

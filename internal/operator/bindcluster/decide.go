@@ -30,6 +30,9 @@ type Observed struct {
 	Replicas []*adminapi.ReplicaStatus
 	// Members is the quorum, nil when no primary says it.
 	Members []adminapi.Member
+	// Verified: all copies of all zones were compared after the first pod got the newest template. Disagreement is what was found then.
+	Verified     bool
+	Disagreement string
 }
 
 // Step is what to do next, in this order, each part repeatable: so whoever is interrupted begins again with what he sees then.
@@ -41,6 +44,9 @@ type Step struct {
 	// Remove names a member to take out of the quorum, "" for none. Primaries refuse it while fewer than a majority of those that remain
 	// is alive; then it is asked for again.
 	Remove string
+
+	// Verify: have all copies compared, then decide again with what was found.
+	Verify bool
 
 	// Done: the primaries are what spec says. Otherwise Reason, of the condition RolledOut, and Message say for what the next step waits.
 	Done    bool
@@ -59,7 +65,7 @@ func Decide(o Observed) Step {
 	if !o.State.Formed {
 		return o.bootstrap()
 	}
-	if why := o.differs(); why != "" {
+	if why := o.Differs(); why != "" {
 		return o.hold(v1alpha1.ReasonRolloutStopped, why)
 	}
 	if o.State.Leaving {
@@ -121,6 +127,16 @@ func (o Observed) rollout() Step {
 	// Of the one that goes next nothing is asked: it may be the one that needs the new template.
 	if why := o.unwell(next); why != "" {
 		return o.hold(v1alpha1.ReasonRolloutHeld, fmt.Sprintf("%s goes next, and waits: %s", resources.Member(next), why))
+	}
+	if next == o.State.Members-2 { // one has the newest template: what it has is compared before anybody follows
+		if !o.Verified {
+			s := o.hold(v1alpha1.ReasonRollingOut, fmt.Sprintf("all copies are compared before %s is replaced", resources.Member(next)))
+			s.Verify = true
+			return s
+		}
+		if o.Disagreement != "" {
+			return o.hold(v1alpha1.ReasonRolloutStopped, o.Disagreement)
+		}
 	}
 	s := o.hold(v1alpha1.ReasonRollingOut, fmt.Sprintf("%s is replaced", resources.Member(next)))
 	s.State.Partition = next
@@ -217,8 +233,8 @@ func trouble(r *adminapi.ReplicaStatus) string {
 	return ""
 }
 
-// differs says which zone has two contents at one serial; "" when none has.
-func (o Observed) differs() string {
+// Differs says which zone has two contents at one serial; "" when none has.
+func (o Observed) Differs() string {
 	type at struct {
 		zone   string
 		serial uint32

@@ -53,8 +53,17 @@ func TestDecide(t *testing.T) {
 			o.Updated, o.State.Partition = []bool{false, true, true}, 1
 			o.Replicas[1].PublishLagMS = 5000
 		}, reason: v1alpha1.ReasonRolloutHeld, message: "primary-1 publishes 5000 ms late"},
+		{name: "all copies are compared after the first one", n: 3, change: func(o *Observed) {
+			o.Updated, o.State.Partition = []bool{false, false, true}, 2
+		}, reason: v1alpha1.ReasonRollingOut, message: "all copies are compared before primary-1 is replaced"},
+		{name: "and agree", n: 3, change: func(o *Observed) {
+			o.Updated, o.State.Partition, o.Verified = []bool{false, false, true}, 2, true
+		}, reason: v1alpha1.ReasonRollingOut, message: "primary-1 is replaced", state: func(s *resources.State) { s.Partition = 1 }},
+		{name: "and don't", n: 3, change: func(o *Observed) {
+			o.Updated, o.State.Partition, o.Verified, o.Disagreement = []bool{false, false, true}, 2, true, "zone x differs"
+		}, reason: v1alpha1.ReasonRolloutStopped, message: "zone x differs"},
 		{name: "the broken one may go next", n: 3, change: func(o *Observed) {
-			o.Updated = []bool{true, false, true}
+			o.Updated, o.Verified = []bool{true, false, true}, true
 			o.Replicas[1] = nil
 		}, reason: v1alpha1.ReasonRollingOut, state: func(s *resources.State) { s.Partition = 1 }},
 		{name: "replicas differ", n: 3, change: func(o *Observed) {

@@ -8,5 +8,5 @@
 //   - A replica that differs from others at the same serial stops everything.
 //   - A step is decided from what is seen now. Nothing is remembered but resources.State, so an operator that was killed goes on where it was.
 //
-// It is pure; package operator's reconciler, which carries the steps out, is not there yet.
+// It is pure; package clustercontroller carries the steps out.
 package bindcluster

@@ -59,13 +59,16 @@ type builder struct {
 
 // add takes an object of the cluster's own namespace.
 func (b *builder) add(o Object) {
-	c := b.Cluster
-	yes := true
-	o.SetNamespace(c.Namespace)
-	o.SetOwnerReferences([]metav1.OwnerReference{{
-		APIVersion: v1alpha1.GroupVersion().String(), Kind: "BindCluster", Name: c.Name, UID: c.UID, Controller: &yes, BlockOwnerDeletion: &yes,
-	}})
+	o.SetNamespace(b.Cluster.Namespace)
+	o.SetOwnerReferences([]metav1.OwnerReference{b.Owner()})
 	b.objects = append(b.objects, o)
+}
+
+// Owner is the reference to the cluster that everything has which goes with it.
+func (in Input) Owner() metav1.OwnerReference {
+	c := in.Cluster
+	yes := true
+	return metav1.OwnerReference{APIVersion: v1alpha1.GroupVersion().String(), Kind: "BindCluster", Name: c.Name, UID: c.UID, Controller: &yes, BlockOwnerDeletion: &yes}
 }
 
 // addFront takes an object of the namespace of VIPs' fronts.

@@ -227,17 +227,17 @@ func TestConfigurationsLoad(t *testing.T) {
 				}
 				var err error
 				switch component {
-				case primaryComponent:
+				case ComponentPrimary:
 					var c primary.Config
 					if c, err = primary.LoadConfig(path); err == nil && !strings.HasSuffix(file, c.Name+".json") {
 						t.Errorf("%s: %s is of %s", sample, file, c.Name)
 					}
-				case secondaryComponent:
+				case ComponentSecondary:
 					var c secondary.Config
 					if c, err = secondary.LoadConfig(path); err == nil && !strings.HasSuffix(file, c.Name+".json") {
 						t.Errorf("%s: %s is of %s", sample, file, c.Name)
 					}
-				case frontComponent:
+				case ComponentFront:
 					_, err = front.LoadConfig(path)
 				default:
 					t.Errorf("%s: ConfigMap %s is of no component", sample, m.Name)
@@ -247,13 +247,13 @@ func TestConfigurationsLoad(t *testing.T) {
 				}
 			}
 		}
-		want := map[string]int{primaryComponent: in.State.Members, secondaryComponent: int(in.Cluster.Spec.Secondaries.Replicas)}
+		want := map[string]int{ComponentPrimary: in.State.Members, ComponentSecondary: int(in.Cluster.Spec.Secondaries.Replicas)}
 		for c, n := range want {
 			if seen[c] != n {
 				t.Errorf("%s: %d configurations of component %s, want %d", sample, seen[c], c, n)
 			}
 		}
-		if seen[frontComponent] == 0 {
+		if seen[ComponentFront] == 0 {
 			t.Errorf("%s: no configuration of a front", sample)
 		}
 	}
@@ -331,7 +331,7 @@ func checkSet(t *testing.T, id string, selector *metav1.LabelSelector, p corev1.
 // restarts is what makes the primaries' pods restart.
 func restarts(t *testing.T, in Input) string {
 	t.Helper()
-	return pods(build(t, in))["StatefulSet/"+in.primaryName()].Annotations[annotationConfig]
+	return pods(build(t, in))["StatefulSet/"+in.PrimaryName()].Annotations[annotationConfig]
 }
 
 // TestRestarts: a member that comes, and the end of the first start, restart nobody; that members count one another does.
@@ -368,9 +368,9 @@ func TestMonitors(t *testing.T) {
 		case MonitorSecret(in.Cluster.Name):
 			shown = c
 		case in.secrets().primaryTLS:
-			hosts[in.primaryName()] = append(hosts[in.primaryName()], c)
+			hosts[in.PrimaryName()] = append(hosts[in.PrimaryName()], c)
 		case in.secrets().secondaryTLS:
-			hosts[in.secondaryName()] = append(hosts[in.secondaryName()], c)
+			hosts[in.SecondaryName()] = append(hosts[in.SecondaryName()], c)
 		}
 	}
 	if shown.Unit != UnitMonitor {
@@ -475,10 +475,10 @@ func TestCertificates(t *testing.T) {
 	}
 	p, s, f := in.primaryConfig(0), in.secondaryConfig(1), in.serviceConfig(in.Cluster.Spec.Exposures[0])
 	for component, files := range map[string][]string{
-		primaryComponent: {p.Admin.TLSCert, p.Admin.TLSKey, p.Admin.TLSClientCA, p.DNS.FrontTLSCert, p.DNS.FrontTLSKey, p.DNS.FrontTLSClientCA,
+		ComponentPrimary: {p.Admin.TLSCert, p.Admin.TLSKey, p.Admin.TLSClientCA, p.DNS.FrontTLSCert, p.DNS.FrontTLSKey, p.DNS.FrontTLSClientCA,
 			p.Etcd.CA, p.Etcd.Cert, p.Etcd.Key},
-		secondaryComponent: {s.Admin.TLSCert, s.Admin.TLSKey, s.Admin.TLSClientCA},
-		frontComponent:     {f.Primaries.TLS.Cert, f.Primaries.TLS.Key, f.Primaries.TLS.CA},
+		ComponentSecondary: {s.Admin.TLSCert, s.Admin.TLSKey, s.Admin.TLSClientCA},
+		ComponentFront:     {f.Primaries.TLS.Cert, f.Primaries.TLS.Key, f.Primaries.TLS.CA},
 	} {
 		for _, file := range files {
 			if secret := at[component+filepath.Dir(file)]; !slices.Contains(have[secret], filepath.Base(file)) {

@@ -41,9 +41,9 @@ func Certificates(in Input) []Certificate {
 	for i := range maxPrimaries {
 		primaries = append(primaries, in.primaryHost(i))
 	}
-	primaries = append(primaries, in.domain(in.primaryName()))
+	primaries = append(primaries, in.domain(in.PrimaryName()))
 	out := []Certificate{
-		{Secret: s.primaryTLS, CertFile: fileCert, KeyFile: fileKey, Authority: AdminAuthority, CommonName: in.primaryName(), Hosts: primaries,
+		{Secret: s.primaryTLS, CertFile: fileCert, KeyFile: fileKey, Authority: AdminAuthority, CommonName: in.PrimaryName(), Hosts: primaries,
 			Trust: map[string]Authority{fileCA: AdminAuthority, fileFrontCA: FrontAuthority}},
 		{Secret: s.frontTLS, CertFile: fileCert, KeyFile: fileKey, Authority: FrontAuthority, CommonName: in.frontAccount(), Unit: UnitFront,
 			Trust: map[string]Authority{fileCA: AdminAuthority}},
@@ -53,12 +53,12 @@ func Certificates(in Input) []Certificate {
 			Trust: map[string]Authority{fileCA: AdminAuthority}},
 	}
 	if !in.external() {
-		out = append(out, Certificate{Secret: s.logTLS, CertFile: fileCert, KeyFile: fileKey, Authority: LogAuthority, CommonName: in.primaryName(),
+		out = append(out, Certificate{Secret: s.logTLS, CertFile: fileCert, KeyFile: fileKey, Authority: LogAuthority, CommonName: in.PrimaryName(),
 			Hosts: primaries, Trust: map[string]Authority{fileCA: LogAuthority}})
 	}
 	for i := range int(in.Cluster.Spec.Secondaries.Replicas) {
-		out = append(out, Certificate{Secret: s.secondaryTLS, CertFile: registered(i) + ".crt", KeyFile: registered(i) + ".key", Authority: AdminAuthority,
-			CommonName: registered(i), Unit: UnitSecondary, Hosts: []string{in.secondaryHost(i), in.domain(in.secondaryName())}, Trust: map[string]Authority{fileCA: AdminAuthority}})
+		out = append(out, Certificate{Secret: s.secondaryTLS, CertFile: Registered(i) + ".crt", KeyFile: Registered(i) + ".key", Authority: AdminAuthority,
+			CommonName: Registered(i), Unit: UnitSecondary, Hosts: []string{in.secondaryHost(i), in.domain(in.SecondaryName())}, Trust: map[string]Authority{fileCA: AdminAuthority}})
 	}
 	return out
 }

@@ -22,13 +22,13 @@ func (in Input) frontConfig(name string) front.Config {
 	c.Name = name
 	c.Dir = pathFront
 	c.Primaries.EndpointSlices.Namespace = in.Cluster.Namespace
-	c.Primaries.EndpointSlices.Service = in.primaryName()
+	c.Primaries.EndpointSlices.Service = in.PrimaryName()
 	// UDP goes to the port for fronts as well: there a header proves itself by its MAC, and pods' addresses prove nothing.
 	c.Primaries.Ports.DNS, c.Primaries.Ports.Front, c.Primaries.Ports.Admin = portFront, portFront, portAdmin
 	c.Primaries.TLS.Cert = path.Join(pathTLS, fileCert)
 	c.Primaries.TLS.Key = path.Join(pathTLS, fileKey)
 	c.Primaries.TLS.CA = path.Join(pathTLS, fileCA)
-	c.Primaries.TLS.ServerName = in.domain(in.primaryName())
+	c.Primaries.TLS.ServerName = in.domain(in.PrimaryName())
 	c.Primaries.ProxyKeyFile = path.Join(pathFrontKey, fileFrontKey)
 	l := in.Cluster.Spec.Limits
 	set(&c.Limits.Connections, l.Connections)
@@ -57,7 +57,7 @@ func texts[T ~string](l []T) []string {
 
 // serviceConfig is what the front pods behind a Service read: all the same.
 func (in Input) serviceConfig(e v1alpha1.Exposure) front.Config {
-	c := in.frontConfig(in.frontName(e.Name))
+	c := in.frontConfig(in.FrontName(e.Name))
 	c.Mode = front.ModeService
 	c.Listen.Port = portDNS
 	c.Listen.Addresses = in.wildcards()

@@ -75,7 +75,7 @@ func (in Input) primaryFiles() (files map[string]string, restart string, err err
 	files = map[string]string{}
 	for i := range in.State.Members {
 		c := in.primaryConfig(i)
-		if files[in.primaryPod(i)+".json"], err = sparse(c, primary.DefaultConfig()); err != nil {
+		if files[in.PrimaryPod(i)+".json"], err = sparse(c, primary.DefaultConfig()); err != nil {
 			return nil, "", err
 		}
 	}

@@ -12,7 +12,7 @@ import (
 func (in Input) secondaryConfig(i int) secondary.Config {
 	s := in.Cluster.Spec
 	c := secondary.DefaultConfig()
-	c.Name = registered(i)
+	c.Name = Registered(i)
 	c.Dir = pathData
 	c.DNS.Listen = in.listen(portDNS)
 	if a := s.Secondaries.Service.ClientAddresses; a != "" {
@@ -20,8 +20,8 @@ func (in Input) secondaryConfig(i int) secondary.Config {
 	}
 	c.Admin.Listen = in.listenOne(portAdmin)
 	c.Admin.Advertise = fmt.Sprintf("%s:%d", in.secondaryHost(i), portAdmin)
-	c.Admin.TLSCert = path.Join(pathTLS, registered(i)+".crt")
-	c.Admin.TLSKey = path.Join(pathTLS, registered(i)+".key")
+	c.Admin.TLSCert = path.Join(pathTLS, Registered(i)+".crt")
+	c.Admin.TLSKey = path.Join(pathTLS, Registered(i)+".key")
 	c.Admin.TLSClientCA = path.Join(pathTLS, fileCA)
 	for j := range in.State.Peers {
 		c.Primaries = append(c.Primaries, secondary.PrimaryConfig{
@@ -29,7 +29,7 @@ func (in Input) secondaryConfig(i int) secondary.Config {
 		})
 	}
 	c.Key.Name = SecondaryKey(i)
-	c.Key.SecretFile = path.Join(pathKeys, registered(i)+nameOfSecretFile)
+	c.Key.SecretFile = path.Join(pathKeys, Registered(i)+nameOfSecretFile)
 	c.Named.Listen = fmt.Sprintf("127.0.0.1:%d", portNamed)
 	c.Named.ControlPort = portControl
 	if d := s.Secondaries.MaxLag.Duration; d > 0 {

@@ -27,7 +27,7 @@ const frontGrace = 30
 func frontRole(file, configMap, tls, key string) role {
 	socket := front.SocketPath(pathFront)
 	return role{
-		component: frontComponent, grace: frontGrace,
+		component: ComponentFront, grace: frontGrace,
 		config:    path.Join(pathConfig, file),
 		arguments: []string{"front", "--config", path.Join(pathConfig, file)},
 		live:      []string{"front", "probe", "--socket", socket},
@@ -39,7 +39,7 @@ func frontRole(file, configMap, tls, key string) role {
 
 // frontService adds the front pods of an exposure behind a Service.
 func (b *builder) frontService(e v1alpha1.Exposure) error {
-	name, secrets := b.frontName(e.Name), b.secrets()
+	name, secrets := b.FrontName(e.Name), b.secrets()
 	text, err := sparse(b.serviceConfig(e), front.DefaultConfig())
 	if err != nil {
 		return err
@@ -52,30 +52,30 @@ func (b *builder) frontService(e v1alpha1.Exposure) error {
 	spec.AutomountServiceAccountToken = ptr(true) // it follows the primaries' EndpointSlices
 	place(&spec, v1alpha1.Placement{Nodes: v1alpha1.SpreadPreferred, Zones: v1alpha1.SpreadPreferred}, b.frontSelector(e.Name))
 	labelled := func(m metav1.ObjectMeta) metav1.ObjectMeta {
-		m.Labels = with(m.Labels, labelExposure, e.Name)
+		m.Labels = with(m.Labels, LabelExposure, e.Name)
 		return m
 	}
 	replicas := ptr(int32(2))
 	if e.Replicas != nil {
 		replicas = e.Replicas
 	}
-	config := b.configMap(name, frontComponent, map[string]string{"front.json": text})
+	config := b.configMap(name, ComponentFront, map[string]string{"front.json": text})
 	config.ObjectMeta = labelled(config.ObjectMeta)
 	b.add(config)
 	b.add(b.exposureService(e))
-	budget := b.budget(name, frontComponent, policyv1.AlwaysAllow)
+	budget := b.budget(name, ComponentFront, policyv1.AlwaysAllow)
 	budget.ObjectMeta = labelled(budget.ObjectMeta)
 	budget.Spec.Selector.MatchLabels = b.frontSelector(e.Name)
 	b.add(budget)
 	b.add(&appsv1.Deployment{
-		TypeMeta: metav1.TypeMeta{APIVersion: "apps/v1", Kind: "Deployment"}, ObjectMeta: labelled(b.meta(name, frontComponent)),
+		TypeMeta: metav1.TypeMeta{APIVersion: "apps/v1", Kind: "Deployment"}, ObjectMeta: labelled(b.meta(name, ComponentFront)),
 		Spec: appsv1.DeploymentSpec{
 			Replicas: replicas, Selector: &metav1.LabelSelector{MatchLabels: b.frontSelector(e.Name)},
 			Strategy: appsv1.DeploymentStrategy{Type: appsv1.RollingUpdateDeploymentStrategyType,
 				RollingUpdate: &appsv1.RollingUpdateDeployment{MaxUnavailable: ptr(intstr.FromInt32(0)), MaxSurge: ptr(intstr.FromInt32(1))}},
 			RevisionHistoryLimit: ptr(int32(5)),
 			Template: corev1.PodTemplateSpec{Spec: spec, ObjectMeta: metav1.ObjectMeta{
-				Labels: with(b.labels(frontComponent), labelExposure, e.Name), Annotations: map[string]string{annotationConfig: digest(text)}}},
+				Labels: with(b.Labels(ComponentFront), LabelExposure, e.Name), Annotations: map[string]string{annotationConfig: digest(text)}}},
 		},
 	})
 	return nil
@@ -132,14 +132,14 @@ func (b *builder) vip(e v1alpha1.Exposure) error {
 		}
 		files[n.name+".json"] = text
 	}
-	name, secrets := b.frontName(e.Name), b.secrets()
+	name, secrets := b.FrontName(e.Name), b.secrets()
 	meta := b.outsideMeta(name)
-	meta.Labels = with(meta.Labels, labelExposure, e.Name)
+	meta.Labels = with(meta.Labels, LabelExposure, e.Name)
 	b.addFront(&corev1.ConfigMap{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "ConfigMap"}, ObjectMeta: meta, Data: files})
 
-	r := frontRole("$(NODE_NAME).json", meta.Name, b.outside(secrets.frontTLS), b.outside(secrets.frontKey))
+	r := frontRole("$(NODE_NAME).json", meta.Name, b.Outside(secrets.frontTLS), b.Outside(secrets.frontKey))
 	r.resources = e.Resources
-	spec := b.podSpec(r, b.outside(b.frontAccount()))
+	spec := b.podSpec(r, b.Outside(b.frontAccount()))
 	b.onNode(&spec, v)
 	selector := with(b.frontSelector(e.Name), LabelClusterNamespace, b.Cluster.Namespace)
 	b.addFront(&appsv1.DaemonSet{
@@ -172,7 +172,7 @@ func (b *builder) onNode(spec *corev1.PodSpec, v *v1alpha1.VirtualIP) {
 	// Two fronts would claim the node's table of packet filters: another VirtualIP of this node waits for it.
 	spec.Affinity = &corev1.Affinity{PodAntiAffinity: &corev1.PodAntiAffinity{RequiredDuringSchedulingIgnoredDuringExecution: []corev1.PodAffinityTerm{{
 		TopologyKey:       corev1.LabelHostname,
-		LabelSelector:     &metav1.LabelSelector{MatchLabels: map[string]string{labelName: appName, labelComponent: frontComponent}},
+		LabelSelector:     &metav1.LabelSelector{MatchLabels: map[string]string{labelName: appName, labelComponent: ComponentFront}},
 		NamespaceSelector: &metav1.LabelSelector{MatchLabels: map[string]string{corev1.LabelMetadataName: b.Settings.FrontNamespace}},
 	}}}}
 }
@@ -192,13 +192,13 @@ func (b *builder) frontAccess() {
 	for _, e := range b.Cluster.Spec.Exposures {
 		s := rbacv1.Subject{Kind: rbacv1.ServiceAccountKind, Name: name, Namespace: b.Cluster.Namespace}
 		if e.Type == v1alpha1.ExposureVIP {
-			s.Name, s.Namespace = b.outside(name), b.Settings.FrontNamespace
+			s.Name, s.Namespace = b.Outside(name), b.Settings.FrontNamespace
 		}
 		if slices.Contains(subjects, s) {
 			continue
 		}
 		subjects = append(subjects, s)
-		account := b.account(name, frontComponent)
+		account := b.account(name, ComponentFront)
 		if e.Type == v1alpha1.ExposureVIP {
 			account.ObjectMeta = b.outsideMeta(name)
 			b.addFront(account)
@@ -209,8 +209,8 @@ func (b *builder) frontAccess() {
 	if len(subjects) == 0 {
 		return
 	}
-	b.add(&rbacv1.Role{TypeMeta: metav1.TypeMeta{APIVersion: "rbac.authorization.k8s.io/v1", Kind: "Role"}, ObjectMeta: b.meta(name, frontComponent),
+	b.add(&rbacv1.Role{TypeMeta: metav1.TypeMeta{APIVersion: "rbac.authorization.k8s.io/v1", Kind: "Role"}, ObjectMeta: b.meta(name, ComponentFront),
 		Rules: []rbacv1.PolicyRule{{APIGroups: []string{"discovery.k8s.io"}, Resources: []string{"endpointslices"}, Verbs: []string{"list", "watch"}}}})
-	b.add(&rbacv1.RoleBinding{TypeMeta: metav1.TypeMeta{APIVersion: "rbac.authorization.k8s.io/v1", Kind: "RoleBinding"}, ObjectMeta: b.meta(name, frontComponent),
+	b.add(&rbacv1.RoleBinding{TypeMeta: metav1.TypeMeta{APIVersion: "rbac.authorization.k8s.io/v1", Kind: "RoleBinding"}, ObjectMeta: b.meta(name, ComponentFront),
 		RoleRef: rbacv1.RoleRef{APIGroup: "rbac.authorization.k8s.io", Kind: "Role", Name: name}, Subjects: subjects})
 }

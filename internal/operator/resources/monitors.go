@@ -14,8 +14,8 @@ func (b *builder) monitors() {
 	if !b.Settings.PodMonitors {
 		return
 	}
-	b.podMonitor(b.primaryName(), primaryComponent)
-	b.podMonitor(b.secondaryName(), secondaryComponent)
+	b.podMonitor(b.PrimaryName(), ComponentPrimary)
+	b.podMonitor(b.SecondaryName(), ComponentSecondary)
 }
 
 func (b *builder) podMonitor(name, component string) {
@@ -26,7 +26,7 @@ func (b *builder) podMonitor(name, component string) {
 		return map[string]any{"action": "replace", "targetLabel": target, "replacement": value}
 	}
 	match := map[string]any{}
-	for k, v := range b.selector(component) {
+	for k, v := range b.Selector(component) {
 		match[k] = v
 	}
 	u := &unstructured.Unstructured{Object: map[string]any{
@@ -45,6 +45,6 @@ func (b *builder) podMonitor(name, component string) {
 		},
 	}}
 	u.SetName(name)
-	u.SetLabels(b.labels(component))
+	u.SetLabels(b.Labels(component))
 	b.add(u)
 }

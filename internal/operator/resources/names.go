@@ -13,37 +13,41 @@ import (
 // Labels. Those of Kubernetes' recommendation, and ours.
 const (
 	labelName      = "app.kubernetes.io/name"
-	labelInstance  = "app.kubernetes.io/instance"
 	labelComponent = "app.kubernetes.io/component"
-	labelManagedBy = "app.kubernetes.io/managed-by"
-	labelExposure  = v1alpha1.Group + "/exposure"
+	// LabelInstance has the cluster's name.
+	LabelInstance = "app.kubernetes.io/instance"
+	// LabelManagedBy has Manager on all that the operator makes.
+	LabelManagedBy = "app.kubernetes.io/managed-by"
+	// LabelExposure has the exposure's name on what belongs to one.
+	LabelExposure = v1alpha1.Group + "/exposure"
 	// LabelClusterNamespace is on objects outside of the cluster's own namespace.
 	LabelClusterNamespace = v1alpha1.Group + "/cluster-namespace"
 
 	appName = "zonekeeper"
-	manager = "zonekeeper-operator"
+	// Manager is the operator's name, as the owner of fields too.
+	Manager = "zonekeeper-operator"
 
 	// annotationConfig on a pod template is a digest of what its pods read at their start.
 	annotationConfig = v1alpha1.Group + "/config"
 )
 
-// Components.
+// Components, which pods and what belongs to them have as a label.
 const (
-	primaryComponent   = "primary"
-	secondaryComponent = "secondary"
-	frontComponent     = "front"
+	ComponentPrimary   = "primary"
+	ComponentSecondary = "secondary"
+	ComponentFront     = "front"
 )
 
 // Ports of pods. They are above 1023, so that no pod needs a capability; Services have 53 in front of them.
 const (
 	portDNS       = 5300 // endpoint of a primary, named of a secondary, clients' port of a front pod
 	portFront     = 8540 // of a primary, for fronts: TLS over TCP, a MAC in each header over UDP
-	portAdmin     = 8443
 	portLogPeer   = 2380
 	portLogClient = 2379
 	portNamed     = 5353 // on loopback
 	portControl   = 9953 // on loopback
 	portService   = 53
+	portAdmin     = 8443
 )
 
 // Paths in pods.
@@ -83,49 +87,63 @@ func (in Input) secrets() secretNames {
 	return s
 }
 
-func (in Input) primaryName() string       { return in.Cluster.Name + "-" + primaryComponent }
-func (in Input) secondaryName() string     { return in.Cluster.Name + "-" + secondaryComponent }
-func (in Input) frontName(e string) string { return in.Cluster.Name + "-" + frontComponent + "-" + e }
-func (in Input) frontAccount() string      { return in.Cluster.Name + "-" + frontComponent }
-func (in Input) primaryPod(i int) string   { return in.primaryName() + "-" + strconv.Itoa(i) }
-func (in Input) secondaryPod(i int) string { return in.secondaryName() + "-" + strconv.Itoa(i) }
+// PrimaryName is the primaries' StatefulSet, SecondaryName the secondaries'; FrontName is what exposure e has: a Deployment and a Service, or a DaemonSet.
+func (in Input) PrimaryName() string { return in.Cluster.Name + "-" + ComponentPrimary }
+
+// SecondaryName is explained at PrimaryName.
+func (in Input) SecondaryName() string { return in.Cluster.Name + "-" + ComponentSecondary }
+
+// FrontName is explained at PrimaryName.
+func (in Input) FrontName(e string) string { return in.Cluster.Name + "-" + ComponentFront + "-" + e }
+
+// PrimaryPod is the name of primary i's pod.
+func (in Input) PrimaryPod(i int) string { return in.PrimaryName() + "-" + strconv.Itoa(i) }
+
+// PrimaryClaim is the name of its volume's claim, as the StatefulSet makes it.
+func (in Input) PrimaryClaim(i int) string { return claimName + "-" + in.PrimaryPod(i) }
+
+func (in Input) frontAccount() string      { return in.Cluster.Name + "-" + ComponentFront }
+func (in Input) secondaryPod(i int) string { return in.SecondaryName() + "-" + strconv.Itoa(i) }
 func (in Input) domain(service string) string {
 	return service + "." + in.Cluster.Namespace + ".svc." + in.Settings.ClusterDomain
 }
+
 func (in Input) primaryHost(i int) string {
-	return in.primaryPod(i) + "." + in.domain(in.primaryName())
+	return in.PrimaryPod(i) + "." + in.domain(in.PrimaryName())
 }
 func (in Input) secondaryHost(i int) string {
-	return in.secondaryPod(i) + "." + in.domain(in.secondaryName())
+	return in.secondaryPod(i) + "." + in.domain(in.SecondaryName())
 }
 
-// outside is the name of an object of the cluster in the fronts' namespace, which has those of all namespaces.
-func (in Input) outside(name string) string { return in.Cluster.Namespace + "-" + name }
+// Outside is the name of an object of the cluster in the fronts' namespace, which has those of all namespaces: neither a namespace nor a cluster
+// can have a dot in its name, so no two are called alike.
+func (in Input) Outside(name string) string { return in.Cluster.Namespace + "." + name }
 
 // Member is a primary's name in the log: an identity, not an address, and the same whatever the cluster is called.
 func Member(i int) string { return "primary-" + strconv.Itoa(i) }
 
-// registered is the name under which a secondary is registered.
-func registered(i int) string { return "secondary-" + strconv.Itoa(i) }
+// Registered is the name under which a secondary is registered.
+func Registered(i int) string { return "secondary-" + strconv.Itoa(i) }
 
 // SecondaryKey is the name of the TSIG key of secondary i, in a part of the name space that nobody else has names in.
-func SecondaryKey(i int) string { return registered(i) + ".zonekeeper.invalid." }
+func SecondaryKey(i int) string { return Registered(i) + ".zonekeeper.invalid." }
 
 func url(host string, port int) string { return fmt.Sprintf("https://%s:%d", host, port) }
 
-// selector picks the pods of one component.
-func (in Input) selector(component string) map[string]string {
-	return map[string]string{labelName: appName, labelInstance: in.Cluster.Name, labelComponent: component}
+// Selector picks the pods of one component.
+func (in Input) Selector(component string) map[string]string {
+	return map[string]string{labelName: appName, LabelInstance: in.Cluster.Name, labelComponent: component}
 }
 
-func (in Input) labels(component string) map[string]string {
-	l := in.selector(component)
-	l[labelManagedBy] = manager
+// Labels are what objects of one component have.
+func (in Input) Labels(component string) map[string]string {
+	l := in.Selector(component)
+	l[LabelManagedBy] = Manager
 	return l
 }
 
 func (in Input) frontSelector(exposure string) map[string]string {
-	return with(in.selector(frontComponent), labelExposure, exposure)
+	return with(in.Selector(ComponentFront), LabelExposure, exposure)
 }
 
 func with(m map[string]string, key, value string) map[string]string {
@@ -138,10 +156,10 @@ func with(m map[string]string, key, value string) map[string]string {
 }
 
 func (in Input) meta(name, component string) metav1.ObjectMeta {
-	return metav1.ObjectMeta{Name: name, Labels: in.labels(component)}
+	return metav1.ObjectMeta{Name: name, Labels: in.Labels(component)}
 }
 
 // outsideMeta is for the fronts' namespace.
 func (in Input) outsideMeta(name string) metav1.ObjectMeta {
-	return metav1.ObjectMeta{Name: in.outside(name), Labels: with(in.labels(frontComponent), LabelClusterNamespace, in.Cluster.Namespace)}
+	return metav1.ObjectMeta{Name: in.Outside(name), Labels: in.OutsideLabels()}
 }

@@ -31,13 +31,13 @@ func (b *builder) policies() {
 	if b.Cluster.Spec.NetworkPolicy == policiesNone {
 		return
 	}
-	b.add(b.policy(b.primaryName(), primaryComponent, b.toPrimaries(), b.fromPrimaries()))
-	b.add(b.policy(b.secondaryName(), secondaryComponent, b.toSecondaries(), append(resolver(),
-		networkingv1.NetworkPolicyEgressRule{To: b.pods(primaryComponent), Ports: ports(both(portDNS), tcp(portAdmin))})))
+	b.add(b.policy(b.PrimaryName(), ComponentPrimary, b.toPrimaries(), b.fromPrimaries()))
+	b.add(b.policy(b.SecondaryName(), ComponentSecondary, b.toSecondaries(), append(resolver(),
+		networkingv1.NetworkPolicyEgressRule{To: b.pods(ComponentPrimary), Ports: ports(both(portDNS), tcp(portAdmin))})))
 	if slices.ContainsFunc(b.Cluster.Spec.Exposures, func(e v1alpha1.Exposure) bool { return e.Type != v1alpha1.ExposureVIP }) {
-		b.add(b.policy(b.frontAccount(), frontComponent,
+		b.add(b.policy(b.frontAccount(), ComponentFront,
 			[]networkingv1.NetworkPolicyIngressRule{{Ports: ports(both(portDNS))}},
-			append(resolver(), networkingv1.NetworkPolicyEgressRule{To: b.pods(primaryComponent), Ports: ports(both(portFront), tcp(portAdmin))},
+			append(resolver(), networkingv1.NetworkPolicyEgressRule{To: b.pods(ComponentPrimary), Ports: ports(both(portFront), tcp(portAdmin))},
 				networkingv1.NetworkPolicyEgressRule{Ports: ports(tcp(portAPI, portAPIOther))})))
 	}
 	if b.Cluster.Spec.NetworkPolicy == policiesCilium {
@@ -49,7 +49,7 @@ func (b *builder) policy(name, component string, in []networkingv1.NetworkPolicy
 	return &networkingv1.NetworkPolicy{
 		TypeMeta: metav1.TypeMeta{APIVersion: "networking.k8s.io/v1", Kind: "NetworkPolicy"}, ObjectMeta: b.meta(name, component),
 		Spec: networkingv1.NetworkPolicySpec{
-			PodSelector: metav1.LabelSelector{MatchLabels: b.selector(component)},
+			PodSelector: metav1.LabelSelector{MatchLabels: b.Selector(component)},
 			PolicyTypes: []networkingv1.PolicyType{networkingv1.PolicyTypeIngress, networkingv1.PolicyTypeEgress},
 			Ingress:     in, Egress: out,
 		},
@@ -58,14 +58,14 @@ func (b *builder) policy(name, component string, in []networkingv1.NetworkPolicy
 
 func (b *builder) toPrimaries() []networkingv1.NetworkPolicyIngressRule {
 	rules := []networkingv1.NetworkPolicyIngressRule{
-		{From: b.pods(secondaryComponent), Ports: ports(both(portDNS), tcp(portAdmin))},
-		{From: b.pods(frontComponent), Ports: ports(both(portFront), tcp(portAdmin))},
+		{From: b.pods(ComponentSecondary), Ports: ports(both(portDNS), tcp(portAdmin))},
+		{From: b.pods(ComponentFront), Ports: ports(both(portFront), tcp(portAdmin))},
 	}
 	log := []int32{portAdmin}
 	if !b.external() {
 		log = append(log, portLogClient, portLogPeer)
 	}
-	rules = append(rules, networkingv1.NetworkPolicyIngressRule{From: b.pods(primaryComponent), Ports: ports(tcp(log...))})
+	rules = append(rules, networkingv1.NetworkPolicyIngressRule{From: b.pods(ComponentPrimary), Ports: ports(tcp(log...))})
 	if nodes := b.frontNodes(); len(nodes) > 0 {
 		// A pod in its node's network has the node's address, which no selector picks.
 		rules = append(rules, networkingv1.NetworkPolicyIngressRule{From: nodes, Ports: ports(both(portFront), tcp(portAdmin))})
@@ -79,8 +79,8 @@ func (b *builder) fromPrimaries() []networkingv1.NetworkPolicyEgressRule {
 		log = append(log, portLogClient, portLogPeer)
 	}
 	rules := append(resolver(),
-		networkingv1.NetworkPolicyEgressRule{To: b.pods(primaryComponent), Ports: ports(tcp(log...))},
-		networkingv1.NetworkPolicyEgressRule{To: b.pods(secondaryComponent), Ports: ports(tcp(portAdmin))},
+		networkingv1.NetworkPolicyEgressRule{To: b.pods(ComponentPrimary), Ports: ports(tcp(log...))},
+		networkingv1.NetworkPolicyEgressRule{To: b.pods(ComponentSecondary), Ports: ports(tcp(portAdmin))},
 		// NOTIFY to foreign secondaries, wherever they are.
 		networkingv1.NetworkPolicyEgressRule{Ports: ports(both(portService))})
 	if b.external() {
@@ -92,7 +92,7 @@ func (b *builder) fromPrimaries() []networkingv1.NetworkPolicyEgressRule {
 func (b *builder) toSecondaries() []networkingv1.NetworkPolicyIngressRule {
 	return []networkingv1.NetworkPolicyIngressRule{
 		{Ports: ports(both(portDNS))}, // the world
-		{From: b.pods(primaryComponent), Ports: ports(tcp(portAdmin))},
+		{From: b.pods(ComponentPrimary), Ports: ports(tcp(portAdmin))},
 		{From: b.administrators(), Ports: ports(tcp(portAdmin))},
 	}
 }
@@ -122,7 +122,7 @@ func (b *builder) administrators() []networkingv1.NetworkPolicyPeer {
 }
 
 func (b *builder) pods(component string) []networkingv1.NetworkPolicyPeer {
-	return []networkingv1.NetworkPolicyPeer{{PodSelector: &metav1.LabelSelector{MatchLabels: b.selector(component)}}}
+	return []networkingv1.NetworkPolicyPeer{{PodSelector: &metav1.LabelSelector{MatchLabels: b.Selector(component)}}}
 }
 
 // frontNodes are the nodes with fronts of VIPs.
@@ -168,15 +168,14 @@ func (b *builder) cilium() {
 	port := func(number int, protocol string) any {
 		return map[string]any{"port": strconv.Itoa(number), "protocol": protocol}
 	}
-	hasVIP := slices.ContainsFunc(b.Cluster.Spec.Exposures, func(e v1alpha1.Exposure) bool { return e.Type == v1alpha1.ExposureVIP })
-	if hasVIP {
-		b.ciliumPolicy(b.primaryName(), primaryComponent, "ingress", map[string]any{
+	if b.HasVIP() {
+		b.ciliumPolicy(b.PrimaryName(), ComponentPrimary, "ingress", map[string]any{
 			"fromEntities": []any{"host", "remote-node"},
 			"toPorts":      []any{entities(port(portFront, "UDP"), port(portFront, "TCP"), port(portAdmin, "TCP"))},
 		})
 	}
 	if len(b.Cluster.Spec.Exposures) > 0 {
-		b.ciliumPolicy(b.frontAccount(), frontComponent, "egress", map[string]any{
+		b.ciliumPolicy(b.frontAccount(), ComponentFront, "egress", map[string]any{
 			"toEntities": []any{"kube-apiserver"},
 			"toPorts":    []any{entities(port(portAPI, "TCP"), port(portAPIOther, "TCP"))},
 		})
@@ -185,7 +184,7 @@ func (b *builder) cilium() {
 
 func (b *builder) ciliumPolicy(name, component, direction string, rule map[string]any) {
 	match := map[string]any{}
-	for k, v := range b.selector(component) {
+	for k, v := range b.Selector(component) {
 		match[k] = v
 	}
 	u := &unstructured.Unstructured{Object: map[string]any{
@@ -193,6 +192,6 @@ func (b *builder) ciliumPolicy(name, component, direction string, rule map[strin
 		"spec": map[string]any{"endpointSelector": map[string]any{"matchLabels": match}, direction: []any{rule}},
 	}}
 	u.SetName(name)
-	u.SetLabels(b.labels(component))
+	u.SetLabels(b.Labels(component))
 	b.add(u)
 }

@@ -162,11 +162,14 @@ func tolerations(l []v1alpha1.Toleration) []corev1.Toleration {
 	return out
 }
 
+// claimName of the volume claim template; the claims' names begin with it.
+const claimName = "data"
+
 // claim is the volume of each pod of a StatefulSet.
 func (in Input) claim(s v1alpha1.Storage, component string) corev1.PersistentVolumeClaim {
 	c := corev1.PersistentVolumeClaim{
 		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "PersistentVolumeClaim"},
-		ObjectMeta: metav1.ObjectMeta{Name: "data", Labels: in.selector(component)},
+		ObjectMeta: metav1.ObjectMeta{Name: claimName, Labels: in.Selector(component)},
 		Spec: corev1.PersistentVolumeClaimSpec{
 			AccessModes: []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce},
 			VolumeMode:  ptr(corev1.PersistentVolumeFilesystem),
@@ -181,5 +184,5 @@ func (in Input) claim(s v1alpha1.Storage, component string) corev1.PersistentVol
 
 // data is the mount of claim.
 func data() volume {
-	return volume{Volume: corev1.Volume{Name: "data"}, path: pathData, writable: true}
+	return volume{Volume: corev1.Volume{Name: claimName}, path: pathData, writable: true}
 }

@@ -30,7 +30,7 @@ func (in Input) headless(name, component string, ports []corev1.ContainerPort) *
 	for _, p := range ports {
 		sp = append(sp, corev1.ServicePort{Name: p.Name, Port: p.ContainerPort, TargetPort: intstr.FromString(p.Name), Protocol: p.Protocol})
 	}
-	s := in.newService(in.meta(name, component), in.selector(component), sp)
+	s := in.newService(in.meta(name, component), in.Selector(component), sp)
 	s.Spec.ClusterIP, s.Spec.PublishNotReadyAddresses = corev1.ClusterIPNone, true
 	return s
 }
@@ -46,9 +46,9 @@ func dnsPorts() []corev1.ServicePort {
 // secondaryService is the stable address of secondary i.
 func (in Input) secondaryService(i int) *corev1.Service {
 	want := in.Cluster.Spec.Secondaries.Service
-	meta := in.meta(in.secondaryPod(i), secondaryComponent)
+	meta := in.meta(in.secondaryPod(i), ComponentSecondary)
 	meta.Annotations = want.Annotations
-	s := in.newService(meta, with(in.selector(secondaryComponent), appsv1.StatefulSetPodNameLabel, in.secondaryPod(i)), dnsPorts())
+	s := in.newService(meta, with(in.Selector(ComponentSecondary), appsv1.StatefulSetPodNameLabel, in.secondaryPod(i)), dnsPorts())
 	if want.Type != "" {
 		s.Spec.Type = corev1.ServiceType(want.Type)
 	}
@@ -63,8 +63,8 @@ func (in Input) secondaryService(i int) *corev1.Service {
 
 // exposureService is what clients of an exposure of type LoadBalancer or ClusterIP see.
 func (in Input) exposureService(e v1alpha1.Exposure) *corev1.Service {
-	meta := in.meta(in.frontName(e.Name), frontComponent)
-	meta.Labels = with(meta.Labels, labelExposure, e.Name)
+	meta := in.meta(in.FrontName(e.Name), ComponentFront)
+	meta.Labels = with(meta.Labels, LabelExposure, e.Name)
 	s := in.newService(meta, in.frontSelector(e.Name), dnsPorts())
 	if c := e.ClusterIP; c != nil {
 		s.Annotations = c.Annotations

@@ -20,7 +20,7 @@ func configPath() string { return path.Join(pathConfig, "$(POD_NAME).json") }
 
 // primaries adds what primaries are.
 func (b *builder) primaries() error {
-	name := b.primaryName()
+	name := b.PrimaryName()
 	files, restart, err := b.primaryFiles()
 	if err != nil {
 		return err
@@ -40,20 +40,20 @@ func (b *builder) primaries() error {
 		named.EmptyDir.SizeLimit = ptr(p.NamedMemory)
 	}
 	spec := b.podSpec(role{
-		component: primaryComponent, bind: true, grace: stopGrace, ports: ports, resources: p.Resources,
+		component: ComponentPrimary, bind: true, grace: stopGrace, ports: ports, resources: p.Resources,
 		config: configPath(), arguments: []string{"primary", "--config", configPath()},
 		live: []string{"probe"}, ready: []string{"probe", "--ready"},
 		volumes: []volume{data(), named, configVolume(name), secretVolume("cluster-key", secrets.clusterKey, pathClusterKey),
 			secretVolume("tls", secrets.primaryTLS, pathTLS), secretVolume("log-tls", secrets.logTLS, pathLogTLS),
 			secretVolume("front-key", secrets.frontKey, pathFrontKey)},
 	}, name)
-	place(&spec, p.Placement, b.selector(primaryComponent))
+	place(&spec, p.Placement, b.Selector(ComponentPrimary))
 
-	b.add(b.account(name, primaryComponent))
-	b.add(b.configMap(name, primaryComponent, files))
-	b.add(b.headless(name, primaryComponent, ports))
-	b.add(b.budget(name, primaryComponent, policyv1.IfHealthyBudget))
-	set := b.statefulSet(name, primaryComponent, int32(b.State.Members), spec, restart, p.Storage) //nolint:gosec // at most 5
+	b.add(b.account(name, ComponentPrimary))
+	b.add(b.configMap(name, ComponentPrimary, files))
+	b.add(b.headless(name, ComponentPrimary, ports))
+	b.add(b.budget(name, ComponentPrimary, policyv1.IfHealthyBudget))
+	set := b.statefulSet(name, ComponentPrimary, int32(b.State.Members), spec, restart, p.Storage) //nolint:gosec // at most 5
 	// Partition is moved by who looks whether the last one that changed is well; without him nothing more changes.
 	set.Spec.UpdateStrategy.RollingUpdate = &appsv1.RollingUpdateStatefulSetStrategy{Partition: ptr(int32(b.State.Partition))} //nolint:gosec // at most 5
 	b.add(set)
@@ -62,7 +62,7 @@ func (b *builder) primaries() error {
 
 // secondaries adds what secondaries are.
 func (b *builder) secondaries() error {
-	name := b.secondaryName()
+	name := b.SecondaryName()
 	files, restart, err := b.secondaryFiles()
 	if err != nil {
 		return err
@@ -73,22 +73,22 @@ func (b *builder) secondaries() error {
 		{Name: "admin", ContainerPort: portAdmin, Protocol: corev1.ProtocolTCP},
 	}
 	spec := b.podSpec(role{
-		component: secondaryComponent, bind: true, grace: stopGrace, ports: ports, resources: s.Resources,
+		component: ComponentSecondary, bind: true, grace: stopGrace, ports: ports, resources: s.Resources,
 		config: configPath(), arguments: []string{"secondary", "--config", configPath()},
 		live: []string{"probe"}, ready: []string{"probe", "--ready"},
 		volumes: []volume{data(), configVolume(name), secretVolume("tls", secrets.secondaryTLS, pathTLS),
 			secretVolume("keys", secrets.secondaryKeys, pathKeys)},
 	}, name)
-	place(&spec, s.Placement, b.selector(secondaryComponent))
+	place(&spec, s.Placement, b.Selector(ComponentSecondary))
 
-	b.add(b.account(name, secondaryComponent))
-	b.add(b.configMap(name, secondaryComponent, files))
-	b.add(b.headless(name, secondaryComponent, ports))
+	b.add(b.account(name, ComponentSecondary))
+	b.add(b.configMap(name, ComponentSecondary, files))
+	b.add(b.headless(name, ComponentSecondary, ports))
 	for i := range int(s.Replicas) {
 		b.add(b.secondaryService(i))
 	}
-	b.add(b.budget(name, secondaryComponent, policyv1.AlwaysAllow))
-	b.add(b.statefulSet(name, secondaryComponent, s.Replicas, spec, restart, s.Storage))
+	b.add(b.budget(name, ComponentSecondary, policyv1.AlwaysAllow))
+	b.add(b.statefulSet(name, ComponentSecondary, s.Replicas, spec, restart, s.Storage))
 	return nil
 }
 
@@ -96,7 +96,7 @@ func (b *builder) statefulSet(name, component string, replicas int32, spec corev
 	return &appsv1.StatefulSet{
 		TypeMeta: metav1.TypeMeta{APIVersion: "apps/v1", Kind: "StatefulSet"}, ObjectMeta: b.meta(name, component),
 		Spec: appsv1.StatefulSetSpec{
-			ServiceName: name, Replicas: &replicas, Selector: &metav1.LabelSelector{MatchLabels: b.selector(component)},
+			ServiceName: name, Replicas: &replicas, Selector: &metav1.LabelSelector{MatchLabels: b.Selector(component)},
 			// The first start needs all of them at once, and afterwards nobody waits for another's volume or node.
 			PodManagementPolicy: appsv1.ParallelPodManagement,
 			UpdateStrategy:      appsv1.StatefulSetUpdateStrategy{Type: appsv1.RollingUpdateStatefulSetStrategyType},
@@ -105,7 +105,7 @@ func (b *builder) statefulSet(name, component string, replicas int32, spec corev
 				WhenDeleted: appsv1.RetainPersistentVolumeClaimRetentionPolicyType, WhenScaled: appsv1.RetainPersistentVolumeClaimRetentionPolicyType},
 			RevisionHistoryLimit: ptr(int32(5)),
 			Template: corev1.PodTemplateSpec{
-				ObjectMeta: metav1.ObjectMeta{Labels: b.labels(component), Annotations: map[string]string{annotationConfig: restart}}, Spec: spec},
+				ObjectMeta: metav1.ObjectMeta{Labels: b.Labels(component), Annotations: map[string]string{annotationConfig: restart}}, Spec: spec},
 			VolumeClaimTemplates: []corev1.PersistentVolumeClaim{b.claim(storage, component)},
 		},
 	}
@@ -127,7 +127,7 @@ func (b *builder) budget(name, component string, unhealthy policyv1.UnhealthyPod
 		TypeMeta: metav1.TypeMeta{APIVersion: "policy/v1", Kind: "PodDisruptionBudget"}, ObjectMeta: b.meta(name, component),
 		Spec: policyv1.PodDisruptionBudgetSpec{
 			MaxUnavailable: ptr(intstr.FromInt32(1)), UnhealthyPodEvictionPolicy: &unhealthy,
-			Selector: &metav1.LabelSelector{MatchLabels: b.selector(component)},
+			Selector: &metav1.LabelSelector{MatchLabels: b.Selector(component)},
 		},
 	}
 }
