@@ -23,7 +23,8 @@ images() { # images OUT
         CGO_ENABLED=0 "$GO" build -ldflags "-s -w -X main.version=$(git describe --tags --always --dirty 2>/dev/null || echo unknown)" \
             -o "$out/bin/" "$package"
     done
-    "$out/kubelab" images --dir "$out/images" --bin "$out/bin" --programs "$out/programs" --bind "$(scripts/fetch-named-920.sh)"
+    "$out/kubelab" images --dir "$out/images" --bin "$out/bin" --programs "$out/programs" \
+        --release "$(cat charts/zonekeeper/images.txt)" --list images/zonekeeper/programs.txt --bind "$(scripts/fetch-named-920.sh)"
     say "programs and images: $((SECONDS - start)) s, $(du -smc "$out"/images/*.tar | tail -n 1 | cut -f1) MB"
 }
 prepare() { # prepare OUT

@@ -36,7 +36,7 @@ metadata: {name: ` + cluster + `, namespace: ` + namespace + `}
 spec:
   primaries: {replicas: 3, storage: {size: 1Gi}}
   secondaries: {replicas: 2, storage: {size: 1Gi}}
-  images: {zonekeeper: "localhost/zonekeeper:1", pullPolicy: Never}
+  images: {zonekeeper: "ghcr.io/zonekeeper/zonekeeper:0.1.0", pullPolicy: Never}
   exposures:
   - {name: updates, type: ClusterIP, replicas: 2}
 `
@@ -46,9 +46,9 @@ type byHand struct {
 	*site
 	ca    map[resources.Authority]*harness.Authority
 	input resources.Input
-	// keys are the secondaries' TSIG secrets by file, secret that of the clients' key.
+	// keys are the secondaries' TSIG secrets by file.
 	keys   map[string][]byte
-	secret string
+	client key
 }
 
 func (s *site) byHand() *byHand {
@@ -169,7 +169,7 @@ func (h *byHand) register() {
 		do(string(h.keys[fmt.Sprintf("secondary-%d.secret", i)]), "key", "add", key, "--secret-file=-")
 		do("", "secondary", "add", fmt.Sprintf("secondary-%d", i), "--key", key)
 	}
-	h.secret = base64.StdEncoding.EncodeToString([]byte(strings.Repeat("k", 32)))
-	do(h.secret, "key", "add", "client.", "--secret-file=-")
+	h.client = key{"client.", "hmac-sha256", base64.StdEncoding.EncodeToString([]byte(strings.Repeat("k", 32)))}
+	do(h.client.secret, "key", "add", "client.", "--secret-file=-")
 	do("", "zone", "add", zoneName, "--grant", "client.")
 }

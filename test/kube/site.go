@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -20,7 +21,7 @@ import (
 // Names of what the tests make.
 const (
 	namespace = "dns"
-	cluster   = "main"
+	cluster   = "dns"
 	fronts    = "zonekeeper-front"
 	zoneName  = "example.test."
 )
@@ -41,11 +42,19 @@ func start(t testing.TB, parts string) *site {
 	t.Helper()
 	s := &site{t: t}
 	dir := os.Getenv("ZONEKEEPER_KUBE")
-	alive := func() error { return nil }
 	if dir == "" {
 		dir = filepath.Join(t.TempDir(), "kube")
-		alive = s.run(parts, dir)
+		s.run(parts, dir, 3)
+	} else {
+		s.open(dir, func() error { return nil })
 	}
+	return s
+}
+
+// open waits for the cluster in a directory, while alive says that it is worth it.
+func (s *site) open(dir string, alive func() error) {
+	t := s.t
+	t.Helper()
 	s.until("the cluster is ready", func() (err error) {
 		if err := alive(); err != nil {
 			t.Fatal(err)
@@ -63,11 +72,10 @@ func start(t testing.TB, parts string) *site {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = s.hub.Close() })
-	return s
 }
 
-// run starts a cluster in a process of its own, and gives what says whether that has ended.
-func (s *site) run(parts, dir string) (alive func() error) {
+// run starts a cluster in a process of its own.
+func (s *site) run(parts, dir string, nodes int) *harness.Process {
 	t := s.t
 	t.Helper()
 	programs, err := os.Readlink(filepath.Join(parts, "programs"))
@@ -79,8 +87,9 @@ func (s *site) run(parts, dir string) (alive func() error) {
 		t.Fatal(err)
 	}
 	p := harness.StartProcess(t, exec.Command(filepath.Join(parts, "kubelab"), "up", "--dir", dir, "--programs", programs, //nolint:noctx // it ends with the test
-		"--images", strings.Join(images, ",")), filepath.Join(t.TempDir(), "kubelab.log"))
-	return p.Alive
+		"--nodes", strconv.Itoa(nodes), "--images", strings.Join(images, ",")), filepath.Join(t.TempDir(), "kubelab.log"))
+	s.open(dir, p.Alive)
+	return p
 }
 
 // For is the site as a part of the test sees it: what fails there fails that part.

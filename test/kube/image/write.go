@@ -68,7 +68,7 @@ func Write(target string, c Config, r *Root) (err error) {
 
 	config, err := json.Marshal(map[string]any{
 		"architecture": runtime.GOARCH, "os": "linux",
-		"config": map[string]any{"Entrypoint": c.Entrypoint, "User": c.User, "Labels": c.Labels, "Env": []string{"PATH=/usr/sbin:/usr/bin"}},
+		"config": map[string]any{"Entrypoint": c.Entrypoint, "User": c.User, "Labels": c.Labels, "Env": []string{"PATH=/usr/local/bin:/usr/sbin:/usr/bin"}},
 		"rootfs": map[string]any{"type": "layers", "diff_ids": []string{layerDigest}},
 	})
 	if err != nil {

@@ -19,7 +19,7 @@ import (
 const usage = `use:
   kubelab up --dir DIR --programs DIR [--nodes 3] [--listen 127.0.0.1:0] [--images A.tar,B.tar]
                                    run a cluster until interrupted
-  kubelab images --dir DIR --programs DIR --bin DIR [--bind DIR]   write the images of the tests
+  kubelab images --dir DIR --programs DIR --bin DIR --release NAME --list FILE [--bind DIR]   write the images of the tests
   kubelab node ACTION NODE --dir DIR     kill, start, cut, join, freeze or thaw a node
   kubelab load ARCHIVE… --dir DIR        give images to all nodes
   kubelab exec MACHINE --dir DIR COMMAND…   run a command on a node or on "hub"`
@@ -55,6 +55,8 @@ func run(ctx context.Context, args []string) error {
 	flags.IntVar(&config.Nodes, "nodes", config.Nodes, "number of nodes")
 	images := flags.String("images", "", "archives that nodes have, with commas between them")
 	bin := flags.String("bin", "", "programs for images: zonekeeper, pause")
+	release := flags.String("release", "", "name of the image that the chart uses")
+	list := flags.String("list", "", "file with the names of other programs for images")
 	bind := flags.String("bind", "", "what scripts/fetch-named-920.sh prints")
 	hub := flags.Bool("hub", false, "be the control plane")
 	node := flags.Int("node", 0, "be this node")
@@ -65,7 +67,7 @@ func run(ctx context.Context, args []string) error {
 	case "init":
 		return lab.Init(config.Dir, config.Programs, *hub, *node)
 	case "images":
-		return writeImages(config.Dir, *bin, config.Programs, *bind)
+		return writeImages(config.Dir, *bin, config.Programs, *release, *list, *bind)
 	case "up":
 		if *images != "" {
 			config.Images = strings.Split(*images, ",")

@@ -1,0 +1,33 @@
+package kube
+
+import "testing"
+
+// TestE2EByHand: the rendered objects of a cluster hold what they promise without an operator.
+func TestE2EByHand(t *testing.T) {
+	dir, run := parts(t)
+	if !run {
+		return
+	}
+	step := timed()
+	s := start(t, dir)
+	step("Kubernetes is ready")
+	h := s.byHand()
+	s.rolledOut("statefulset/"+cluster+"-primary", "deployment/"+updates)
+	step("primaries and fronts ready")
+	h.register()
+	s.ready()
+	step("secondaries ready")
+	s.nsupdate(h.client, "first")
+	step("nsupdate from a pod and through each node")
+	st := s.write(s.address(updates), h.client.forUpdates(s))
+	st.flowing(s)
+	st.inject(t, append(faults(), fault{"all primaries away and back", hibernate}), (*site).ready)
+	step("faults")
+	var servers []string
+	for _, name := range secondaries() {
+		servers = append(servers, s.address(name)+":53")
+	}
+	st.check(t, servers...)
+	s.verified()
+	step("checks")
+}

@@ -1,0 +1,246 @@
+package kube
+
+import (
+	"encoding/base64"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+
+	"github.com/zonekeeper/zonekeeper/api/v1alpha1"
+	"github.com/zonekeeper/zonekeeper/test/chart/quickstart"
+)
+
+const (
+	root = "../.."
+	// second is the image to which the cluster is upgraded: another BIND as well.
+	second = "localhost/zonekeeper:2"
+)
+
+// parts is the folder that scripts/kube.sh has prepared, if make e2e runs: it takes ten minutes and root.
+func parts(t *testing.T) (dir string, run bool) {
+	t.Helper()
+	dir = os.Getenv("ZONEKEEPER_E2E")
+	if dir == "" {
+		t.Log("real nodes: run it with make e2e")
+	}
+	return dir, dir != ""
+}
+
+// timed prints how long each step of a test took.
+func timed() func(string) {
+	began := time.Now()
+	return func(what string) {
+		row("time", what, time.Since(began).Round(100*time.Millisecond).String())
+		began = time.Now()
+	}
+}
+
+// TestE2E: the quick start of the chart's README, word for word; then all that happens to a cluster, under load.
+func TestE2E(t *testing.T) {
+	dir, run := parts(t)
+	if !run {
+		return
+	}
+	step := timed()
+	s := start(t, dir)
+	step("Kubernetes is ready")
+	s.quickStart(step)
+
+	secret := func(fill string) string { return base64.StdEncoding.EncodeToString([]byte(strings.Repeat(fill, 32))) }
+	s.apply(fmt.Sprintf(load, secret("a")))
+	s.kubectl("wait", "-n", namespace, "tsigkey/load", "zone/load", "--for=condition=Ready", "--timeout=120s")
+	k := s.keyOf("load")
+	s.nsupdate(k, "first")
+	step("a key, a zone, nsupdate from a pod and through each node")
+
+	st := s.write(s.address(updates), k.forUpdates(s))
+	st.flowing(s)
+	st.inject(t, faults(), (*site).healthy)
+	st.inject(t, []fault{
+		{"all primaries away and back", func(s *site) {
+			s.patch(`{"spec":{"paused":true}}`)
+			s.condition(v1alpha1.ConditionReady, v1alpha1.ReasonPaused)
+			hibernate(s)
+			s.patch(`{"spec":{"paused":false}}`)
+		}},
+		{"a key rotated", func(s *site) {
+			s.apply(fmt.Sprintf(load, secret("b")))
+			s.until("the Secret for clients has the new secret", func() error {
+				if have := s.keyOf("load").secret; have != secret("b") {
+					return fmt.Errorf("it has %s", have)
+				}
+				return nil
+			})
+			s.nsupdate(s.keyOf("load"), "rotated")
+		}},
+		{"certificates made anew", func(s *site) {
+			s.kubectl("delete", "secret", "-n", namespace, cluster+"-primary-tls", cluster+"-front-tls", cluster+"-secondary-tls")
+			s.until("there are certificates", func() error {
+				_, err := s.try("", "get", "secret", "-n", namespace, cluster+"-primary-tls", cluster+"-front-tls", cluster+"-secondary-tls")
+				return err
+			})
+		}},
+		{"operator killed", killOperator},
+		{"rolling update, operator killed", func(s *site) {
+			s.patch(`{"spec":{"images":{"zonekeeper":"` + second + `"}}}`)
+			s.until("one primary has the new image", func() error { return s.running(1) })
+			killOperator(s)
+			s.until("all primaries have the new image", func() error { return s.running(3) })
+		}},
+		{"scale 3 to 5, operator killed", func(s *site) {
+			s.patch(`{"spec":{"primaries":{"replicas":5,"placement":{"nodes":"Preferred"}}}}`)
+			s.until("there is a fourth pod", func() error {
+				_, err := s.try("", "get", "pod", "-n", namespace, cluster+"-primary-3")
+				return err
+			})
+			killOperator(s)
+		}},
+		{"scale 5 to 3", func(s *site) { s.patch(`{"spec":{"primaries":{"replicas":3}}}`) }},
+	}, (*site).healthy)
+	step("faults")
+
+	var servers []string
+	for _, name := range secondaries() {
+		servers = append(servers, s.address(name)+":53")
+	}
+	st.check(t, servers...)
+	s.verified()
+	step("checks")
+}
+
+// load is what the load needs.
+const load = `
+apiVersion: v1
+kind: Secret
+metadata: {name: load-given, namespace: ` + namespace + `}
+stringData: {secret: "%s"}
+---
+apiVersion: dns.zonekeeper.io/v1alpha1
+kind: TSIGKey
+metadata: {name: load, namespace: ` + namespace + `}
+spec:
+  clusterRef: {name: ` + cluster + `}
+  secretRef: {name: load-given, key: secret}
+---
+apiVersion: dns.zonekeeper.io/v1alpha1
+kind: Zone
+metadata: {name: load, namespace: ` + namespace + `}
+spec:
+  zoneName: ` + zoneName + `
+  clusterRef: {name: ` + cluster + `}
+  bootstrap: {nameServers: [{name: ns1.example.net}]}
+  updatePolicy: [{keyRef: {name: load}}]
+`
+
+// quickStart runs the commands of the chart's README.
+func (s *site) quickStart(step func(string)) {
+	s.t.Helper()
+	page, err := os.ReadFile(filepath.Join(root, "charts/zonekeeper/README.md"))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	steps, err := quickstart.Steps(string(page))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	helm, err := exec.CommandContext(s.t.Context(), filepath.Join(root, "scripts/helm.sh"), "--path").Output()
+	if err != nil {
+		s.t.Fatalf("scripts/helm.sh: %v", err)
+	}
+	home := s.t.TempDir()
+	for _, q := range steps {
+		cmd := exec.CommandContext(s.t.Context(), "bash", "-euo", "pipefail")
+		cmd.Dir, cmd.Stdin = root, strings.NewReader(q.Script)
+		cmd.Env = append(os.Environ(), "KUBECONFIG="+s.Kubeconfig, "HELM_CACHE_HOME="+home, "HELM_CONFIG_HOME="+home, "HELM_DATA_HOME="+home,
+			"PATH="+s.Programs+":"+filepath.Dir(strings.TrimSpace(string(helm)))+":"+os.Getenv("PATH"))
+		out, err := cmd.CombinedOutput()
+		if err != nil {
+			s.t.Fatalf("quick start, %s: %v\n%s", q.Name, err, out)
+		}
+		if q.Name == "update" && strings.Count(string(out), "192.0.2.1") != 2 {
+			s.t.Errorf("quick start, %s: the address is not there twice:\n%s", q.Name, out)
+		}
+		step("quick start: " + q.Name)
+	}
+}
+
+// patch changes the BindCluster.
+func (s *site) patch(merge string) {
+	s.t.Helper()
+	s.kubectl("patch", "bindcluster", "-n", namespace, cluster, "--type=merge", "-p", merge)
+}
+
+// bindCluster reads it. Its status is about the newest spec, else that is an error.
+func (s *site) bindCluster() (*v1alpha1.BindCluster, error) {
+	var c v1alpha1.BindCluster
+	if err := get(s, &c, "-n", namespace, "bindcluster", cluster); err != nil {
+		return nil, err
+	}
+	if c.Status.ObservedGeneration != c.Generation {
+		return nil, fmt.Errorf("its status is about generation %d, not %d", c.Status.ObservedGeneration, c.Generation)
+	}
+	return &c, nil
+}
+
+// condition waits until a condition has a reason.
+func (s *site) condition(kind, reason string) {
+	s.t.Helper()
+	s.until(kind+" has the reason "+reason, func() error {
+		c, err := s.bindCluster()
+		if err != nil {
+			return err
+		}
+		if have := meta.FindStatusCondition(c.Status.Conditions, kind); have == nil || have.Reason != reason {
+			return fmt.Errorf("it is %+v: %s", have, c.Status.Summary)
+		}
+		return nil
+	})
+}
+
+// healthy waits until all that the operator says about the cluster is good, of a status that it wrote after the call, and all pods are ready.
+func (s *site) healthy() {
+	s.t.Helper()
+	s.ready()
+	s.until("the BindCluster is ready", func() error {
+		c, err := s.bindCluster()
+		if err != nil {
+			return err
+		}
+		for _, kind := range []string{v1alpha1.ConditionReady, v1alpha1.ConditionRolledOut} {
+			if !meta.IsStatusConditionTrue(c.Status.Conditions, kind) {
+				return fmt.Errorf("%s is not true: %s", kind, c.Status.Summary)
+			}
+		}
+		if want := fmt.Sprintf("%d/%[1]d", c.Spec.Primaries.Replicas); c.Status.Primaries.Summary != want {
+			return fmt.Errorf("primaries are %s, not %s", c.Status.Primaries.Summary, want)
+		}
+		return nil
+	})
+	s.ready()
+}
+
+// killOperator ends the operator's pod without a word.
+func killOperator(s *site) {
+	s.t.Helper()
+	s.kubectl("delete", "pod", "-n", "zonekeeper-system", "-l", "app.kubernetes.io/component=operator", "--force", "--grace-period=0")
+}
+
+// running checks how many primaries that are ready run the second image.
+func (s *site) running(want int) error {
+	n := 0
+	for _, p := range s.pods("-l", "app.kubernetes.io/component=primary") {
+		if p.Spec.Containers[0].Image == second && len(p.Status.ContainerStatuses) > 0 && p.Status.ContainerStatuses[0].Ready {
+			n++
+		}
+	}
+	if n < want {
+		return fmt.Errorf("%d of %d", n, want)
+	}
+	return nil
+}
