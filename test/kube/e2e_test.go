@@ -104,12 +104,19 @@ func TestE2E(t *testing.T) {
 		{"scale 5 to 3", func(s *site) { s.patch(`{"spec":{"primaries":{"replicas":3}}}`) }},
 	}, (*site).healthy)
 	step("faults")
+	s.expose()
+	step("an address that moves between nodes")
+	moving := s.write(vip, k.forUpdates(s))
+	moving.flowing(s)
+	moving.inject(t, vipFaults(), (*site).healthy)
+	step("faults of the nodes with the address")
 
 	var servers []string
 	for _, name := range secondaries() {
 		servers = append(servers, s.address(name)+":53")
 	}
 	st.check(t, servers...)
+	moving.check(t, servers...)
 	s.verified()
 	step("checks")
 }
@@ -149,25 +156,32 @@ func (s *site) quickStart(step func(string)) {
 	if err != nil {
 		s.t.Fatal(err)
 	}
+	for _, q := range steps {
+		out := s.bash(q.Script)
+		if q.Name == "update" && strings.Count(out, "192.0.2.1") != 2 {
+			s.t.Errorf("quick start, %s: the address is not there twice:\n%s", q.Name, out)
+		}
+		step("quick start: " + q.Name)
+	}
+}
+
+// bash runs a script as an administrator would: in the root of the repository, with kubectl and helm.
+func (s *site) bash(script string) string {
+	s.t.Helper()
 	helm, err := exec.CommandContext(s.t.Context(), filepath.Join(root, "scripts/helm.sh"), "--path").Output()
 	if err != nil {
 		s.t.Fatalf("scripts/helm.sh: %v", err)
 	}
 	home := s.t.TempDir()
-	for _, q := range steps {
-		cmd := exec.CommandContext(s.t.Context(), "bash", "-euo", "pipefail")
-		cmd.Dir, cmd.Stdin = root, strings.NewReader(q.Script)
-		cmd.Env = append(os.Environ(), "KUBECONFIG="+s.Kubeconfig, "HELM_CACHE_HOME="+home, "HELM_CONFIG_HOME="+home, "HELM_DATA_HOME="+home,
-			"PATH="+s.Programs+":"+filepath.Dir(strings.TrimSpace(string(helm)))+":"+os.Getenv("PATH"))
-		out, err := cmd.CombinedOutput()
-		if err != nil {
-			s.t.Fatalf("quick start, %s: %v\n%s", q.Name, err, out)
-		}
-		if q.Name == "update" && strings.Count(string(out), "192.0.2.1") != 2 {
-			s.t.Errorf("quick start, %s: the address is not there twice:\n%s", q.Name, out)
-		}
-		step("quick start: " + q.Name)
+	cmd := exec.CommandContext(s.t.Context(), "bash", "-euo", "pipefail")
+	cmd.Dir, cmd.Stdin = root, strings.NewReader(script)
+	cmd.Env = append(os.Environ(), "KUBECONFIG="+s.Kubeconfig, "HELM_CACHE_HOME="+home, "HELM_CONFIG_HOME="+home, "HELM_DATA_HOME="+home,
+		"PATH="+s.Programs+":"+filepath.Dir(strings.TrimSpace(string(helm)))+":"+os.Getenv("PATH"))
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		s.t.Fatalf("%s: %v\n%s", script, err, out)
 	}
+	return string(out)
 }
 
 // patch changes the BindCluster.

@@ -47,7 +47,7 @@ func (s *site) write(addr string, key tsig.Key) *stream {
 	s.t.Helper()
 	st := &stream{s: s, addr: net.JoinHostPort(addr, "53")}
 	for i := range writers {
-		c := &counter{name: zone.MustParseName(fmt.Sprintf("counter-%d.%s", i, zoneName))}
+		c := &counter{name: zone.MustParseName(fmt.Sprintf("counter-%s-%d.%s", strings.ReplaceAll(addr, ".", "-"), i, zoneName))}
 		st.counters = append(st.counters, c)
 		conn, err := s.dial("udp", st.addr)
 		if err != nil {
