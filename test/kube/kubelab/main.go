@@ -14,6 +14,7 @@ import (
 	"syscall"
 
 	"github.com/zonekeeper/zonekeeper/test/kube/lab"
+	"github.com/zonekeeper/zonekeeper/test/kube/policy"
 )
 
 const usage = `use:
@@ -60,12 +61,15 @@ func run(ctx context.Context, args []string) error {
 	bind := flags.String("bind", "", "what scripts/fetch-named-920.sh prints")
 	hub := flags.Bool("hub", false, "be the control plane")
 	node := flags.Int("node", 0, "be this node")
+	kubeconfig := flags.String("kubeconfig", "", "how a node's network-policies reach the API server")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
 	switch verb {
 	case "init":
 		return lab.Init(config.Dir, config.Programs, *hub, *node)
+	case "policies":
+		return policy.Enforce(ctx, *kubeconfig, lab.NodeName(*node), slog.New(slog.NewTextHandler(os.Stderr, nil)))
 	case "images":
 		return writeImages(config.Dir, *bin, config.Programs, *release, *list, *bind)
 	case "up":

@@ -80,7 +80,8 @@ func NodeAddr(name string) string {
 	return nodeAddr(i)
 }
 
-func nodeName(i int) string { return "n" + strconv.Itoa(i) }
+// NodeName is the name of a node by its number, from 1 on.
+func NodeName(i int) string { return "n" + strconv.Itoa(i) }
 func nodeAddr(i int) string { return "10.250.0." + strconv.Itoa(10+i) }
 func nodePods(i int) string { return fmt.Sprintf("10.244.%d.0/24", i) }
 

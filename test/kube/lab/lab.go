@@ -100,7 +100,7 @@ func Run(ctx context.Context, config Config, log *slog.Logger, ready func()) (er
 	}
 	go l.forward(listener)
 	for i := 1; i <= l.Nodes; i++ {
-		if err := l.startNode(nodeName(i)); err != nil {
+		if err := l.startNode(NodeName(i)); err != nil {
 			return err
 		}
 	}
@@ -289,7 +289,9 @@ func (l *lab) startNode(name string) error {
 	for i := range all {
 		all[i] = filepath.Join(all[i], l.groups, name)
 	}
-	network, err := harness.NewNamespace("ip link set lo up; echo 1 >/proc/sys/net/ipv4/ip_forward")
+	network, err := harness.NewNamespace(`ip link set lo up
+echo 1 >/proc/sys/net/ipv4/ip_forward
+echo 1 >/proc/sys/net/bridge/bridge-nf-call-iptables # policies hold between pods of one node as well`)
 	if err != nil {
 		return err
 	}
@@ -331,7 +333,7 @@ func (l *lab) killNode(name string) error {
 
 func (l *lab) number(name string) (int, error) {
 	for i := 1; i <= l.Nodes; i++ {
-		if nodeName(i) == name {
+		if NodeName(i) == name {
 			return i, nil
 		}
 	}
@@ -416,7 +418,7 @@ func (l *lab) becomeReady(ctx context.Context, began time.Time) error {
 
 func (l *lab) names() (out []string) {
 	for i := 1; i <= l.Nodes; i++ {
-		out = append(out, nodeName(i))
+		out = append(out, NodeName(i))
 	}
 	return out
 }

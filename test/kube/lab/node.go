@@ -16,7 +16,7 @@ var nodeFiles string
 
 // initNode is the first process of a node. It has a network, process numbers, mounts, a host name and control groups of its own.
 func initNode(dir, programs string, number int) error {
-	name := nodeName(number)
+	name := NodeName(number)
 	own := filepath.Join(dir, name)
 	if err := unix.Sethostname([]byte(name)); err != nil {
 		return err
@@ -65,6 +65,10 @@ func initNode(dir, programs string, number int) error {
 	if err := in.daemon("kubelet", filepath.Join(programs, "kubelet"), "--config=/run/kubelet.yaml", "--root-dir=/var/lib/kubelet",
 		"--kubeconfig="+filepath.Join(dir, "pki", name+".kubeconfig"), "--hostname-override="+name, "--node-ip="+nodeAddr(number),
 		"--node-labels=topology.kubernetes.io/zone="+zoneOf(number)); err != nil {
+		return err
+	}
+	if err := in.daemon("network-policies", "/proc/self/exe", "policies", "--kubeconfig="+filepath.Join(dir, "pki", "policies.kubeconfig"),
+		fmt.Sprintf("--node=%d", number)); err != nil {
 		return err
 	}
 	if err := in.daemon("kube-proxy", filepath.Join(programs, "kube-proxy"), "--config=/run/proxy.yaml"); err != nil {

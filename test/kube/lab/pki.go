@@ -141,9 +141,10 @@ func (p *pki) issueAll(api string, nodes int) error {
 		func() error { return p.kubeconfig("controllers", "system:kube-controller-manager", "", local) },
 		func() error { return p.kubeconfig("scheduler", "system:kube-scheduler", "", local) },
 		func() error { return p.kubeconfig("proxy", "system:kube-proxy", "", hub) },
+		func() error { return p.kubeconfig("policies", "network-policies", masters, hub) },
 	}
 	for i := 1; i <= nodes; i++ {
-		name := nodeName(i)
+		name := NodeName(i)
 		steps = append(steps,
 			func() error { return p.kubeconfig(name, "system:node:"+name, "system:nodes", hub) },
 			func() error { return p.issue(name+"-serving", "system:node:"+name, "system:nodes", name, nodeAddr(i)) })
