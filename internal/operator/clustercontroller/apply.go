@@ -168,6 +168,10 @@ func ciliumKind() schema.GroupVersionKind {
 	return schema.GroupVersionKind{Group: "cilium.io", Version: "v2", Kind: "CiliumNetworkPolicy"}
 }
 
+func podMonitorKind() schema.GroupVersionKind {
+	return schema.GroupVersionKind{Group: "monitoring.coreos.com", Version: "v1", Kind: "PodMonitor"}
+}
+
 func certificateKind() schema.GroupVersionKind {
 	return schema.GroupVersionKind{Group: "cert-manager.io", Version: "v1", Kind: "Certificate"}
 }
@@ -201,7 +205,7 @@ func (r *Reconciler) sweep(ctx context.Context, in resources.Input, objects []re
 	}
 	own := client.MatchingLabels{resources.LabelManagedBy: resources.Manager, resources.LabelInstance: in.Cluster.Name}
 	lists := ownedKinds()
-	for _, kind := range []schema.GroupVersionKind{ciliumKind(), certificateKind()} {
+	for _, kind := range []schema.GroupVersionKind{ciliumKind(), certificateKind(), podMonitorKind()} {
 		known, err := r.exists(kind)
 		if err != nil {
 			return err

@@ -147,6 +147,10 @@ func (r *Reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reco
 // pass looks, decides and carries out, in the order that bindcluster.Step asks for. What it finds out is in f, also when it fails.
 func (r *Reconciler) pass(ctx context.Context, f *facts) error {
 	in := resources.Input{Cluster: f.cluster, Settings: r.cfg.Settings}
+	var err error
+	if in.Settings.PodMonitors, err = r.exists(podMonitorKind()); err != nil {
+		return err
+	}
 	f.in = in
 	kept, state, err := r.loadState(ctx, f.cluster, in)
 	if err != nil {

@@ -29,7 +29,9 @@ import (
 	"github.com/zonekeeper/zonekeeper/api/v1alpha1"
 	"github.com/zonekeeper/zonekeeper/internal/operator/clusterapi"
 	"github.com/zonekeeper/zonekeeper/internal/operator/clustercontroller"
+	"github.com/zonekeeper/zonekeeper/internal/operator/keycontroller"
 	"github.com/zonekeeper/zonekeeper/internal/operator/resources"
+	"github.com/zonekeeper/zonekeeper/internal/operator/zonecontroller"
 )
 
 // leaseName is that of the lease by which one operator leads.
@@ -54,17 +56,17 @@ type Parts struct {
 	Logger   *slog.Logger
 }
 
-// Controllers has all controllers of this version run by p.Manager.
-func Controllers(p Parts) error {
-	for _, register := range []func(Parts) error{bindClusters} {
-		if err := register(p); err != nil {
+// Controllers has all controllers of this version run by p.Manager. ctx bounds the registration only.
+func Controllers(ctx context.Context, p Parts) error {
+	for _, register := range []func(context.Context, Parts) error{bindClusters, zones, keys} {
+		if err := register(ctx, p); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func bindClusters(p Parts) error {
+func bindClusters(_ context.Context, p Parts) error {
 	r, err := clustercontroller.New(p.Config.controller(), clustercontroller.Dependencies{
 		Client: p.Manager.GetClient(), Live: p.Manager.GetAPIReader(), Connect: connect(p.Clusters), Events: p.Manager.GetEventRecorder(resources.Manager),
 		Metrics: metrics.Registry, Logger: p.Logger.With("controller", "bindcluster"), Now: time.Now,
@@ -73,6 +75,28 @@ func bindClusters(p Parts) error {
 		return err
 	}
 	return r.Register(p.Manager)
+}
+
+func zones(ctx context.Context, p Parts) error {
+	cfg := zonecontroller.DefaultConfig()
+	cfg.Client, cfg.Clusters, cfg.Recorder = p.Manager.GetClient(), p.Clusters, p.Manager.GetEventRecorder(resources.Manager)
+	cfg.Logger = p.Logger.With("controller", "zone")
+	r, err := zonecontroller.New(cfg)
+	if err != nil {
+		return err
+	}
+	return r.SetupWithManager(ctx, p.Manager)
+}
+
+func keys(ctx context.Context, p Parts) error {
+	cfg := keycontroller.DefaultConfig()
+	cfg.Client, cfg.Clusters, cfg.Recorder = p.Manager.GetClient(), p.Clusters, p.Manager.GetEventRecorder(resources.Manager)
+	cfg.Logger = p.Logger.With("controller", "tsigkey")
+	r, err := keycontroller.New(cfg)
+	if err != nil {
+		return err
+	}
+	return r.SetupWithManager(ctx, p.Manager)
 }
 
 // connect gives the controller the primaries one by one: it asks each for itself.
@@ -119,7 +143,7 @@ func Run(ctx context.Context, cfg Config, env Environment) error {
 	if err != nil {
 		return fmt.Errorf("operator: %w", err)
 	}
-	if err := Controllers(Parts{Config: cfg, Manager: mgr, Clusters: clusters, Logger: env.Logger}); err != nil {
+	if err := Controllers(ctx, Parts{Config: cfg, Manager: mgr, Clusters: clusters, Logger: env.Logger}); err != nil {
 		return fmt.Errorf("operator: %w", err)
 	}
 	env.Logger.Info("operator starts", "version", env.Version, "image", cfg.Image)
@@ -159,9 +183,9 @@ func newManager(cfg Config, kube *rest.Config, log logr.Logger) (ctrl.Manager, e
 	return mgr, nil
 }
 
-// uncached are kinds that are read from the API server itself.
+// uncached are kinds that are read from the API server itself: others have many of them, and some that users name have no labels of ours.
 func uncached() []client.Object {
-	return []client.Object{&corev1.Secret{}, &corev1.PersistentVolumeClaim{}, &corev1.Pod{}}
+	return []client.Object{&corev1.Secret{}, &corev1.ConfigMap{}, &corev1.PersistentVolumeClaim{}, &corev1.Pod{}}
 }
 
 // cacheOptions: of the kinds that others have in great numbers only what the operator made.
@@ -169,7 +193,7 @@ func cacheOptions() cache.Options {
 	ours := cache.ByObject{Label: labels.SelectorFromSet(labels.Set{resources.LabelManagedBy: resources.Manager})}
 	by := map[client.Object]cache.ByObject{}
 	for _, o := range []client.Object{
-		&corev1.ConfigMap{}, &corev1.Service{}, &corev1.ServiceAccount{}, &appsv1.StatefulSet{}, &appsv1.Deployment{}, &appsv1.DaemonSet{},
+		&corev1.Service{}, &corev1.ServiceAccount{}, &appsv1.StatefulSet{}, &appsv1.Deployment{}, &appsv1.DaemonSet{},
 		&policyv1.PodDisruptionBudget{}, &networkingv1.NetworkPolicy{}, &rbacv1.Role{}, &rbacv1.RoleBinding{},
 	} {
 		by[o] = ours

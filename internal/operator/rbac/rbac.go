@@ -23,13 +23,14 @@ var (
 // ClusterRules are for all namespaces: BindClusters may be in any.
 func ClusterRules() []rbacv1.PolicyRule {
 	return []rbacv1.PolicyRule{
-		rule(v1alpha1.Group, []string{"bindclusters", "virtualips"}, follow...),
-		rule(v1alpha1.Group, []string{"bindclusters"}, "patch"), // the finalizer
-		rule(v1alpha1.Group, []string{"bindclusters/status"}, "patch"),
+		rule(v1alpha1.Group, []string{"bindclusters", "tsigkeys", "virtualips", "zones"}, follow...),
+		rule(v1alpha1.Group, []string{"bindclusters", "tsigkeys", "zones"}, "patch"), // finalizers
+		rule(v1alpha1.Group, []string{"bindclusters/status", "tsigkeys/status", "zones/status"}, "patch"),
 		// Owner references that block the owner's deletion (OwnerReferencesPermissionEnforcement).
 		rule(v1alpha1.Group, []string{"bindclusters/finalizers"}, "update"),
 
-		rule("", []string{"configmaps", "serviceaccounts", "services"}, apply...),
+		rule("", []string{"configmaps"}, applyUncached...), // and zone files that Zones name
+		rule("", []string{"serviceaccounts", "services"}, apply...),
 		rule("apps", []string{"daemonsets", "deployments", "statefulsets"}, apply...),
 		rule("policy", []string{"poddisruptionbudgets"}, apply...),
 		rule("networking.k8s.io", []string{"networkpolicies"}, apply...),
@@ -38,12 +39,15 @@ func ClusterRules() []rbacv1.PolicyRule {
 		rule("discovery.k8s.io", []string{"endpointslices"}, "list", "watch"),
 		rule("cilium.io", []string{"ciliumnetworkpolicies"}, applyUncached...),
 		rule("cert-manager.io", []string{"certificates"}, applyUncached...),
+		rule("monitoring.coreos.com", []string{"podmonitors"}, applyUncached...),
 
 		// Made once, renewed when due, deleted with the cluster if its policy says so.
 		rule("", []string{"secrets"}, "get", "create", "update", "delete"),
 		// Of a member that has left, and of a cluster whose policy says Delete; patch lets them grow.
 		rule("", []string{"persistentvolumeclaims"}, "list", "patch", "delete"),
 		rule("", []string{"pods"}, "list"),
+		// Their labels say which tenant they belong to.
+		rule("", []string{"namespaces"}, follow...),
 		// Which nodes a VirtualIP selects, and their addresses.
 		rule("", []string{"nodes"}, follow...),
 		rule("events.k8s.io", []string{"events"}, "create", "patch"),
