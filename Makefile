@@ -15,7 +15,7 @@ OPERATOR := bin/zonekeeper-operator
 ARGS     ?=
 FUZZTIME ?= 30s
 
-.PHONY: help run build operator test vet lint fmt fuzz bench scale failover front propagation kube e2e docs generate deps clean
+.PHONY: help run build operator plugin test vet lint fmt fuzz bench scale failover front propagation kube e2e docs generate deps clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  \033[1m%-11s\033[0m %s\n", $$1, $$2}'
@@ -29,6 +29,9 @@ build: ## build bin/zonekeeper
 
 operator: ## build bin/zonekeeper-operator, static, for Kubernetes
 	@CGO_ENABLED=0 $(GO) build -ldflags '$(LDFLAGS)' -o $(OPERATOR) ./cmd/zonekeeper-operator
+
+plugin: ## build bin/kubectl-zonekeeper; in $PATH it is "kubectl zonekeeper"
+	@CGO_ENABLED=0 $(GO) build -ldflags '$(LDFLAGS)' -o bin/kubectl-zonekeeper ./cmd/kubectl-zonekeeper
 
 test: ## install what tests need, then run all of them, with the race detector where it applies
 	@scripts/install-deps.sh test

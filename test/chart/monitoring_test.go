@@ -52,7 +52,7 @@ func check(t *testing.T, where, expr string, known map[string][]string) {
 	t.Helper()
 	// Set by PodMonitors for every series of a pod.
 	targets := []string{"namespace", "pod", "bindcluster", "role"}
-	functions := []string{"max", "min", "sum", "count", "rate", "increase", "abs", "absent", "histogram_quantile"}
+	functions := []string{"max", "min", "sum", "count", "rate", "increase", "abs", "absent", "histogram_quantile", "time"}
 	rest := inQuotes.ReplaceAllString(expr, `""`)
 	var used []string // labels of all series in the expression
 	for _, m := range selector.FindAllStringSubmatch(rest, -1) {

@@ -1,12 +1,16 @@
 package chart
 
 import (
+	"bytes"
+	"context"
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -16,6 +20,8 @@ import (
 	"k8s.io/pod-security-admission/policy"
 	"sigs.k8s.io/yaml"
 
+	"github.com/zonekeeper/zonekeeper/internal/operator/command"
+	"github.com/zonekeeper/zonekeeper/internal/operator/program"
 	"github.com/zonekeeper/zonekeeper/internal/operator/resources"
 	"github.com/zonekeeper/zonekeeper/test/crd"
 )
@@ -286,6 +292,46 @@ func TestMonitoringNeedsItsKinds(t *testing.T) {
 	for _, o := range render(t, r) {
 		if o.GetObjectKind().GroupVersionKind().Group == "monitoring.coreos.com" {
 			t.Errorf("%s would be refused by a cluster without that kind", o.id())
+		}
+	}
+}
+
+// The operator takes the arguments that the chart gives it, whatever the values.
+func TestArguments(t *testing.T) {
+	for name, r := range releases() {
+		d := deployment(t, r)
+		c := d.Spec.Template.Spec.Containers[0]
+		if len(c.Command) != 1 || c.Command[0] != "zonekeeper-operator" {
+			t.Errorf("%s: the command is %v", name, c.Command)
+		}
+		var args []string
+		for _, a := range c.Args { // as the kubelet does
+			args = append(args, strings.ReplaceAll(a, "$(POD_NAMESPACE)", namespace))
+		}
+		var said bytes.Buffer
+		var got program.Config
+		p := command.Program{Out: &said, Err: &said, Run: func(_ context.Context, cfg program.Config, _ program.Environment) error {
+			got = cfg
+			return nil
+		}}
+		// The flags are judged before the connection is looked for, which is the one that is missing here.
+		file := filepath.Join(t.TempDir(), "kubeconfig")
+		if err := os.WriteFile(file, []byte("apiVersion: v1\nkind: Config\nclusters: [{name: c, cluster: {server: https://127.0.0.1:1}}]\ncontexts: [{name: c, context: {cluster: c}}]\ncurrent-context: c\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if code := p.Main(t.Context(), append(args, "--kubeconfig", file)); code != command.ExitOK {
+			t.Errorf("%s: %v: exit code %d: %s", name, args, code, said.String())
+		}
+		if !slices.Contains(images(d), got.Image) || got.Namespace != namespace {
+			t.Errorf("%s: the operator understands %+v", name, got)
+		}
+		for _, port := range c.Ports {
+			if l := map[string]string{"metrics": got.MetricsListen, "health": got.HealthListen}[port.Name]; l != fmt.Sprintf(":%d", port.ContainerPort) {
+				t.Errorf("%s: the operator serves %s at %s, its port is %d", name, port.Name, l, port.ContainerPort)
+			}
+		}
+		if g := *d.Spec.Template.Spec.TerminationGracePeriodSeconds; time.Duration(g)*time.Second <= got.StopGrace {
+			t.Errorf("%s: pods get %d s to stop, the operator takes up to %v", name, g, got.StopGrace)
 		}
 	}
 }
