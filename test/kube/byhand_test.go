@@ -19,6 +19,8 @@ func TestE2EByHand(t *testing.T) {
 	step("secondaries ready")
 	s.nsupdate(h.client, "first")
 	step("nsupdate from a pod and through each node")
+	s.policies(t)
+	step("policies bite")
 	st := s.write(s.address(updates), h.client.forUpdates(s))
 	st.flowing(s)
 	st.inject(t, append(faults(), fault{"all primaries away and back", hibernate}), (*site).ready)

@@ -59,6 +59,8 @@ func TestE2E(t *testing.T) {
 	s.nsupdate(k, "first")
 	step("a key, a zone, nsupdate from a pod and through each node")
 
+	s.policies(t)
+	step("policies bite")
 	st := s.write(s.address(updates), k.forUpdates(s))
 	st.flowing(s)
 	st.inject(t, faults(), (*site).healthy)
