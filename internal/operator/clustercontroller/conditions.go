@@ -56,6 +56,17 @@ func (f *facts) anyReady() bool {
 	return f.seen != nil && slices.ContainsFunc(f.seen.replicas, takes)
 }
 
+// zones are those that people have made.
+func (s *seen) zones(a *adminapi.ReplicaStatus) int32 {
+	n := int32(0)
+	for _, z := range a.Zones {
+		if z.Name != s.catalog {
+			n++
+		}
+	}
+	return n
+}
+
 // takes: it takes updates and answers queries.
 func takes(a *adminapi.ReplicaStatus) bool { return a != nil && a.Ready && a.NoWrites == "" }
 
@@ -192,7 +203,7 @@ func (f *facts) fill(s *v1alpha1.BindClusterStatus) {
 		}
 		for _, a := range f.seen.replicas {
 			if takes(a) {
-				s.Zones = int32(len(a.Zones)) //nolint:gosec // far below
+				s.Zones = f.seen.zones(a)
 				break
 			}
 		}

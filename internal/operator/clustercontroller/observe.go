@@ -32,6 +32,7 @@ type Primary interface {
 	Members(ctx context.Context) ([]adminapi.Member, error)
 	RemoveMember(ctx context.Context, name string) error
 	Verify(ctx context.Context) (*adminapi.VerifyReport, error)
+	Catalog(ctx context.Context) (*adminapi.Catalog, error)
 	Keys(ctx context.Context) ([]adminapi.Key, error)
 	Key(ctx context.Context, name string, secret bool) (*adminapi.Key, error)
 	AddKey(ctx context.Context, k adminapi.AddKey) (*adminapi.Key, error)
@@ -60,6 +61,7 @@ type seen struct {
 	members  []adminapi.Member
 	status   *adminapi.Status // of one that answers, nil when none does
 	keys     int
+	catalog  string // the name of the catalog zone, "" when there is none
 }
 
 // reach are the primaries that can be asked, those first that are ready.
@@ -147,6 +149,9 @@ func (r *Reconciler) look(ctx context.Context, in resources.Input, template stri
 	}
 	if keys, err := first(ctx, primaries, r.cfg.AskTimeout, func(ctx context.Context, p Primary) ([]adminapi.Key, error) { return p.Keys(ctx) }); err == nil {
 		s.keys = len(keys)
+	}
+	if catalog, err := first(ctx, primaries, r.cfg.AskTimeout, func(ctx context.Context, p Primary) (*adminapi.Catalog, error) { return p.Catalog(ctx) }); err == nil {
+		s.catalog = catalog.Name
 	}
 	return s, primaries, nil
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -49,19 +50,18 @@ func (w *world) change(do func(*v1alpha1.BindCluster)) {
 	w.must(w.client.Update(w.t.Context(), c))
 }
 
-// story is a cluster's life: it starts, grows, gets another image and one more secondary, shrinks, loses an exposure.
-func (w *world) story() {
-	w.t.Helper()
-	r := w.settle(w.operator())
-	w.change(func(c *v1alpha1.BindCluster) {
-		c.Spec.Primaries.Replicas, c.Spec.Secondaries.Replicas, c.Spec.Images.Zonekeeper = 3, 3, "zonekeeper:2"
-	})
-	r = w.settle(r)
-	w.change(func(c *v1alpha1.BindCluster) {
-		c.Spec.Primaries.Replicas, c.Spec.Secondaries.Replicas = 1, 1
-		c.Spec.Exposures = c.Spec.Exposures[:1]
-	})
-	w.settle(r)
+// story is a cluster's life, chapter by chapter: it starts, grows with another image and one more secondary, shrinks and loses an exposure.
+func story() []func(*v1alpha1.BindCluster) {
+	return []func(*v1alpha1.BindCluster){
+		func(*v1alpha1.BindCluster) {},
+		func(c *v1alpha1.BindCluster) {
+			c.Spec.Primaries.Replicas, c.Spec.Secondaries.Replicas, c.Spec.Images.Zonekeeper = 3, 3, "zonekeeper:2"
+		},
+		func(c *v1alpha1.BindCluster) {
+			c.Spec.Primaries.Replicas, c.Spec.Secondaries.Replicas = 1, 1
+			c.Spec.Exposures = c.Spec.Exposures[:1]
+		},
+	}
 }
 
 // inventory is everything that there is, without what is random.
@@ -162,28 +162,48 @@ func (w *world) secrets() map[string]map[string][]byte {
 // TestKilledAtAnyWrite: after whichever write the operator dies, the next one ends where an undisturbed one does.
 func TestKilledAtAnyWrite(t *testing.T) {
 	calm := newWorld(t, testObjects(1)...)
-	calm.story()
-	want, total := calm.inventory(), calm.writes
-	t.Logf("%d writes", total)
-	if total < 50 {
-		t.Fatalf("%d writes: the story tells nothing", total)
+	r := calm.operator()
+	var want []string // what there is after each chapter, and how many writes it took from the beginning
+	var ends []int
+	for _, chapter := range story() {
+		calm.change(chapter)
+		r = calm.settle(r)
+		want, ends = append(want, calm.inventory()), append(ends, calm.writes)
 	}
-	for n := 1; n <= total; n++ {
-		w := newWorld(t, testObjects(1)...)
-		w.failAt = n
-		w.story()
-		if got := w.inventory(); got != want {
-			t.Fatalf("killed after write %d of %d:\n%s\nwant:\n%s", n, total, got, want)
-		}
+	t.Logf("writes after each chapter: %d", ends)
+	if ends[len(ends)-1] < 50 {
+		t.Fatal("the story tells nothing")
+	}
+	for n := 1; n <= ends[len(ends)-1]; n++ {
+		t.Run(strconv.Itoa(n), func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, testObjects(1)...)
+			w.failAt = n
+			r := w.operator()
+			for i, chapter := range story() {
+				w.change(chapter)
+				r = w.settle(r)
+				if n > ends[i] {
+					continue
+				}
+				if got := w.inventory(); got != want[i] {
+					t.Errorf("chapter %d:\n%s", i, difference(got, want[i]))
+				}
+				return
+			}
+		})
 	}
 }
 
 // TestRights: the operator asks for nothing that it was not granted, and was granted nothing that it does not ask for.
 func TestRights(t *testing.T) {
 	w := newWorld(t, testObjects(1)...)
-	w.story()
-	w.change(func(c *v1alpha1.BindCluster) { c.Spec.DeletionPolicy = v1alpha1.DeletionDelete })
 	r := w.operator()
+	for _, chapter := range story() {
+		w.change(chapter)
+		r = w.settle(r)
+	}
+	w.change(func(c *v1alpha1.BindCluster) { c.Spec.DeletionPolicy = v1alpha1.DeletionDelete })
 	w.must(w.pass(r))
 	w.change(func(c *v1alpha1.BindCluster) { c.Spec.Primaries.Storage.Size = resource.MustParse("2Gi") })
 	w.must(w.pass(r))
@@ -327,4 +347,21 @@ func TestRenewal(t *testing.T) {
 	if got := w.set().Annotations[annotationTemplate]; got != template {
 		t.Error("a renewal restarts pods")
 	}
+}
+
+// difference is the lines that only one of two texts has.
+func difference(got, want string) string {
+	have, wish := strings.Split(got, "\n"), strings.Split(want, "\n")
+	var out []string
+	for _, l := range have {
+		if !slices.Contains(wish, l) {
+			out = append(out, "+ "+l)
+		}
+	}
+	for _, l := range wish {
+		if !slices.Contains(have, l) {
+			out = append(out, "- "+l)
+		}
+	}
+	return strings.Join(out, "\n")
 }

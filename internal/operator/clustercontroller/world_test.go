@@ -324,7 +324,7 @@ func (p *primary) Replica(ctx context.Context) (*adminapi.ReplicaStatus, error) 
 	}
 	name := resources.Member(p.i)
 	return &adminapi.ReplicaStatus{Name: name, Ready: p.w.members[name], Leader: p.i == 0, Version: "1", AppliedIndex: 7,
-		Zones: []adminapi.ZoneStatus{{Name: "example.org.", Serial: 1, Digest: "d"}}}, nil
+		Zones: []adminapi.ZoneStatus{{Name: "catalog.invalid.", Serial: 1, Digest: "c"}, {Name: "example.org.", Serial: 1, Digest: "d"}}}, nil
 }
 
 func (p *primary) Status(ctx context.Context) (*adminapi.Status, error) {
@@ -354,6 +354,10 @@ func (p *primary) RemoveMember(_ context.Context, name string) error {
 func (p *primary) Verify(context.Context) (*adminapi.VerifyReport, error) {
 	p.w.verified++
 	return &adminapi.VerifyReport{OK: true}, nil
+}
+
+func (p *primary) Catalog(context.Context) (*adminapi.Catalog, error) {
+	return &adminapi.Catalog{Name: "catalog.invalid."}, nil
 }
 
 func (p *primary) Keys(context.Context) ([]adminapi.Key, error) {

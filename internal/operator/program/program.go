@@ -161,6 +161,8 @@ func newManager(cfg Config, kube *rest.Config, log logr.Logger) (ctrl.Manager, e
 	}
 	kube = rest.CopyConfig(kube)
 	kube.UserAgent = resources.Manager
+	// A cluster is about 60 requests at its first pass; the library's 5 a second would make its users wait.
+	kube.QPS, kube.Burst = 50, 100
 	renew, retry := cfg.LeaseDuration*2/3, cfg.LeaseDuration/6
 	mgr, err := ctrl.NewManager(kube, ctrl.Options{
 		Scheme: scheme, Logger: log, Cache: cacheOptions(),
