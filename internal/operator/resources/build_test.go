@@ -200,6 +200,21 @@ func TestPodSecurity(t *testing.T) {
 	}
 }
 
+// TestImageOnNodes: a BindCluster names the image of its pods, but not of those that are root in the nodes' network.
+func TestImageOnNodes(t *testing.T) {
+	in := samples()["vip"]
+	in.Cluster.Spec.Images.Zonekeeper = "registry.example.org/own:1"
+	for name, p := range pods(build(t, in)) {
+		want := in.Cluster.Spec.Images.Zonekeeper
+		if p.Spec.HostNetwork {
+			want = in.Settings.Image
+		}
+		if got := p.Spec.Containers[0].Image; got != want {
+			t.Errorf("%s runs %s, want %s", name, got, want)
+		}
+	}
+}
+
 // TestConfigurationsLoad: every file that a pod may be told to read is one that its program accepts, and is told apart by the pod's name.
 func TestConfigurationsLoad(t *testing.T) {
 	ins := samples()

@@ -167,6 +167,9 @@ func (b *builder) onNode(spec *corev1.PodSpec, v *v1alpha1.VirtualIP) {
 	// Capabilities reach only root: Kubernetes has no ambient ones. Root has these three and no other.
 	spec.SecurityContext = &corev1.PodSecurityContext{SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault}}
 	c := &spec.Containers[0]
+	if b.Settings.Image != "" {
+		c.Image = b.Settings.Image // whoever may write a BindCluster does not choose what is root in the nodes' network
+	}
 	c.SecurityContext.RunAsUser, c.SecurityContext.RunAsGroup = ptr(int64(0)), ptr(int64(0))
 	c.SecurityContext.Capabilities.Add = []corev1.Capability{"NET_ADMIN", "NET_BIND_SERVICE", "NET_RAW"}
 	// Two fronts would claim the node's table of packet filters: another VirtualIP of this node waits for it.
