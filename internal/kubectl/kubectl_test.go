@@ -2,6 +2,7 @@ package kubectl
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"encoding/pem"
 	"flag"
@@ -10,14 +11,18 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/yaml"
 
 	"github.com/zonekeeper/zonekeeper/api/v1alpha1"
+	"github.com/zonekeeper/zonekeeper/internal/operator/resources"
 )
 
 var rewrite = flag.Bool("rewrite", false, "rewrite the golden files")
@@ -62,7 +67,11 @@ func stored() (clusters []v1alpha1.BindCluster, zones []v1alpha1.Zone, keys []v1
 	ill.Generation = 2
 	young := v1alpha1.BindCluster{ObjectMeta: at("lab", "young")}
 	rotated := metav1.NewTime(now.Add(-72 * time.Hour))
-	clusters = []v1alpha1.BindCluster{well, ill, young}
+	foreign := v1alpha1.BindCluster{ObjectMeta: at("lab", "bind")}
+	foreign.Spec.Images.Bind = "registry.example.org/bind:9.20"
+	foreign.Status = v1alpha1.BindClusterStatus{Summary: "healthy", Conditions: ready0()}
+	foreign.Status.Primaries.Members = []v1alpha1.MemberStatus{{Name: "primary-0"}, {Name: "primary-1", Ready: true}}
+	clusters = []v1alpha1.BindCluster{well, ill, young, foreign}
 	zones = []v1alpha1.Zone{
 		{ObjectMeta: at("dns", "example-org"), Spec: v1alpha1.ZoneSpec{ZoneName: "example.org", ClusterRef: v1alpha1.ClusterReference{Name: "dns"}},
 			Status: v1alpha1.ZoneStatus{Serial: 17, Records: 120, Conditions: ready0(), Summary: "served by 3 primaries"}},
@@ -189,15 +198,30 @@ func TestStatus(t *testing.T) {
 		"no-command":      {"show", ExitUsage},
 		"no-output":       {"status -o yaml", ExitUsage},
 		"no-such-context": {"status --context nosuch", ExitFailed},
+		"run":             {"run dns -- verify", ExitOK},
+		"run-fails":       {"run dns -- zone export nosuch.example", 7},
+		"run-flags":       {"run -n dns dns --domain k8s.example --context all -- zone export example.org", ExitOK},
+		"run-own-bind":    {"run bind -n lab -- status", ExitOK},
+		"run-none-ready":  {"run young -n lab -- verify", ExitFailed},
+		"run-no-command":  {"run dns", ExitUsage},
+		"run-no-cluster":  {"run -- verify", ExitUsage},
+		"status-command":  {"status -- verify", ExitUsage},
 		"help":            {"status --help", ExitOK},
 		"version":         {"version", ExitOK},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var out, said bytes.Buffer
 			p := &Program{Version: "v1", Out: &out, Err: &said, Now: func() time.Time { return now }}
+			p.Execute = func(_ context.Context, name string, args []string) (int, error) {
+				fmt.Fprintln(&out, name, strings.ReplaceAll(strings.Join(args, " "), config, "CONFIG"))
+				if slices.Contains(args, "nosuch.example") {
+					return 7, nil
+				}
+				return ExitOK, nil
+			}
 			args := strings.Fields(c.args)
-			if args[0] == "status" {
-				args = append(args, "--kubeconfig", config)
+			if args[0] == "status" || args[0] == "run" {
+				args = slices.Insert(args, 1, "--kubeconfig", config)
 			}
 			if code := p.Run(t.Context(), args); code != c.code {
 				t.Errorf("exit code %d, want %d", code, c.code)
@@ -225,5 +249,56 @@ func TestStatus(t *testing.T) {
 				t.Errorf("%s:\n%s\nwant:\n%s", path, text, want)
 			}
 		})
+	}
+}
+
+// TestNames: a command runs in a pod that there is, calls the primary by the name in its certificate, and shows files that the pod has.
+func TestNames(t *testing.T) {
+	c := &v1alpha1.BindCluster{ObjectMeta: metav1.ObjectMeta{Namespace: "dns", Name: "a"}}
+	c.Spec.Primaries.Replicas, c.Spec.Images.Bind = 3, "bind:9.20"
+	c.Status.Primaries.Members = []v1alpha1.MemberStatus{{Name: resources.Member(2), Ready: true}}
+	in := resources.Input{Cluster: c, State: resources.NewState(3, "token"), Settings: resources.DefaultSettings()}
+	in.Settings.Image = "zonekeeper:1"
+	args, err := inside(*c, options{domain: in.Settings.ClusterDomain, command: []string{"verify"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	objects, _, err := resources.Build(in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	i := slices.IndexFunc(objects, func(o resources.Object) bool {
+		s, ok := o.(*appsv1.StatefulSet)
+		return ok && s.Name+"-2" == args[slices.Index(args, "exec")+2]
+	})
+	if i < 0 {
+		t.Fatalf("%v runs in no primary's pod", args)
+	}
+	container := objects[i].(*appsv1.StatefulSet).Spec.Template.Spec.Containers[0]
+	if want := args[slices.Index(args, "--container")+1]; container.Name != want {
+		t.Errorf("the container is called %s, not %s", container.Name, want)
+	}
+	if want := args[slices.Index(args, "--")+1]; container.Command[0] != want {
+		t.Errorf("the container runs %s, not %s", container.Command[0], want)
+	}
+	shown := map[string]string{}
+	for _, a := range args {
+		if name, value, ok := strings.Cut(a, "="); ok {
+			shown[name] = value
+		}
+	}
+	certificates := resources.Certificates(in)
+	i = slices.IndexFunc(certificates, func(c resources.Certificate) bool {
+		return slices.ContainsFunc(c.Hosts, func(h string) bool { return strings.HasPrefix(shown["--admin"], "https://"+h+":") })
+	})
+	if i < 0 || shown["--admin"] != resources.AdminURL(c, in.Settings.ClusterDomain, 2) {
+		t.Fatalf("%s is in no certificate, or not where the operator calls it", shown["--admin"])
+	}
+	mounted := slices.ContainsFunc(container.VolumeMounts, func(m corev1.VolumeMount) bool {
+		return shown["--tls-cert"] == m.MountPath+"/"+certificates[i].CertFile && shown["--tls-key"] == m.MountPath+"/"+certificates[i].KeyFile &&
+			shown["--tls-ca"] == m.MountPath+"/"+resources.FileCA
+	})
+	if !mounted {
+		t.Errorf("the pod has no volume with %v", shown)
 	}
 }

@@ -70,6 +70,14 @@ func (r *reader) listAll(ctx context.Context, namespace, resource string, into r
 	return r.list(ctx, namespace, resource, into)
 }
 
+func (r *reader) cluster(ctx context.Context, namespace, name string) (v1alpha1.BindCluster, error) {
+	var c v1alpha1.BindCluster
+	if err := r.rest.Get().Namespace(namespace).Resource("bindclusters").Name(name).Do(ctx).Into(&c); err != nil {
+		return c, fmt.Errorf("BindCluster %s/%s: %w", namespace, name, err)
+	}
+	return c, nil
+}
+
 // read gives the BindClusters of a namespace ("" for all of them), or the one of that name, with what refers to them from anywhere.
 func (r *reader) read(ctx context.Context, namespace, name string) (Report, error) {
 	var report Report
@@ -79,9 +87,9 @@ func (r *reader) read(ctx context.Context, namespace, name string) (Report, erro
 			return report, err
 		}
 	} else {
-		var one v1alpha1.BindCluster
-		if err := r.rest.Get().Namespace(namespace).Resource("bindclusters").Name(name).Do(ctx).Into(&one); err != nil {
-			return report, fmt.Errorf("BindCluster %s/%s: %w", namespace, name, err)
+		one, err := r.cluster(ctx, namespace, name)
+		if err != nil {
+			return report, err
 		}
 		clusters.Items = []v1alpha1.BindCluster{one}
 	}

@@ -18,19 +18,19 @@ import (
 	"github.com/zonekeeper/zonekeeper/api/v1alpha1"
 )
 
-// status prints the report and says whether every cluster is ready.
-func (p *Program) status(ctx context.Context, o options) (bool, error) {
+// status prints the report. It succeeds when every cluster is ready.
+func (p *Program) status(ctx context.Context, o options) (int, error) {
 	cfg, namespace, err := connect(o)
 	if err != nil {
-		return false, err
+		return ExitFailed, err
 	}
 	r, err := newReader(cfg)
 	if err != nil {
-		return false, err
+		return ExitFailed, err
 	}
 	report, err := r.read(ctx, namespace, o.cluster)
 	if err != nil {
-		return false, err
+		return ExitFailed, err
 	}
 	if o.output == "json" {
 		e := json.NewEncoder(p.Out)
@@ -39,7 +39,10 @@ func (p *Program) status(ctx context.Context, o options) (bool, error) {
 	} else {
 		err = report.table(p.Out, namespace, p.Now())
 	}
-	return report.ready(), err
+	if err == nil && report.ready() {
+		return ExitOK, nil
+	}
+	return ExitFailed, err
 }
 
 func (r Report) ready() bool {
