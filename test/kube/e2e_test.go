@@ -67,7 +67,7 @@ func TestE2E(t *testing.T) {
 	st.inject(t, []fault{
 		{"all primaries away and back", func(s *site) {
 			s.patch(`{"spec":{"paused":true}}`)
-			s.condition(v1alpha1.ConditionReady, v1alpha1.ReasonPaused)
+			s.until("the operator knows", func() error { _, err := s.bindCluster(); return err })
 			hibernate(s)
 			s.patch(`{"spec":{"paused":false}}`)
 		}},
@@ -202,21 +202,6 @@ func (s *site) bindCluster() (*v1alpha1.BindCluster, error) {
 		return nil, fmt.Errorf("its status is about generation %d, not %d", c.Status.ObservedGeneration, c.Generation)
 	}
 	return &c, nil
-}
-
-// condition waits until a condition has a reason.
-func (s *site) condition(kind, reason string) {
-	s.t.Helper()
-	s.until(kind+" has the reason "+reason, func() error {
-		c, err := s.bindCluster()
-		if err != nil {
-			return err
-		}
-		if have := meta.FindStatusCondition(c.Status.Conditions, kind); have == nil || have.Reason != reason {
-			return fmt.Errorf("it is %+v: %s", have, c.Status.Summary)
-		}
-		return nil
-	})
 }
 
 // healthy waits until all that the operator says about the cluster is good, of a status that it wrote after the call, and all pods are ready.

@@ -23,6 +23,9 @@ import (
 // frontGrace is how long a front has to drain, in seconds: three steps of drain_timeout, and some.
 const frontGrace = 30
 
+// frontLinger is how long a front behind a Service works on after it was told to end, in seconds. It is part of frontGrace.
+const frontLinger = 5
+
 // frontRole is what fronts of all exposures have in common; secrets are their names in the fronts' own namespace.
 func frontRole(file, configMap, tls, key string) role {
 	socket := front.SocketPath(pathFront)
@@ -50,6 +53,8 @@ func (b *builder) frontService(e v1alpha1.Exposure) error {
 		{Name: "dns", ContainerPort: portDNS, Protocol: corev1.ProtocolUDP}, {Name: "dns-tcp", ContainerPort: portDNS, Protocol: corev1.ProtocolTCP}}
 	spec := b.podSpec(r, b.frontAccount())
 	spec.AutomountServiceAccountToken = ptr(true) // it follows the primaries' EndpointSlices
+	// Nodes send to a pod that ends until they have heard of it; then they forget the flows that they had led there. Meanwhile it works on.
+	spec.Containers[0].Lifecycle = &corev1.Lifecycle{PreStop: &corev1.LifecycleHandler{Sleep: &corev1.SleepAction{Seconds: frontLinger}}}
 	place(&spec, v1alpha1.Placement{Nodes: v1alpha1.SpreadPreferred, Zones: v1alpha1.SpreadPreferred}, b.frontSelector(e.Name))
 	labelled := func(m metav1.ObjectMeta) metav1.ObjectMeta {
 		m.Labels = with(m.Labels, LabelExposure, e.Name)
