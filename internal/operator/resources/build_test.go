@@ -1,6 +1,7 @@
 package resources
 
 import (
+	"encoding/json"
 	"flag"
 	"maps"
 	"os"
@@ -370,6 +371,37 @@ func TestRestarts(t *testing.T) {
 		if same := restarts(t, changed) == before; same != c.same {
 			t.Errorf("%s: the same pod template: %v", name, same)
 		}
+	}
+}
+
+// TestFrontRestarts: nodes that come and go restart no front, because fronts read their peers again; another address does.
+func TestFrontRestarts(t *testing.T) {
+	template := func(in Input) string {
+		for _, o := range build(t, in) {
+			if d, ok := o.(*appsv1.DaemonSet); ok {
+				text, err := json.Marshal(d.Spec.Template)
+				if err != nil {
+					t.Fatal(err)
+				}
+				return string(text)
+			}
+		}
+		t.Fatal("there is no DaemonSet")
+		return ""
+	}
+	in := samples()["vip"]
+	before := template(in)
+	more := in
+	more.Nodes = append(slices.Clone(in.Nodes), Node{Name: "node-e", Labels: in.Nodes[0].Labels, Addresses: []string{"192.0.2.15"}})
+	if template(more) != before {
+		t.Error("a node more changes the pod template")
+	}
+	other := in
+	v := in.VirtualIPs["updates"].DeepCopy()
+	v.Spec.Addresses = []v1alpha1.Prefix{"192.0.2.101/32"}
+	other.VirtualIPs = map[string]*v1alpha1.VirtualIP{"updates": v}
+	if template(other) == before {
+		t.Error("another address leaves the pod template as it is")
 	}
 }
 

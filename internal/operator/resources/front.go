@@ -2,7 +2,6 @@ package resources
 
 import (
 	"fmt"
-	"maps"
 	"net/netip"
 	"path"
 	"slices"
@@ -137,6 +136,11 @@ func (b *builder) vip(e v1alpha1.Exposure) error {
 		}
 		files[n.name+".json"] = text
 	}
+	// Of no node: fronts read their peers again while they run, so a node more or less restarts none.
+	common, err := sparse(b.vipConfig(v, vipNode{}, nil), front.DefaultConfig())
+	if err != nil {
+		return err
+	}
 	name, secrets := b.FrontName(e.Name), b.secrets()
 	meta := b.outsideMeta(name)
 	meta.Labels = with(meta.Labels, LabelExposure, e.Name)
@@ -156,7 +160,7 @@ func (b *builder) vip(e v1alpha1.Exposure) error {
 				RollingUpdate: &appsv1.RollingUpdateDaemonSet{MaxUnavailable: ptr(intstr.FromInt32(1)), MaxSurge: ptr(intstr.FromInt32(0))}},
 			MinReadySeconds: 5, RevisionHistoryLimit: ptr(int32(5)),
 			Template: corev1.PodTemplateSpec{Spec: spec, ObjectMeta: metav1.ObjectMeta{
-				Labels: meta.Labels, Annotations: map[string]string{annotationConfig: digest(sorted(files)...)}}},
+				Labels: meta.Labels, Annotations: map[string]string{annotationConfig: digest(common)}}},
 		},
 	})
 	return nil
@@ -183,14 +187,6 @@ func (b *builder) onNode(spec *corev1.PodSpec, v *v1alpha1.VirtualIP) {
 		LabelSelector:     &metav1.LabelSelector{MatchLabels: map[string]string{labelName: appName, labelComponent: ComponentFront}},
 		NamespaceSelector: &metav1.LabelSelector{MatchLabels: map[string]string{corev1.LabelMetadataName: b.Settings.FrontNamespace}},
 	}}}}
-}
-
-func sorted(files map[string]string) []string {
-	var out []string
-	for _, name := range slices.Sorted(maps.Keys(files)) {
-		out = append(out, name, files[name])
-	}
-	return out
 }
 
 // frontAccess adds the fronts' accounts, and their right to follow the primaries' EndpointSlices and to do nothing else.
