@@ -206,7 +206,7 @@ func cacheOptions() cache.Options {
 // filled: what is cached so far is what the API server has. Who is ready could lead.
 func filled(c cache.Cache) healthz.Checker {
 	return func(r *http.Request) error {
-		ctx, cancel := context.WithTimeout(r.Context(), time.Second)
+		ctx, cancel := context.WithTimeout(r.Context(), time.Second/2)
 		defer cancel()
 		if !c.WaitForCacheSync(ctx) {
 			return errors.New("the cache is not filled: does the API server answer, and may this operator list and watch?")
