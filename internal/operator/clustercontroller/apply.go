@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"sync"
 	"time"
 
@@ -46,6 +47,13 @@ type applied struct {
 	digest  string // of what was sent
 	version string // of what was there then
 	at      time.Time
+}
+
+// forget drops what was applied in a namespace. What is there of another cluster is applied once more.
+func (a *applier) forget(namespace string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	maps.DeleteFunc(a.last, func(k objectKey, _ applied) bool { return k.name.Namespace == namespace })
 }
 
 // version is what changes when somebody changes the object otherwise than by its status.

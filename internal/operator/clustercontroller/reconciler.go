@@ -63,6 +63,8 @@ type Dependencies struct {
 	// Live reads from the API server itself: Secrets, which are in no cache, and what decides about a quorum.
 	Live    client.Reader
 	Connect Connect
+	// Forget is told of a cluster that is gone.
+	Forget  func(types.NamespacedName)
 	Events  events.EventRecorder
 	Metrics prometheus.Registerer
 	Logger  *slog.Logger
@@ -76,6 +78,7 @@ type Reconciler struct {
 	client  client.Client
 	live    client.Reader
 	connect Connect
+	gone    func(types.NamespacedName)
 	events  events.EventRecorder
 	metrics *metrics
 	log     *slog.Logger
@@ -103,7 +106,7 @@ func New(cfg Config, d Dependencies) (*Reconciler, error) {
 		return nil, fmt.Errorf("clustercontroller: metrics: %w", err)
 	}
 	return &Reconciler{
-		cfg: cfg, client: d.Client, live: d.Live, connect: d.Connect, events: d.Events, metrics: m, log: d.Logger, now: d.Now,
+		cfg: cfg, client: d.Client, live: d.Live, connect: d.Connect, gone: d.Forget, events: d.Events, metrics: m, log: d.Logger, now: d.Now,
 		applier: applier{last: map[objectKey]applied{}}, memory: map[types.NamespacedName]*memory{},
 	}, nil
 }
@@ -464,7 +467,9 @@ func (r *Reconciler) forget(key types.NamespacedName) {
 	r.mu.Lock()
 	delete(r.memory, key)
 	r.mu.Unlock()
+	r.applier.forget(key.Namespace)
 	r.metrics.forget(key.Namespace, key.Name)
+	r.gone(key)
 }
 
 // digest is short: it tells versions apart and proves nothing.

@@ -1,6 +1,7 @@
 package clustercontroller
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/base64"
@@ -227,7 +228,7 @@ func dueEntries(want []resources.Certificate, have map[string][]byte, authoritie
 		}
 		m.ending(c.Secret+"/"+c.CertFile, ends)
 		for _, file := range slices.Sorted(maps.Keys(c.Trust)) {
-			if pem := authorities[c.Trust[file]].CertPEM(); string(have[file]) != string(pem) {
+			if pem := authorities[c.Trust[file]].CertPEM(); !bytes.Equal(have[file], pem) {
 				due[file] = pem
 			}
 		}

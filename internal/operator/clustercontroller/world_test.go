@@ -150,7 +150,7 @@ func (w *world) operator() *Reconciler {
 	cfg := DefaultConfig()
 	cfg.Settings.Image = "zonekeeper:1"
 	c := w.operatorClient()
-	r, err := New(cfg, Dependencies{Client: c, Live: c, Connect: w.connect, Events: events.NewFakeRecorder(10000), Metrics: prometheus.NewRegistry(),
+	r, err := New(cfg, Dependencies{Client: c, Live: c, Connect: w.connect, Forget: func(types.NamespacedName) {}, Events: events.NewFakeRecorder(10000), Metrics: prometheus.NewRegistry(),
 		Logger: slog.New(slog.DiscardHandler), Now: func() time.Time { return w.now }})
 	if err != nil {
 		w.t.Fatal(err)

@@ -68,7 +68,7 @@ func Controllers(ctx context.Context, p Parts) error {
 
 func bindClusters(_ context.Context, p Parts) error {
 	r, err := clustercontroller.New(p.Config.controller(), clustercontroller.Dependencies{
-		Client: p.Manager.GetClient(), Live: p.Manager.GetAPIReader(), Connect: connect(p.Clusters), Events: p.Manager.GetEventRecorder(resources.Manager),
+		Client: p.Manager.GetClient(), Live: p.Manager.GetAPIReader(), Connect: connect(p.Clusters), Forget: p.Clusters.Forget, Events: p.Manager.GetEventRecorder(resources.Manager),
 		Metrics: metrics.Registry, Logger: p.Logger.With("controller", "bindcluster"), Now: time.Now,
 	})
 	if err != nil {

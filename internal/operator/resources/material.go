@@ -45,7 +45,7 @@ func Authorities(in Input) []Authority {
 	return []Authority{AdminAuthority, LogAuthority, FrontAuthority}
 }
 
-// HasVIP: objects of the cluster are in the fronts' namespace.
+// HasVIP says that objects of the cluster are in the fronts' namespace.
 func (in Input) HasVIP() bool {
 	for _, e := range in.Cluster.Spec.Exposures {
 		if e.Type == v1alpha1.ExposureVIP {
