@@ -5,6 +5,7 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -325,6 +326,20 @@ func TestArguments(t *testing.T) {
 		if !slices.Contains(images(d), got.Image) || got.Namespace != namespace {
 			t.Errorf("%s: the operator understands %+v", name, got)
 		}
+		want := map[string]string{}
+		for _, o := range render(t, r) {
+			if o.GetKind() == "PodMonitor" {
+				maps.Copy(want, o.GetLabels())
+			}
+		}
+		for k, v := range got.PodMonitorLabels {
+			if want[k] != v && len(want) > 0 {
+				t.Errorf("%s: BindClusters' PodMonitors have label %s=%s, the operator's own does not", name, k, v)
+			}
+		}
+		if name == "monitored" && got.PodMonitorLabels["release"] != "prometheus" {
+			t.Errorf("%s: the operator knows the labels %v", name, got.PodMonitorLabels)
+		}
 		for _, port := range c.Ports {
 			if l := map[string]string{"metrics": got.MetricsListen, "health": got.HealthListen}[port.Name]; l != fmt.Sprintf(":%d", port.ContainerPort) {
 				t.Errorf("%s: the operator serves %s at %s, its port is %d", name, port.Name, l, port.ContainerPort)
@@ -333,6 +348,24 @@ func TestArguments(t *testing.T) {
 		if g := *d.Spec.Template.Spec.TerminationGracePeriodSeconds; time.Duration(g)*time.Second <= got.StopGrace {
 			t.Errorf("%s: pods get %d s to stop, the operator takes up to %v", name, g, got.StopGrace)
 		}
+	}
+}
+
+// What is said after an install: it renders, and names what this release lacks.
+func TestNotes(t *testing.T) {
+	notes := func(args ...string) string {
+		out, err := helm(t, append([]string{"install", "zonekeeper", chartDir, "--namespace", namespace, "--dry-run=client"}, args...)...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, text, _ := strings.Cut(out, "\nNOTES:\n")
+		return text
+	}
+	if text := notes(); !strings.Contains(text, namespace) || !strings.Contains(text, "--set vip.enabled=true") || strings.Contains(text, "crds.install") {
+		t.Errorf("notes:\n%s", text)
+	}
+	if text := notes("--set=vip.enabled=true", "--set=crds.install=false"); strings.Contains(text, "vip.enabled") || !strings.Contains(text, "crds.install is false") {
+		t.Errorf("notes:\n%s", text)
 	}
 }
 

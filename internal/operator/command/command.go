@@ -90,6 +90,7 @@ SIGTERM and Ctrl-C stop it in order: it ends what is under way and gives its lea
 	f.DurationVar(&cfg.CertificateLifetime, "certificate-lifetime", cfg.CertificateLifetime, "lifetime of certificates; they are renewed after two thirds of it")
 	f.DurationVar(&cfg.StopGrace, "stop-grace", cfg.StopGrace, "how long what is under way may take at a stop")
 	f.StringVar(&cfg.MetricsListen, "metrics-listen", cfg.MetricsListen, `host:port for /metrics; "" for none`)
+	f.StringToStringVar(&cfg.PodMonitorLabels, "pod-monitor-labels", nil, "further labels of PodMonitors, by which a Prometheus may select them: release=prometheus")
 	f.StringVar(&cfg.HealthListen, "health-listen", cfg.HealthListen, `host:port for /livez and /readyz; "" for none`)
 	f.StringVar(&level, "log-level", cfg.LogLevel.String(), "debug, info, warn or error")
 	f.StringVar(&cfg.LogFormat, "log-format", cfg.LogFormat, "text or json")

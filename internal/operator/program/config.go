@@ -29,6 +29,8 @@ type Config struct {
 	// MetricsListen and HealthListen are host:port, "" for none.
 	MetricsListen string
 	HealthListen  string
+	// PodMonitorLabels are further labels of the PodMonitors that the operator makes, by which a Prometheus may select them.
+	PodMonitorLabels map[string]string
 	// StopGrace is how long passes that are under way may take when the operator stops.
 	StopGrace time.Duration
 	// CertificateLifetime is that of certificates; they are renewed after two thirds of it.
@@ -69,6 +71,11 @@ func (c Config) Validate() error {
 	}
 	namespace("front-namespace", c.FrontNamespace)
 	namespace("namespace", c.Namespace)
+	for k, v := range c.PodMonitorLabels {
+		for _, e := range append(validation.IsQualifiedName(k), validation.IsValidLabelValue(v)...) {
+			bad("pod-monitor-labels", "%s=%s is no label: %s", k, v, e)
+		}
+	}
 	if c.LeaseDuration < 3*time.Second || c.LeaseDuration > 5*time.Minute {
 		bad("lease-duration", "%v; use 3s to 5m", c.LeaseDuration)
 	}
@@ -99,6 +106,7 @@ func (c Config) controller() clustercontroller.Config {
 	cc := clustercontroller.DefaultConfig()
 	cc.Settings.Image, cc.Settings.ClusterDomain = c.Image, c.ClusterDomain
 	cc.Settings.FrontNamespace, cc.Settings.OperatorNamespace = c.FrontNamespace, c.Namespace
+	cc.Settings.PodMonitorLabels = c.PodMonitorLabels
 	cc.Lifetimes.Leaf, cc.Interval = c.CertificateLifetime, c.Interval
 	cc.BusyInterval = min(cc.BusyInterval, c.Interval)
 	return cc

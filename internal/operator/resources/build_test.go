@@ -91,7 +91,7 @@ func samples() map[string]Input {
 		NodeSelector: map[string]string{"dns.zonekeeper.io/front": "true"}, AdvertInterval: metav1.Duration{Duration: 200 * time.Millisecond},
 		Tolerations: []v1alpha1.Toleration{{Operator: "Exists", Effect: "NoSchedule"}}}}
 	monitored := settings()
-	monitored.PodMonitors = true
+	monitored.PodMonitors, monitored.PodMonitorLabels = true, map[string]string{"release": "prometheus", labelComponent: "nonsense"}
 	fronts := map[string]string{"dns.zonekeeper.io/front": "true"}
 	return map[string]Input{
 		"small": {Cluster: small, Settings: settings(), State: NewState(1, "token-small")},

@@ -66,6 +66,8 @@ type Settings struct {
 	OperatorLabels    map[string]string
 	// PodMonitors: the Kubernetes cluster has that kind, of Prometheus' operator.
 	PodMonitors bool
+	// PodMonitorLabels are further labels of theirs, by which a Prometheus may select them.
+	PodMonitorLabels map[string]string
 }
 
 // DefaultSettings has every value that has a sensible default; Image has none.

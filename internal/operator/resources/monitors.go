@@ -1,6 +1,10 @@
 package resources
 
-import "k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+import (
+	"maps"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+)
 
 // Labels that PodMonitors put on every series, besides Prometheus' own (namespace, pod). Alerts and the dashboard of the chart use them.
 const (
@@ -45,6 +49,11 @@ func (b *builder) podMonitor(name, component string) {
 		},
 	}}
 	u.SetName(name)
-	u.SetLabels(b.Labels(component))
+	labels := maps.Clone(b.Settings.PodMonitorLabels)
+	if labels == nil {
+		labels = map[string]string{}
+	}
+	maps.Copy(labels, b.Labels(component)) // by these the operator finds what it made
+	u.SetLabels(labels)
 	b.add(u)
 }
