@@ -2,6 +2,7 @@ package kube
 
 import (
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -83,10 +84,9 @@ func TestE2E(t *testing.T) {
 		}},
 		{"certificates made anew", func(s *site) {
 			s.kubectl("delete", "secret", "-n", namespace, cluster+"-primary-tls", cluster+"-front-tls", cluster+"-secondary-tls")
-			s.until("there are certificates", func() error {
-				_, err := s.try("", "get", "secret", "-n", namespace, cluster+"-primary-tls", cluster+"-front-tls", cluster+"-secondary-tls")
-				return err
-			})
+			for i := range 3 {
+				s.until(fmt.Sprintf("primary %d has the new certificate", i), func() error { return s.mounted(i) })
+			}
 		}},
 		{"operator killed", killOperator},
 		{"rolling update, operator killed", func(s *site) {
@@ -224,6 +224,19 @@ func (s *site) healthy() {
 		return nil
 	})
 	s.ready()
+}
+
+// mounted checks that a primary finds the certificate that the operator has made last.
+func (s *site) mounted(i int) error {
+	want, err := s.try("", "get", "secret", "-n", namespace, cluster+"-primary-tls", "-o", `go-template={{index .data "tls.crt" | base64decode}}`)
+	if err != nil {
+		return err
+	}
+	have, err := s.try("", "exec", "-n", namespace, fmt.Sprintf("%s-primary-%d", cluster, i), "--", "cat", "/etc/zonekeeper/tls/tls.crt")
+	if err == nil && have != want {
+		err = errors.New("it is another one")
+	}
+	return err
 }
 
 // killOperator ends the operator's pod without a word.

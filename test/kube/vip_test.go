@@ -8,7 +8,8 @@ import (
 )
 
 const (
-	vip = "10.250.0.100"
+	vip       = "10.250.0.100"
+	vipFronts = "daemonset/" + namespace + "-" + cluster + "-front-vip"
 	// virtualIP is one more exposure of the cluster: an address of the nodes' network.
 	virtualIP = `
 apiVersion: dns.zonekeeper.io/v1alpha1
@@ -26,10 +27,13 @@ spec:
 func (s *site) expose() {
 	s.t.Helper()
 	s.bash(`helm upgrade zonekeeper charts/zonekeeper --namespace zonekeeper-system --reuse-values --set vip.enabled=true`)
-	s.kubectl(append([]string{"label", "node", "dns.zonekeeper.io/front=true"}, nodes()...)...)
+	s.kubectl(append(append([]string{"label", "node"}, nodes()...), "dns.zonekeeper.io/front=true")...)
 	s.apply(virtualIP)
 	s.patch(`{"spec":{"exposures":[{"name":"updates","type":"ClusterIP"},{"name":"vip","type":"VIP","vip":{"virtualIP":"updates"}}]}}`)
-	s.kubectl("wait", "-n", namespace, "virtualip/updates", "--for=condition=Ready", "--timeout=180s")
+	s.until("there are fronts", func() error {
+		_, err := s.try("", "rollout", "status", "-n", fronts, vipFronts, "--timeout=60s")
+		return err
+	})
 	s.healthy()
 	s.holder()
 }
@@ -84,8 +88,8 @@ func vipFaults() []fault {
 			s.kubectl("uncordon", n)
 		}},
 		{"VIP: restart all fronts", func(s *site) {
-			s.kubectl("rollout", "restart", "-n", fronts, "daemonset/"+namespace+"-"+cluster+"-front-vip")
-			s.kubectl("rollout", "status", "-n", fronts, "daemonset/"+namespace+"-"+cluster+"-front-vip", "--timeout=120s")
+			s.kubectl("rollout", "restart", "-n", fronts, vipFronts)
+			s.kubectl("rollout", "status", "-n", fronts, vipFronts, "--timeout=120s")
 		}},
 	}
 }
