@@ -88,7 +88,7 @@ func programs(list string) ([]string, error) {
 func clientRoot() (*image.Root, error) {
 	r := image.NewRoot()
 	r.Link("/usr/bin/sh", "busybox")
-	for _, name := range []string{"cat", "sleep", "ls", "env", "ip", "nslookup", "wget", "nc", "ping"} {
+	for _, name := range []string{"cat", "sleep", "ls", "env", "ip", "nslookup", "wget", "nc", "ping", "timeout", "true"} {
 		r.Link("/usr/bin/"+name, "busybox")
 	}
 	return r, errors.Join(r.Installed("nsupdate", "dig"), r.Program("/usr/bin/busybox", "/bin/busybox"))
