@@ -3,7 +3,9 @@ package kube
 import (
 	"fmt"
 	"net"
+	"strconv"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -16,6 +18,7 @@ func (s *site) policies(t *testing.T) {
 	}
 	front := s.kubectl("get", "pod", "-n", namespace, "-l", "app.kubernetes.io/component=front", "-o", "jsonpath={.items[0].status.podIP}")
 	primary, secondary := address(cluster+"-primary-0"), address(cluster+"-secondary-0")
+	var asking sync.WaitGroup
 	for _, c := range []struct {
 		what, addr string
 		ports      []int
@@ -28,19 +31,24 @@ func (s *site) policies(t *testing.T) {
 	} {
 		for _, port := range c.ports {
 			where := fmt.Sprintf("%s at %s, port %d", c.what, c.addr, port)
-			_, err := s.try("", "exec", "-n", "default", "client", "--", "timeout", "2", "nc", "-w", "1", "-e", "/bin/true", c.addr, fmt.Sprint(port))
-			if (err == nil) != c.open {
-				t.Errorf("from a pod of another namespace to %s: %v, want open: %t", where, err, c.open)
-			}
-			conn, err := s.dial("tcp", net.JoinHostPort(c.addr, fmt.Sprint(port)))
-			if err == nil {
-				_ = conn.Close()
-			}
-			if (err == nil) != c.open {
-				t.Errorf("from a machine beside the nodes to %s: %v, want open: %t", where, err, c.open)
-			}
+			asking.Go(func() { // what is dropped is waited for
+				_, err := s.try("", "exec", "-n", "default", "client", "--", "timeout", "2", "nc", "-w", "1", "-e", "/bin/true", c.addr, strconv.Itoa(port))
+				if (err == nil) != c.open {
+					t.Errorf("from a pod of another namespace to %s: %v, want open: %t", where, err, c.open)
+				}
+			})
+			asking.Go(func() {
+				conn, err := s.dial("tcp", net.JoinHostPort(c.addr, strconv.Itoa(port)))
+				if err == nil {
+					_ = conn.Close() // nothing was written
+				}
+				if (err == nil) != c.open {
+					t.Errorf("from a machine beside the nodes to %s: %v, want open: %t", where, err, c.open)
+				}
+			})
 		}
 	}
+	asking.Wait()
 	// A primary has no business with the API server. It answers at once whoever reaches it, though not what is asked for.
 	out, err := s.try("", "exec", "-n", namespace, cluster+"-primary-0", "--", "zonekeeper", "status", "--admin=https://10.250.0.1:6443",
 		"--tls-ca=/etc/zonekeeper/tls/ca.crt", "--tls-cert=/etc/zonekeeper/tls/tls.crt", "--tls-key=/etc/zonekeeper/tls/tls.key")
