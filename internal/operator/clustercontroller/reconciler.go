@@ -241,7 +241,7 @@ func (r *Reconciler) carry(ctx context.Context, f *facts, kept *corev1.Secret, p
 		}
 	}
 	if step.State != in.State || step.Remove != "" {
-		r.events.Eventf(f.cluster, nil, corev1.EventTypeNormal, step.Reason, "Step", "%s", step.Message)
+		r.events.Eventf(f.cluster, nil, corev1.EventTypeNormal, step.Reason, "Step", "%s", short(step.Message))
 		r.log.Info("step", "namespace", in.Cluster.Namespace, "cluster", in.Cluster.Name, "reason", step.Reason, "message", step.Message)
 	}
 	in.State = step.State
