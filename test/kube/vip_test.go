@@ -9,7 +9,7 @@ import (
 
 const (
 	vip       = "10.250.0.100"
-	vipFronts = "daemonset/" + namespace + "-" + cluster + "-front-vip"
+	vipFronts = "daemonset/" + namespace + "." + cluster + "-front-vip"
 	// virtualIP is one more exposure of the cluster: an address of the nodes' network.
 	virtualIP = `
 apiVersion: dns.zonekeeper.io/v1alpha1
