@@ -137,6 +137,7 @@ func (c *Client) ImportZone(ctx context.Context, name string, text io.Reader, o 
 	q := url.Values{
 		ParamStrip:    {strconv.FormatBool(o.StripDNSSEC)},
 		ParamReplace:  {strconv.FormatBool(o.Replace)},
+		ParamMove:     {strconv.FormatBool(o.MoveSerial)},
 		ParamSettings: {string(settings)},
 	}
 	var b bytes.Buffer

@@ -16,7 +16,7 @@
 //	PUT    /v1/zones/{name}            ZoneSettings → Zone
 //	DELETE /v1/zones/{name}?confirm=…  (confirm repeats the name)
 //	GET    /v1/zones/{name}/export     text/dns
-//	POST   /v1/zones/{name}/import     text/dns → Zone; query: strip_dnssec, replace, settings
+//	POST   /v1/zones/{name}/import     text/dns → Zone; query: strip_dnssec, replace, move_serial, settings
 //	GET    /v1/keys                    []Key, without secrets
 //	POST   /v1/keys                    AddKey → Key, with its secret
 //	GET    /v1/keys/{name}?secret=true Key
@@ -62,6 +62,7 @@ const (
 	ParamSecret  = "secret"
 	ParamStrip   = "strip_dnssec"
 	ParamReplace = "replace"
+	ParamMove    = "move_serial"
 	// ParamSettings carries a ZoneSettings as JSON beside an imported zone file.
 	ParamSettings = "settings"
 	TypeJSON      = "application/json"
@@ -206,6 +207,8 @@ type ZoneSettings struct {
 	AllowTransfer string `json:"allow_transfer,omitempty"`
 	// MaxZoneTTL, in seconds, is what greater TTLs in updates are lowered to; 0 for no limit but that of RFC 2181.
 	MaxZoneTTL uint32 `json:"max_zone_ttl,omitempty"`
+	// MaxRecords bounds the records of the zone: an update beyond it is answered SERVFAIL, as by BIND, and an import is refused. 0: no limit.
+	MaxRecords uint32 `json:"max_records,omitempty"`
 	// AlsoNotify are servers told of every change: "address:port", or "address:port key NAME" to sign with that key.
 	AlsoNotify []string `json:"also_notify,omitempty"`
 	// LocalReads answers queries without the read barrier: faster, possibly old.
@@ -231,6 +234,8 @@ type ImportOptions struct {
 	Settings ZoneSettings
 	// StripDNSSEC drops RRSIG, NSEC, DNSKEY and their like; without it a signed zone is refused.
 	StripDNSSEC bool
+	// MoveSerial lets a zone whose name has had this serial or a greater one before begin past that; without it the import is refused.
+	MoveSerial bool
 	// Replace permits the content of an existing zone to be replaced.
 	Replace bool
 }

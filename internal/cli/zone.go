@@ -39,6 +39,7 @@ func zoneSettings(cmd *cobra.Command) *settings {
 	f.StringVar(&s.AllowQuery, "allow-query", "", "who may query: the inside of allow-query { ... }")
 	f.StringVar(&s.AllowTransfer, "allow-transfer", "", "who may transfer the zone: the inside of allow-transfer { ... }; default none")
 	f.Uint32Var(&s.MaxZoneTTL, "max-zone-ttl", 0, "seconds that greater TTLs in updates are lowered to; 0 for no limit")
+	f.Uint32Var(&s.MaxRecords, "max-records", 0, "most records that updates may leave in the zone; 0 for no limit")
 	f.StringSliceVar(&s.AlsoNotify, "also-notify", nil, "server that is told of every change: address:port, or 'address:port key NAME' to sign; repeatable")
 	f.BoolVar(&s.LocalReads, "local-reads", false, "answer queries without asking the quorum first: faster, possibly old")
 	s.wait.add(f)
@@ -61,7 +62,7 @@ func (s *settings) resolve(cmd *cobra.Command) (adminapi.ZoneSettings, error) {
 		return adminapi.ZoneSettings{}, &usageError{err: errors.New("--grant stands for the policy flags; give it or them"), command: cmd.CommandPath()}
 	}
 	open := devcluster.OpenTo(absolute(s.grant))
-	open.MaxZoneTTL, open.AlsoNotify, open.LocalReads, open.Guarantee = s.MaxZoneTTL, s.AlsoNotify, s.LocalReads, s.Guarantee
+	open.MaxZoneTTL, open.MaxRecords, open.AlsoNotify, open.LocalReads, open.Guarantee = s.MaxZoneTTL, s.MaxRecords, s.AlsoNotify, s.LocalReads, s.Guarantee
 	return open, nil
 }
 
@@ -184,6 +185,9 @@ func merge(old, given adminapi.ZoneSettings, changed func(flag string) bool) adm
 	}
 	if changed("max-zone-ttl") {
 		s.MaxZoneTTL = given.MaxZoneTTL
+	}
+	if changed("max-records") {
+		s.MaxRecords = given.MaxRecords
 	}
 	if changed("also-notify") {
 		s.AlsoNotify = given.AlsoNotify
@@ -375,6 +379,9 @@ func drawZone(w *tabwriter.Writer, z *adminapi.Zone) {
 	}
 	if z.Settings.MaxZoneTTL != 0 {
 		row(w, "max-zone-ttl", z.Settings.MaxZoneTTL)
+	}
+	if z.Settings.MaxRecords != 0 {
+		row(w, "max-records", z.Settings.MaxRecords)
 	}
 	if z.Settings.LocalReads {
 		row(w, "local-reads", "yes")

@@ -140,6 +140,9 @@ func (m *Machine) finishImport(im *importState, c *ImportCommit) error {
 	if z.Digest() != c.Digest {
 		return fmt.Errorf("zone %s: the records that arrived have digest %s, sent was %s; import again", id, z.Digest(), c.Digest)
 	}
+	if err := im.conf.room(uint64(z.Records())); err != nil {
+		return err
+	}
 	if highest, ok := m.highestSerial(id); ok && usedSerial(z.Serial(), highest) {
 		if !im.begin.MoveSerial {
 			return fmt.Errorf("zone %s: serial %d is not greater than %d, which this name has had: secondaries would keep the old content; "+

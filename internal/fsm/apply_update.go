@@ -135,7 +135,7 @@ func (m *Machine) evaluate(u *Update) Result {
 	}
 	z := m.writable(s)
 	opt := update.DefaultOptions()
-	opt.MaxTTL = z.conf.Settings.MaxTTL
+	opt.MaxTTL, opt.MaxRecords = z.conf.Settings.MaxTTL, int(z.conf.Settings.MaxRecords)
 	out := update.Apply(z.zone, msg, &m.auth, opt)
 	if !out.Diff.Empty() {
 		m.change(s, out.Diff)

@@ -38,11 +38,22 @@ func (m *Machine) putZone(c *PutZone) error {
 	if err != nil {
 		return fmt.Errorf("zone %s: %w", c.Zone, err)
 	}
+	if err := conf.room(uint64(z.Records())); err != nil {
+		return err
+	}
 	if highest, ok := m.highestSerial(c.Zone); ok && usedSerial(z.Serial(), highest) {
 		setSerial(z, zone.NextSerial(highest))
 	}
 	conf.ManagedBy = c.By
 	m.installZone(conf, z, ZoneCreated)
+	return nil
+}
+
+// room says why a zone can't begin with a number of records. One that has them already may have its limit lowered below: it takes no more then.
+func (c *ZoneConfig) room(records uint64) error {
+	if limit := c.Settings.MaxRecords; limit != 0 && records > uint64(limit) {
+		return fmt.Errorf("zone %s would hold %d records; max-records is %d: raise it, or leave records out", c.ID, records, limit)
+	}
 	return nil
 }
 

@@ -235,8 +235,10 @@ type ZoneSettings struct {
 	AllowTransfer string
 	AlsoNotify    []string // as ParseNotifyTarget reads them
 	MaxTTL        uint32   // seconds; greater TTLs are lowered (BIND's max-zone-ttl). 0: no limit
-	LocalReads    bool     // queries skip the read barrier
-	Guarantee     Guarantee
+	// MaxRecords bounds the records of the zone (BIND's max-records): an update beyond it is SERVFAIL, an import is refused. 0: no limit
+	MaxRecords uint32
+	LocalReads bool // queries skip the read barrier
+	Guarantee  Guarantee
 }
 
 // PutZone creates a zone or changes its settings.

@@ -124,6 +124,7 @@ func (s *ZoneSettings) append(b []byte) []byte {
 	b = appendString(b, s.AllowTransfer)
 	b = appendStrings(b, s.AlsoNotify)
 	b = appendUvarint(b, uint64(s.MaxTTL))
+	b = appendUvarint(b, uint64(s.MaxRecords))
 	b = appendBool(b, s.LocalReads)
 	return s.Guarantee.append(b)
 }
@@ -135,6 +136,7 @@ func (s *ZoneSettings) read(r *reader) {
 	s.AllowTransfer = r.string()
 	s.AlsoNotify = r.strings("also-notify addresses")
 	s.MaxTTL = r.uint32("maximum TTL")
+	s.MaxRecords = r.uint32("maximum of records")
 	s.LocalReads = r.bool()
 	s.Guarantee.read(r)
 }

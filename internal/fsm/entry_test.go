@@ -16,7 +16,7 @@ func everyCommand() []Command {
 	actor := Actor{By: "cli", TakeOver: true}
 	settings := ZoneSettings{
 		AllowUpdate: "key k;", AllowQuery: "any;", AllowTransfer: "key t;", AlsoNotify: []string{"192.0.2.1:53", "[2001:db8::1]:53 key k."},
-		MaxTTL: 86400, LocalReads: true, Guarantee: Guarantee{Secondaries: 2, LimitMS: 1500},
+		MaxTTL: 86400, MaxRecords: 1000, LocalReads: true, Guarantee: Guarantee{Secondaries: 2, LimitMS: 1500},
 	}
 	rrs := NewZoneRRs(id.Name, mustName("ns.example.test."), mustName("h.example.test."), []netip.Addr{netip.MustParseAddr("2001:db8::1")})
 	return []Command{

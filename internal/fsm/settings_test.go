@@ -107,3 +107,42 @@ func TestConcurrentReaders(t *testing.T) {
 	close(stop)
 	wg.Wait()
 }
+
+// TestMaxRecords: a zone takes no update and no content beyond its limit, and a limit below what it has is taken: it may shrink then.
+func TestMaxRecords(t *testing.T) {
+	c := newCluster(t, 1)
+	v := c.addKey("k.")
+	id := c.addZone("example.test.")
+	limit := func(n uint32) *PutZone {
+		return &PutZone{Zone: id, Settings: ZoneSettings{UpdatePolicy: "grant k. zonesub ANY;", MaxRecords: n}}
+	}
+	records := func() int {
+		z, _ := c.machines[0].Zone(id)
+		return z.Zone.Records()
+	}
+	has := records()
+	c.must(limit(uint32(has + 1)))
+	send := func(lines ...string) uint16 {
+		t.Helper()
+		c.tick(1000)
+		return c.apply(c.signed("k.", v, updateWire(t, "example.test", lines...))).Results[0].RCode
+	}
+	if rc := send("add a.example.test. 60 A 192.0.2.1"); rc != 0 {
+		t.Fatalf("up to the limit: %d", rc)
+	}
+	if rc := send("add b.example.test. 60 A 192.0.2.1"); rc != rcodeServFail || records() != has+1 {
+		t.Errorf("beyond it: %d, %d records", rc, records())
+	}
+	if rc := send("delset a.example.test. A", "add b.example.test. 60 A 192.0.2.1"); rc != 0 {
+		t.Errorf("one for another: %d", rc)
+	}
+	c.must(limit(uint32(has)))
+	if rc := send("delset b.example.test. A"); rc != 0 || records() != has {
+		t.Errorf("down to a lower limit: %d, %d records", rc, records())
+	}
+	other := ZoneOf(mustName("other.test."))
+	put := &PutZone{Zone: other, Create: true, Settings: ZoneSettings{MaxRecords: 1}, RRs: NewZoneRRs(other.Name, mustName("ns."), mustName("h."), nil)}
+	if res := c.apply(put).Results[0]; res.Err == "" {
+		t.Error("a zone beyond its limit was made")
+	}
+}

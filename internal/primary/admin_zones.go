@@ -72,7 +72,7 @@ func describeZone(m *fsm.Machine, id fsm.ZoneID) (adminapi.Zone, bool) {
 		Incarnation: v.Config.Incarnation, ManagedBy: v.Config.ManagedBy, Catalog: v.Config.IsCatalog(),
 		Settings: adminapi.ZoneSettings{
 			UpdatePolicy: s.UpdatePolicy, AllowUpdate: s.AllowUpdate, AllowQuery: s.AllowQuery, AllowTransfer: s.AllowTransfer,
-			MaxZoneTTL: s.MaxTTL, AlsoNotify: s.AlsoNotify, LocalReads: s.LocalReads, Guarantee: describeGuarantee(s.Guarantee),
+			MaxZoneTTL: s.MaxTTL, MaxRecords: s.MaxRecords, AlsoNotify: s.AlsoNotify, LocalReads: s.LocalReads, Guarantee: describeGuarantee(s.Guarantee),
 		},
 	}, true
 }
@@ -85,7 +85,7 @@ func settingsOf(name zone.Name, s adminapi.ZoneSettings) (fsm.ZoneSettings, erro
 	}
 	out := fsm.ZoneSettings{
 		UpdatePolicy: s.UpdatePolicy, AllowUpdate: s.AllowUpdate, AllowQuery: s.AllowQuery, AllowTransfer: s.AllowTransfer,
-		MaxTTL: s.MaxZoneTTL, AlsoNotify: s.AlsoNotify, LocalReads: s.LocalReads, Guarantee: g,
+		MaxTTL: s.MaxZoneTTL, MaxRecords: s.MaxRecords, AlsoNotify: s.AlsoNotify, LocalReads: s.LocalReads, Guarantee: g,
 	}
 	if err := out.Check(fsm.ZoneOf(name)); err != nil {
 		return out, invalid("%v", err)
@@ -268,7 +268,7 @@ func (a *admin) importZone(r *http.Request) (adminapi.Zone, error) {
 	}
 	begin := &fsm.ImportBegin{
 		ID: fmt.Sprintf("%s-%d", a.p.cfg.Name, time.Now().UnixNano()), Zone: fsm.ZoneOf(name), Settings: settings,
-		Replace: q.Get(adminapi.ParamReplace) == "true", Actor: actorOf(r.Context()),
+		Replace: q.Get(adminapi.ParamReplace) == "true", MoveSerial: q.Get(adminapi.ParamMove) == "true", Actor: actorOf(r.Context()),
 	}
 	if err := a.sendImport(r.Context(), begin, z); err != nil {
 		return adminapi.Zone{}, err

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -145,6 +146,8 @@ type pass struct {
 	zone    *v1alpha1.Zone
 	cluster *v1alpha1.BindCluster // nil: there is none
 	verdict zoneobject.Verdict
+	// tenants are the names of the zones of the same tenant, this one among them; empty without a quota for records.
+	tenants []string
 	// siblings are the number of Zones of the cluster.
 	siblings int
 }
@@ -189,6 +192,29 @@ func (p *pass) judge(ctx context.Context, cluster types.NamespacedName) error {
 		return err
 	}
 	p.verdict = zoneobject.Accept(p.zone, p.cluster, zones.Items, namespaces)
+	if q := p.quota(); q != nil && q.Records != nil {
+		for i := range zones.Items {
+			z := &zones.Items[i]
+			if rule, err := tenancy.Rule(z.Namespace, p.cluster, namespaces); err == nil && rule != nil && rule.Name == p.verdict.Tenant && z.Namespace != p.cluster.Namespace {
+				p.tenants = append(p.tenants, strings.TrimSuffix(string(z.Spec.ZoneName), ".")+".")
+			}
+		}
+		slices.Sort(p.tenants)
+		p.tenants = slices.Compact(p.tenants)
+	}
+	return nil
+}
+
+// quota is that of the Zone's tenant; nil without one.
+func (p *pass) quota() *v1alpha1.Quota {
+	if p.cluster == nil || p.verdict.Tenant == "" {
+		return nil
+	}
+	for _, r := range p.cluster.Spec.AllowedNamespaces {
+		if r.Name == p.verdict.Tenant {
+			return r.Quota
+		}
+	}
 	return nil
 }
 
@@ -199,6 +225,7 @@ type found struct {
 	zone        *adminapi.Zone
 	secondaries string // such as 2/2
 	healthy     string // the summary while there is no trouble
+	tenant      string // what its tenant has of its quota
 	soon        bool   // look again soon, although nothing is wrong
 }
 
@@ -216,7 +243,7 @@ func (p *pass) report(ctx context.Context, f found) (ctrl.Result, error) {
 		accepted = conditions.Bad(v1alpha1.ConditionAccepted, p.verdict.Reason, p.verdict.Message)
 	}
 	first := len(s.Conditions) == 0
-	summary, transitions := conditions.Set(&s.Conditions, p.zone.Generation, p.cfg.Now(), f.healthy, accepted, f.programmed, f.published)
+	summary, transitions := conditions.Set(&s.Conditions, p.zone.Generation, p.cfg.Now(), f.healthy+f.tenant, accepted, f.programmed, f.published)
 	s.Summary = summary
 	if !equality.Semantic.DeepEqual(old.Status, *s) {
 		if err := p.cfg.Client.Status().Patch(ctx, p.zone, client.MergeFrom(old)); err != nil {

@@ -101,6 +101,9 @@ func (p *pass) program(ctx context.Context, api *clusterapi.Cluster, settings ad
 	if m == tenancy.Foreign {
 		return now, &trouble{v1alpha1.ReasonManagedElsewhere, fmt.Sprintf("zone %s: %s", p.name(), why)}
 	}
+	if err := p.share(ctx, api, now, &settings, f); err != nil {
+		return now, err
+	}
 	if m == tenancy.Own && reflect.DeepEqual(now.Settings, normal(settings)) {
 		return now, p.publishedAt(ctx, api, now, f)
 	}
@@ -118,6 +121,35 @@ func (p *pass) program(ctx context.Context, api *clusterapi.Cluster, settings ad
 		return nil, errors.Join(err, fmt.Errorf("zone %s was deleted just now; look at the log of the primaries for who did it", p.name()))
 	}
 	return now, p.publishedAt(ctx, api, now, f)
+}
+
+// share puts the zone's part of its tenant's quota into its settings.
+func (p *pass) share(ctx context.Context, api *clusterapi.Cluster, z *adminapi.Zone, settings *adminapi.ZoneSettings, f *found) error {
+	if len(p.tenants) == 0 {
+		return nil
+	}
+	_, zones, err := p.views.get(ctx, client.ObjectKeyFromObject(p.cluster), api)
+	if err != nil {
+		return err
+	}
+	quota, sum := *p.quota().Records, int64(0)
+	var has []int64
+	for _, name := range p.tenants {
+		most := int64(0)
+		for _, at := range zones[name] {
+			most = max(most, int64(at.Records))
+		}
+		switch {
+		case name == z.Name:
+			most = int64(z.Records)
+		case len(zones[name]) == 0:
+			continue // it is not there, and may never be: it gets its part when it is made
+		}
+		has, sum = append(has, most), sum+most
+	}
+	settings.MaxRecords = zoneobject.Share(quota, has, int64(z.Records), z.Settings.MaxRecords)
+	f.tenant = fmt.Sprintf("; tenant %s has %d of %d records", p.verdict.Tenant, sum, quota)
+	return nil
 }
 
 // normal is settings as primaries tell them.
@@ -164,7 +196,8 @@ func (p *pass) bootstrap(ctx context.Context, api *clusterapi.Cluster, settings 
 	if err != nil {
 		return &trouble{v1alpha1.ReasonBootstrapFailed, err.Error()}
 	}
-	o := adminapi.ImportOptions{Settings: settings, StripDNSSEC: p.zone.Spec.Bootstrap != nil && p.zone.Spec.Bootstrap.StripDNSSEC}
+	// A name that has been a zone before keeps its place in the order of serials, or secondaries would not take the new content.
+	o := adminapi.ImportOptions{Settings: settings, MoveSerial: true, StripDNSSEC: p.zone.Spec.Bootstrap != nil && p.zone.Spec.Bootstrap.StripDNSSEC}
 	err = api.Import(ctx, func(ctx context.Context, a *adminapi.Client) (bool, error) {
 		z, err := zoneAt(ctx, a, p.name())
 		return z != nil, err

@@ -34,18 +34,18 @@ type world struct {
 	kube   client.WithWatch
 	kill   *operatortest.Kill
 	events chan string
-	now    time.Time
+	later  time.Duration // the operator's clock is so far ahead
 	r      *zonecontroller.Reconciler
 	admin  *adminapi.Client
 }
 
-func (w *world) For(t *testing.T) *world { part := *w; part.t = t; return &part }
+func (w *world) For(t *testing.T) *world { part := *w; part.t = t; part.restart(); return &part }
 
 func start(t *testing.T, objects ...client.Object) *world {
 	rig := operatortest.Start(t, 3, 0)
 	rig.BindCluster.Spec.ZoneDefaults = &v1alpha1.ZoneDefaults{NameServers: []v1alpha1.NameServer{{Name: "ns1.example.net"}, {Name: "ns2.example.net"}}}
 	rig.BindCluster.Spec.AllowedNamespaces = []v1alpha1.AllowedNamespaces{{Name: "team", From: "All", ZoneSuffixes: []v1alpha1.DomainName{"team.example"}}}
-	w := &world{t: t, Rig: rig, kill: &operatortest.Kill{}, events: make(chan string, 1000), now: time.Now(), admin: rig.Admin["primary-1"]}
+	w := &world{t: t, Rig: rig, kill: &operatortest.Kill{}, events: make(chan string, 10000), admin: rig.Admin["primary-1"]}
 	w.kube = rig.Kubernetes(t, func(b *fake.ClientBuilder) {
 		b.WithIndex(&v1alpha1.Zone{}, zonecontroller.IndexCluster, zonecontroller.Index).WithInterceptorFuncs(w.kill.Calls())
 	}, objects...)
@@ -62,7 +62,7 @@ func (w *world) restart() {
 		w.t.Fatal(err)
 	}
 	cfg := zonecontroller.DefaultConfig()
-	cfg.Client, cfg.Clusters, cfg.Recorder, cfg.Now = w.kube, cs, &events.FakeRecorder{Events: w.events}, func() time.Time { return w.now }
+	cfg.Client, cfg.Clusters, cfg.Recorder, cfg.Now = w.kube, cs, &events.FakeRecorder{Events: w.events}, func() time.Time { return time.Now().Add(w.later) }
 	if w.r, err = zonecontroller.New(cfg); err != nil {
 		w.t.Fatal(err)
 	}
@@ -194,6 +194,7 @@ func TestZones(t *testing.T) {
 		{"from another server", fromServer},
 		{"whose is it", whose},
 		{"deletion", deletion},
+		{"a tenant's records are shared out", shared},
 		{"the operator is killed at any moment", killed},
 		{"no primary answers", unreachable},
 	} {
@@ -319,12 +320,49 @@ func deletion(w *world) {
 	if _, err := w.admin.Zone(w.t.Context(), "kept.example."); !adminapi.IsCode(err, adminapi.CodeNotFound) {
 		w.t.Errorf("after its deletion: %v", err)
 	}
+	// Made anew, it goes on with its serials, or secondaries would keep what they had.
+	anew := w.add(zone("dns", "kept-anew", "kept.example"))
+	if now := w.settled(anew, ready); now.Status.Serial <= int64(kept.Serial) || now.Status.Records != 3 {
+		w.t.Errorf("made anew: %+v; it had serial %d", now.Status, kept.Serial)
+	}
 	// One that was refused deletes nothing.
 	other := zone("dns", "other", "file.example", func(s *v1alpha1.ZoneSpec) { s.DeletionPolicy = v1alpha1.DeletionDelete })
 	other.Finalizers = []string{lookup.Finalizer}
 	w.add(other)
 	w.gone(other)
 	w.at("file.example.")
+}
+
+// shared: what a tenant's zones may hold together is never more than its quota, and follows what they have.
+func shared(w *world) {
+	var c v1alpha1.BindCluster
+	quota := func(q *v1alpha1.Quota) {
+		w.t.Helper()
+		if err := w.kube.Get(w.t.Context(), client.ObjectKeyFromObject(w.BindCluster), &c); err != nil {
+			w.t.Fatal(err)
+		}
+		c.Spec.AllowedNamespaces[0].Quota = q
+		if err := w.kube.Update(w.t.Context(), &c); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+	records := int64(108)
+	quota(&v1alpha1.Quota{Records: &records})
+	one, two := zone("team", "mine", "team.example"), w.add(zone("team", "two", "two.team.example"))
+	limit := func(name string, n uint32) func(*v1alpha1.Zone) bool {
+		return func(z *v1alpha1.Zone) bool { return ready(z) && w.at(name).Settings.MaxRecords == n }
+	}
+	w.settled(two, limit("two.team.example.", 36)) // three zones have 9 of 108; a third of what is left is 33
+	w.settled(one, limit("team.example.", 36))
+	records = 9
+	quota(&v1alpha1.Quota{Records: &records})
+	now := w.settled(one, limit("team.example.", 3))
+	if !strings.Contains(now.Status.Summary, "tenant team has 9 of 9 records") {
+		w.t.Errorf("summary %q", now.Status.Summary)
+	}
+	quota(nil)
+	w.settled(one, limit("team.example.", 0))
+	w.settled(two, limit("two.team.example.", 0))
 }
 
 // killed: whatever call was the operator's last while it made a zone, or deleted one, the next operator ends in the same state.
@@ -389,7 +427,7 @@ func unreachable(w *world) {
 	if err := w.kube.Get(w.t.Context(), client.ObjectKeyFromObject(z), &v1alpha1.Zone{}); err != nil {
 		w.t.Fatalf("it did not wait: %v", err)
 	}
-	w.now = w.now.Add(lookup.DeletionLimit + time.Minute)
+	w.later = lookup.DeletionLimit + time.Minute
 	w.restart()
 	w.vanishes(z)
 	if !w.told("Warning Abandoned zone late.example stays") {
