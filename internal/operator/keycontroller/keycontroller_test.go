@@ -97,10 +97,11 @@ func (w *world) vanishes(k *v1alpha1.TSIGKey) {
 		if _, err := w.pass(k); err != nil {
 			return err
 		}
-		if err := w.kube.Get(ctx, client.ObjectKeyFromObject(k), &v1alpha1.TSIGKey{}); client.IgnoreNotFound(err) != nil || err == nil {
-			return fmt.Errorf("it is there: %v", err)
+		err := w.kube.Get(ctx, client.ObjectKeyFromObject(k), &v1alpha1.TSIGKey{})
+		if err == nil {
+			return errors.New("it is there")
 		}
-		return nil
+		return client.IgnoreNotFound(err)
 	})
 }
 

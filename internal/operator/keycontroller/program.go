@@ -152,6 +152,8 @@ func (p *pass) do(ctx context.Context, cluster *clusterapi.Cluster, s keyobject.
 	var err error
 	event, text := "Created", "key %s is made"
 	switch s.Do {
+	case keyobject.Nothing:
+		return nil
 	case keyobject.Add:
 		err = cluster.Change(ctx, made, func(ctx context.Context, a *adminapi.Client) error {
 			_, err := a.AddKey(ctx, adminapi.AddKey{Name: name, Algorithm: s.Algorithm, Secret: s.Secret})

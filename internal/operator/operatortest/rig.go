@@ -96,7 +96,7 @@ func (r *Rig) Certificate(t testing.TB, by *harness.Authority, name, unit string
 	return s
 }
 
-// Admin is an administrator's connection to a primary, as a person at the command line has it.
+// AdminTLS is an administrator's connection to a primary, as a person at the command line has it.
 func (r *Rig) AdminTLS(t testing.TB, unit string) *tls.Config {
 	t.Helper()
 	_, _, cert := r.Authority.IssueFor("somebody", unit)
@@ -125,9 +125,10 @@ func (r *Rig) Config() clusterapi.Config {
 			}
 			c, err := (&net.Dialer{}).DialContext(ctx, network, strings.TrimPrefix(p.Admin, "https://"))
 			r.mu.Lock()
-			defer r.mu.Unlock()
-			if err == nil && r.wrap != nil {
-				c = r.wrap(host, c)
+			wrap := r.wrap
+			r.mu.Unlock()
+			if err == nil && wrap != nil {
+				c = wrap(host, c)
 			}
 			return c, err
 		}

@@ -158,10 +158,11 @@ func (w *world) vanishes(z *v1alpha1.Zone) {
 		if _, err := w.pass(z); err != nil {
 			return err
 		}
-		if err := w.kube.Get(ctx, client.ObjectKeyFromObject(z), &v1alpha1.Zone{}); client.IgnoreNotFound(err) != nil || err == nil {
-			return fmt.Errorf("it is there: %v", err)
+		err := w.kube.Get(ctx, client.ObjectKeyFromObject(z), &v1alpha1.Zone{})
+		if err == nil {
+			return errors.New("it is there")
 		}
-		return nil
+		return client.IgnoreNotFound(err)
 	})
 }
 
