@@ -24,15 +24,32 @@ func registrations(in resources.Input, secrets map[string][]byte) []registration
 }
 
 // surplus are the names of secondaries that the operator has registered, as the form of their keys' names says, and that are no longer wanted.
-func surplus(want []registration, have []adminapi.Secondary) []registration {
-	var out []registration
+func surplus(want []registration, have []adminapi.Secondary) []string {
+	var out []string
 	for _, s := range have {
 		i, ok := ordinal(s.Name)
 		if !ok || s.Foreign || s.Key != resources.SecondaryKey(i) {
 			continue // somebody else's
 		}
 		if !slices.ContainsFunc(want, func(r registration) bool { return r.name == s.Name }) {
-			out = append(out, registration{name: s.Name, key: s.Key})
+			out = append(out, s.Name)
+		}
+	}
+	return out
+}
+
+// surplusKeys are the names of keys that the operator has made for secondaries which are no longer wanted. They are not found by the registrations:
+// an operator that was killed may have ended those before.
+func surplusKeys(want []registration, keys []adminapi.Key) []string {
+	var out []string
+	for _, k := range keys {
+		name, _, _ := strings.Cut(k.Name, ".")
+		i, ok := ordinal(name)
+		if !ok || k.Name != resources.SecondaryKey(i) {
+			continue // somebody else's
+		}
+		if !slices.ContainsFunc(want, func(r registration) bool { return r.key == k.Name }) {
+			out = append(out, k.Name)
 		}
 	}
 	return out
@@ -68,12 +85,14 @@ func register(ctx context.Context, p Primary, want []registration) error {
 			return fmt.Errorf("registration of %s: %w", w.name, err)
 		}
 	}
-	for _, s := range surplus(want, have) {
-		if err := p.DeleteSecondary(ctx, s.name); err != nil && !adminapi.IsCode(err, adminapi.CodeNotFound) {
-			return fmt.Errorf("registration of %s: %w", s.name, err)
+	for _, name := range surplus(want, have) {
+		if err := p.DeleteSecondary(ctx, name); err != nil && !adminapi.IsCode(err, adminapi.CodeNotFound) {
+			return fmt.Errorf("registration of %s: %w", name, err)
 		}
-		if err := p.DeleteKey(ctx, s.key, s.key); err != nil && !adminapi.IsCode(err, adminapi.CodeNotFound) {
-			return fmt.Errorf("key %s of %s: %w", s.key, s.name, err)
+	}
+	for _, key := range surplusKeys(want, keys) {
+		if err := p.DeleteKey(ctx, key, key); err != nil && !adminapi.IsCode(err, adminapi.CodeNotFound) {
+			return fmt.Errorf("key %s: %w", key, err)
 		}
 	}
 	return nil
