@@ -32,6 +32,7 @@ func TestE2EKilled(t *testing.T) {
 	if err := p.Signal(syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
+	<-p.Ended()
 	for _, pid := range []int{s.Hub, s.Nodes["n1"]} {
 		s.until("its machines have ended", func() error {
 			b, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))

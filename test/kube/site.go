@@ -67,11 +67,12 @@ func (s *site) open(dir string, alive func() error) {
 		}
 		return nil
 	})
-	var err error
-	if s.hub, err = harness.OpenNamespace(fmt.Sprintf("/proc/%d/ns/net", s.Hub)); err != nil {
+	hub, err := harness.OpenNamespace(fmt.Sprintf("/proc/%d/ns/net", s.Hub))
+	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = s.hub.Close() })
+	s.hub = hub
+	t.Cleanup(func() { _ = hub.Close() })
 }
 
 // run starts a cluster in a process of its own.
