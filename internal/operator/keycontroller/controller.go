@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -16,7 +15,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
-	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 
@@ -111,16 +109,11 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) err
 func (r *Reconciler) keys(ctx context.Context, clusters []string, pick func(*v1alpha1.TSIGKey) bool) []ctrl.Request {
 	var out []ctrl.Request
 	for _, c := range clusters {
-		var l v1alpha1.TSIGKeyList
-		if err := r.cfg.Client.List(ctx, &l, client.MatchingFields{IndexCluster: c}); err != nil {
+		l, err := lookup.Requests(ctx, r.cfg.Client, &v1alpha1.TSIGKeyList{}, pick, client.MatchingFields{IndexCluster: c})
+		if err != nil {
 			r.cfg.Logger.Error("TSIGKeys of a cluster can't be listed", "cluster", c, "err", err)
-			continue
 		}
-		for i := range l.Items {
-			if pick(&l.Items[i]) {
-				out = append(out, ctrl.Request{NamespacedName: client.ObjectKeyFromObject(&l.Items[i])})
-			}
-		}
+		out = append(out, l...)
 	}
 	return out
 }
@@ -236,35 +229,19 @@ func at(t time.Time) *metav1.Time {
 	return &m
 }
 
-// patch writes the object's metadata.
-func (p *pass) patch(ctx context.Context, old *v1alpha1.TSIGKey) error {
-	err := p.cfg.Client.Patch(ctx, p.key, client.MergeFromWithOptions(old, client.MergeFromWithOptimisticLock{}))
-	if err != nil {
-		return fmt.Errorf("TSIGKey %s: %w", client.ObjectKeyFromObject(p.key), err)
-	}
-	return nil
-}
-
 // finalize does what spec.deletionPolicy says, and lets the object go. The Secret for clients goes with it in any case: it is the object's.
 func (p *pass) finalize(ctx context.Context) (ctrl.Result, error) {
-	if !controllerutil.ContainsFinalizer(p.key, lookup.Finalizer) {
-		return ctrl.Result{}, nil
-	}
-	old := p.key.DeepCopy()
+	var remove func(context.Context) error
 	if p.cluster != nil && p.cluster.DeletionTimestamp.IsZero() && p.key.Spec.DeletionPolicy != v1alpha1.DeletionRetain {
-		err := p.deleteKey(ctx)
-		late := p.cfg.Now().Sub(p.key.DeletionTimestamp.Time) >= lookup.DeletionLimit
-		switch {
-		case err != nil && !late:
-			p.cfg.Logger.Warn("a key could not be revoked yet", "key", client.ObjectKeyFromObject(p.key).String(), "err", err)
-			return ctrl.Result{RequeueAfter: p.cfg.Retry}, nil
-		case err != nil:
-			p.cfg.Recorder.Eventf(p.key, nil, corev1.EventTypeWarning, "Abandoned", "Delete",
-				"key %s stays valid, because the primaries could not be told within %s: %.700v; revoke it with: zonekeeper key delete --detach", keyobject.Name(p.key), lookup.DeletionLimit, err)
-		default:
-			p.cfg.Recorder.Eventf(p.key, nil, corev1.EventTypeNormal, "Revoked", "Delete", "key %s is revoked", keyobject.Name(p.key))
-		}
+		remove = p.deleteKey
 	}
-	controllerutil.RemoveFinalizer(p.key, lookup.Finalizer)
-	return ctrl.Result{}, client.IgnoreNotFound(p.patch(ctx, old))
+	again, err := lookup.Deletion{
+		Client: p.cfg.Client, Recorder: p.cfg.Recorder, Logger: p.cfg.Logger, Now: p.cfg.Now, Kind: Kind,
+		What: "key " + keyobject.Name(p.key), Done: "Revoked", Doing: "revoked",
+		Left: "stays valid, because the primaries", Remedy: "revoke it with: zonekeeper key delete --detach",
+	}.Finalize(ctx, p.key, remove)
+	if again {
+		return ctrl.Result{RequeueAfter: p.cfg.Retry}, nil
+	}
+	return ctrl.Result{}, err
 }

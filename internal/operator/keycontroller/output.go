@@ -15,6 +15,7 @@ import (
 	"github.com/zonekeeper/zonekeeper/api/v1alpha1"
 	"github.com/zonekeeper/zonekeeper/internal/adminapi"
 	"github.com/zonekeeper/zonekeeper/internal/operator/keyobject"
+	"github.com/zonekeeper/zonekeeper/internal/operator/lookup"
 )
 
 // labelManagedBy says in Kubernetes' recommended way who writes an object.
@@ -31,7 +32,7 @@ func (p *pass) handOut(ctx context.Context, key *adminapi.Key) (*corev1.Secret, 
 	}
 	data, err := keyobject.Output(p.key, key, keyobject.Server(p.cluster), keyobject.ZonesOf(p.key, zones.Items))
 	if err != nil {
-		return nil, &trouble{v1alpha1.ReasonInvalid, err.Error()}
+		return nil, &lookup.Trouble{Reason: v1alpha1.ReasonInvalid, Message: err.Error()}
 	}
 	name := client.ObjectKey{Namespace: p.key.Namespace, Name: keyobject.SecretName(p.key)}
 	var s corev1.Secret
@@ -48,7 +49,7 @@ func (p *pass) handOut(ctx context.Context, key *adminapi.Key) (*corev1.Secret, 
 		return nil, fmt.Errorf("Secret %s: %w", name, err)
 	}
 	if !metav1.IsControlledBy(&s, p.key) {
-		return nil, &trouble{v1alpha1.ReasonNameTaken, fmt.Sprintf("Secret %s exists and is not this TSIGKey's; choose another name in output.secretName, or delete it", name)}
+		return nil, &lookup.Trouble{Reason: v1alpha1.ReasonNameTaken, Message: fmt.Sprintf("Secret %s exists and is not this TSIGKey's; choose another name in output.secretName, or delete it", name)}
 	}
 	if version, _ := handed(&s); version == key.Versions[0].Version && reflect.DeepEqual(s.Data, data) {
 		return &s, nil

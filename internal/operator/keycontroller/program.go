@@ -10,7 +10,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	"github.com/zonekeeper/zonekeeper/api/v1alpha1"
 	"github.com/zonekeeper/zonekeeper/internal/adminapi"
@@ -21,30 +20,18 @@ import (
 	"github.com/zonekeeper/zonekeeper/internal/operator/tenancy"
 )
 
-// trouble is one that the TSIGKey's owner can do something about.
-type trouble struct{ reason, message string }
-
-func (t *trouble) Error() string { return t.message }
-
 // advance makes the primaries have the key as spec says, and clients the Secret. Its error is Kubernetes' alone: what primaries say is in what it found.
 func (p *pass) advance(ctx context.Context) (found, error) {
 	f := found{programmed: conditions.Unknown(v1alpha1.ConditionProgrammed, v1alpha1.ReasonPending, "the TSIGKey is not accepted")}
 	if !p.verdict.Accepted {
 		return f, nil
 	}
-	old := p.key.DeepCopy()
-	if controllerutil.AddFinalizer(p.key, lookup.Finalizer) {
-		if err := p.patch(ctx, old); err != nil {
-			return f, err
-		}
+	if err := lookup.Keep(ctx, p.cfg.Client, Kind, p.key); err != nil {
+		return f, err
 	}
 	err := p.program(ctx, &f)
-	var mine *trouble
 	var api apierrors.APIStatus
 	switch {
-	case errors.As(err, &mine):
-		f.programmed = conditions.Bad(v1alpha1.ConditionProgrammed, mine.reason, mine.message)
-		return f, nil
 	case errors.As(err, &api):
 		return f, err
 	case err != nil:
@@ -52,13 +39,7 @@ func (p *pass) advance(ctx context.Context) (found, error) {
 		return f, nil
 	}
 	f.programmed = conditions.Good(v1alpha1.ConditionProgrammed, "")
-	if _, ok := p.key.Annotations[v1alpha1.AnnotationAdopt]; ok {
-		// It has served, and would undo a later --detach.
-		old := p.key.DeepCopy()
-		delete(p.key.Annotations, v1alpha1.AnnotationAdopt)
-		return f, p.patch(ctx, old)
-	}
-	return f, nil
+	return f, lookup.Adopted(ctx, p.cfg.Client, Kind, p.key)
 }
 
 // maxSteps is how many steps one pass makes at most: a key that is added and handed out, or a retirement and the rotation that waited for it.
@@ -100,7 +81,7 @@ func (p *pass) program(ctx context.Context, f *found) error {
 		}
 	}
 	if f.step.Reason != "" {
-		return &trouble{f.step.Reason, f.step.Message}
+		return &lookup.Trouble{Reason: f.step.Reason, Message: f.step.Message}
 	}
 	return p.guarantee(ctx, cluster, f.key)
 }
@@ -121,7 +102,7 @@ func (p *pass) own(ctx context.Context, cluster *clusterapi.Cluster, key *admina
 	m, why := tenancy.Manages(key.ManagedBy, Kind, p.key, p.cluster)
 	switch {
 	case m == tenancy.Foreign:
-		return &trouble{v1alpha1.ReasonManagedElsewhere, fmt.Sprintf("key %s: %s", key.Name, why)}
+		return &lookup.Trouble{Reason: v1alpha1.ReasonManagedElsewhere, Message: fmt.Sprintf("key %s: %s", key.Name, why)}
 	case m == tenancy.Own:
 		return nil
 	case p.cluster.Spec.Paused:
@@ -215,11 +196,11 @@ func (p *pass) given(ctx context.Context) (string, error) {
 	err := p.cfg.Client.Get(ctx, client.ObjectKey{Namespace: p.key.Namespace, Name: ref.Name}, &s)
 	switch text := strings.TrimSpace(string(s.Data[ref.Key])); {
 	case apierrors.IsNotFound(err):
-		return "", &trouble{v1alpha1.ReasonNoSuchSecret, fmt.Sprintf("secretRef: there is no Secret %s in namespace %s; create it", ref.Name, p.key.Namespace)}
+		return "", &lookup.Trouble{Reason: v1alpha1.ReasonNoSuchSecret, Message: fmt.Sprintf("secretRef: there is no Secret %s in namespace %s; create it", ref.Name, p.key.Namespace)}
 	case err != nil:
 		return "", fmt.Errorf("secretRef: %w", err)
 	case text == "":
-		return "", &trouble{v1alpha1.ReasonNoSuchSecret, fmt.Sprintf("secretRef: Secret %s has no entry %s, or an empty one; put the shared secret there, in base64", ref.Name, ref.Key)}
+		return "", &lookup.Trouble{Reason: v1alpha1.ReasonNoSuchSecret, Message: fmt.Sprintf("secretRef: Secret %s has no entry %s, or an empty one; put the shared secret there, in base64", ref.Name, ref.Key)}
 	default:
 		return text, nil
 	}

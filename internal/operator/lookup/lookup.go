@@ -30,6 +30,11 @@ const DeletionLimit = 5 * time.Minute
 // ErrPaused: the cluster's owner has told the operator to change nothing.
 var ErrPaused = errors.New("the BindCluster has spec.paused, so the operator changes nothing; set it to false")
 
+// Trouble is one that the object's owner can do something about.
+type Trouble struct{ Reason, Message string }
+
+func (t *Trouble) Error() string { return t.Message }
+
 // Recorder tells of transitions. It is safe for concurrent use.
 type Recorder interface {
 	Eventf(regarding, related runtime.Object, eventtype, reason, action, note string, args ...any)
@@ -61,9 +66,12 @@ func Namespaces(ctx context.Context, read client.Reader) (map[string]map[string]
 	return out, nil
 }
 
-// Failure is what an error on the way to the primaries, or their answer, means.
+// Failure is what an error means: a Trouble, or one on the way to the primaries, or their answer.
 func Failure(condition string, err error) conditions.Finding {
+	var trouble *Trouble
 	switch {
+	case errors.As(err, &trouble):
+		return conditions.Bad(condition, trouble.Reason, trouble.Message)
 	case errors.Is(err, ErrPaused):
 		return conditions.Bad(condition, v1alpha1.ReasonPaused, err.Error())
 	case errors.Is(err, clusterapi.ErrNoCertificate):

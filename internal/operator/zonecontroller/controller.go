@@ -9,7 +9,6 @@ import (
 	"strings"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -18,7 +17,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
-	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 
@@ -126,16 +124,11 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) err
 func (r *Reconciler) zones(ctx context.Context, clusters []string, pick func(*v1alpha1.Zone) bool) []ctrl.Request {
 	var out []ctrl.Request
 	for _, c := range clusters {
-		var l v1alpha1.ZoneList
-		if err := r.cfg.Client.List(ctx, &l, client.MatchingFields{IndexCluster: c}); err != nil {
+		l, err := lookup.Requests(ctx, r.cfg.Client, &v1alpha1.ZoneList{}, pick, client.MatchingFields{IndexCluster: c})
+		if err != nil {
 			r.cfg.Logger.Error("Zones of a cluster can't be listed", "cluster", c, "err", err)
-			continue
 		}
-		for i := range l.Items {
-			if pick(&l.Items[i]) {
-				out = append(out, ctrl.Request{NamespacedName: client.ObjectKeyFromObject(&l.Items[i])})
-			}
-		}
+		out = append(out, l...)
 	}
 	return out
 }
@@ -257,46 +250,21 @@ func (p *pass) report(ctx context.Context, f found) (ctrl.Result, error) {
 	return ctrl.Result{RequeueAfter: p.cfg.Look + time.Duration(p.siblings)*p.cfg.LookEach}, nil
 }
 
-// keep adds the finalizer, before anything is made that it would have to undo.
-func (p *pass) keep(ctx context.Context) error {
-	old := p.zone.DeepCopy()
-	if !controllerutil.AddFinalizer(p.zone, lookup.Finalizer) {
-		return nil
-	}
-	return p.patch(ctx, old)
-}
-
-// patch writes the object's metadata.
-func (p *pass) patch(ctx context.Context, old *v1alpha1.Zone) error {
-	err := p.cfg.Client.Patch(ctx, p.zone, client.MergeFromWithOptions(old, client.MergeFromWithOptimisticLock{}))
-	if err != nil {
-		return fmt.Errorf("Zone %s: %w", client.ObjectKeyFromObject(p.zone), err)
-	}
-	return nil
-}
-
 // finalize does what spec.deletionPolicy says, and lets the object go.
 func (p *pass) finalize(ctx context.Context) (ctrl.Result, error) {
-	if !controllerutil.ContainsFinalizer(p.zone, lookup.Finalizer) {
-		return ctrl.Result{}, nil
-	}
-	old := p.zone.DeepCopy()
+	var remove func(context.Context) error
 	if p.cluster != nil && p.cluster.DeletionTimestamp.IsZero() && p.zone.Spec.DeletionPolicy == v1alpha1.DeletionDelete {
-		err := p.deleteZone(ctx)
-		late := p.cfg.Now().Sub(p.zone.DeletionTimestamp.Time) >= lookup.DeletionLimit
-		switch {
-		case err != nil && !late:
-			p.cfg.Logger.Warn("a zone could not be deleted yet", "zone", client.ObjectKeyFromObject(p.zone).String(), "err", err)
-			return ctrl.Result{RequeueAfter: p.cfg.Retry}, nil
-		case err != nil:
-			p.cfg.Recorder.Eventf(p.zone, nil, corev1.EventTypeWarning, "Abandoned", "Delete",
-				"zone %s stays at the primaries, because they could not be told within %s: %.700v; delete it with: zonekeeper zone delete --detach", p.zone.Spec.ZoneName, lookup.DeletionLimit, err)
-		default:
-			p.cfg.Recorder.Eventf(p.zone, nil, corev1.EventTypeNormal, "Deleted", "Delete", "zone %s is deleted", p.zone.Spec.ZoneName)
-		}
+		remove = p.deleteZone
 	}
-	controllerutil.RemoveFinalizer(p.zone, lookup.Finalizer)
-	return ctrl.Result{}, client.IgnoreNotFound(p.patch(ctx, old))
+	again, err := lookup.Deletion{
+		Client: p.cfg.Client, Recorder: p.cfg.Recorder, Logger: p.cfg.Logger, Now: p.cfg.Now, Kind: Kind,
+		What: "zone " + string(p.zone.Spec.ZoneName), Done: "Deleted", Doing: "deleted",
+		Left: "stays at the primaries, because they", Remedy: "delete it with: zonekeeper zone delete --detach",
+	}.Finalize(ctx, p.zone, remove)
+	if again {
+		return ctrl.Result{RequeueAfter: p.cfg.Retry}, nil
+	}
+	return ctrl.Result{}, err
 }
 
 // accepted are the TSIGKeys of the Zone's namespace and cluster that the cluster has accepted.

@@ -32,7 +32,7 @@ func (p *pass) advance(ctx context.Context) (found, error) {
 	if !p.verdict.Accepted {
 		return f, nil
 	}
-	if err := p.keep(ctx); err != nil {
+	if err := lookup.Keep(ctx, p.cfg.Client, Kind, p.zone); err != nil {
 		return f, err
 	}
 	keys, err := p.accepted(ctx)
@@ -48,23 +48,13 @@ func (p *pass) advance(ctx context.Context) (found, error) {
 	if err == nil {
 		f.zone, err = p.program(ctx, api, settings, keys, &f)
 	}
-	var mine *trouble
-	switch {
-	case errors.As(err, &mine):
-		f.programmed = conditions.Bad(v1alpha1.ConditionProgrammed, mine.reason, mine.message)
-		return f, nil
-	case err != nil:
+	if err != nil {
 		f.programmed = lookup.Failure(v1alpha1.ConditionProgrammed, err)
 		return f, nil
 	}
 	f.programmed = conditions.Good(v1alpha1.ConditionProgrammed, "")
-	return f, p.adopted(ctx)
+	return f, lookup.Adopted(ctx, p.cfg.Client, Kind, p.zone)
 }
-
-// trouble is one that the Zone's owner can do something about.
-type trouble struct{ reason, message string }
-
-func (t *trouble) Error() string { return t.message }
 
 // primaries reaches the cluster on behalf of the Zone.
 func (p *pass) primaries(ctx context.Context) (*clusterapi.Cluster, error) {
@@ -99,7 +89,7 @@ func (p *pass) program(ctx context.Context, api *clusterapi.Cluster, settings ad
 	}
 	m, why := tenancy.Manages(now.ManagedBy, Kind, p.zone, p.cluster)
 	if m == tenancy.Foreign {
-		return now, &trouble{v1alpha1.ReasonManagedElsewhere, fmt.Sprintf("zone %s: %s", p.name(), why)}
+		return now, &lookup.Trouble{Reason: v1alpha1.ReasonManagedElsewhere, Message: fmt.Sprintf("zone %s: %s", p.name(), why)}
 	}
 	if err := p.share(ctx, api, now, &settings, f); err != nil {
 		return now, err
@@ -173,7 +163,7 @@ func (p *pass) mayMake() error {
 	case p.cluster.Spec.Paused:
 		return lookup.ErrPaused
 	case p.zone.Status.Incarnation != 0:
-		return &trouble{v1alpha1.ReasonManagedElsewhere, fmt.Sprintf(
+		return &lookup.Trouble{Reason: v1alpha1.ReasonManagedElsewhere, Message: fmt.Sprintf(
 			"zone %s was deleted at the primaries, and not by this object; import it again (zonekeeper zone import), or delete this Zone and make it anew to begin with spec.bootstrap", p.name())}
 	}
 	return nil
@@ -194,7 +184,7 @@ func (p *pass) put(ctx context.Context, api *clusterapi.Cluster, settings admina
 func (p *pass) bootstrap(ctx context.Context, api *clusterapi.Cluster, settings adminapi.ZoneSettings, keys zoneobject.Keys) error {
 	text, err := p.content(ctx, api, keys)
 	if err != nil {
-		return &trouble{v1alpha1.ReasonBootstrapFailed, err.Error()}
+		return &lookup.Trouble{Reason: v1alpha1.ReasonBootstrapFailed, Message: err.Error()}
 	}
 	// A name that has been a zone before keeps its place in the order of serials, or secondaries would not take the new content.
 	o := adminapi.ImportOptions{Settings: settings, MoveSerial: true, StripDNSSEC: p.zone.Spec.Bootstrap != nil && p.zone.Spec.Bootstrap.StripDNSSEC}
@@ -206,7 +196,7 @@ func (p *pass) bootstrap(ctx context.Context, api *clusterapi.Cluster, settings 
 		return err
 	})
 	if adminapi.IsCode(err, adminapi.CodeInvalid) {
-		return &trouble{v1alpha1.ReasonBootstrapFailed, err.Error()}
+		return &lookup.Trouble{Reason: v1alpha1.ReasonBootstrapFailed, Message: err.Error()}
 	}
 	return err
 }
@@ -260,16 +250,6 @@ func (p *pass) transferred(ctx context.Context, api *clusterapi.Cluster, from *v
 	ctx, cancel := context.WithTimeout(ctx, transferLimit)
 	defer cancel()
 	return axfr.Fetch(ctx, p.name(), net.JoinHostPort(string(from.Server), strconv.Itoa(int(port))), key)
-}
-
-// adopted removes the annotation by which a zone was taken over: it has served, and would undo a later --detach.
-func (p *pass) adopted(ctx context.Context) error {
-	if _, ok := p.zone.Annotations[v1alpha1.AnnotationAdopt]; !ok {
-		return nil
-	}
-	old := p.zone.DeepCopy()
-	delete(p.zone.Annotations, v1alpha1.AnnotationAdopt)
-	return p.patch(ctx, old)
 }
 
 // deleteZone deletes the zone at the primaries, if it is this object's.
