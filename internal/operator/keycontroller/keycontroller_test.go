@@ -1,7 +1,6 @@
 package keycontroller_test
 
 import (
-	"context"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -66,43 +65,18 @@ func (w *world) restart() {
 	}
 }
 
-func (w *world) pass(k *v1alpha1.TSIGKey) (ctrl.Result, error) {
-	return w.r.Reconcile(w.t.Context(), ctrl.Request{NamespacedName: client.ObjectKeyFromObject(k)})
-}
+func (w *world) pass(k *v1alpha1.TSIGKey) (ctrl.Result, error) { return operatortest.Pass(w.t, w.r, k) }
 
 // settled makes passes until the TSIGKey is as want says, and gives it.
 func (w *world) settled(k *v1alpha1.TSIGKey, want func(*v1alpha1.TSIGKey) bool) *v1alpha1.TSIGKey {
 	w.t.Helper()
-	var now v1alpha1.TSIGKey
-	w.Cluster.For(w.t).Until(30*time.Second, "TSIGKey "+k.Name+" to settle", func(ctx context.Context) error {
-		if _, err := w.pass(k); err != nil {
-			return err
-		}
-		now = v1alpha1.TSIGKey{}
-		if err := w.kube.Get(ctx, client.ObjectKeyFromObject(k), &now); err != nil {
-			return err
-		}
-		if !want(&now) {
-			return fmt.Errorf("status: %+v", now.Status)
-		}
-		return nil
-	})
-	return &now
+	return operatortest.Settled(w.t, w.Rig, w.r, w.kube, k, want)
 }
 
 // vanishes makes passes until an object that is being deleted is gone.
 func (w *world) vanishes(k *v1alpha1.TSIGKey) {
 	w.t.Helper()
-	w.Cluster.For(w.t).Until(30*time.Second, "TSIGKey "+k.Name+" to go", func(ctx context.Context) error {
-		if _, err := w.pass(k); err != nil {
-			return err
-		}
-		err := w.kube.Get(ctx, client.ObjectKeyFromObject(k), &v1alpha1.TSIGKey{})
-		if err == nil {
-			return errors.New("it is there")
-		}
-		return client.IgnoreNotFound(err)
-	})
+	operatortest.Vanishes(w.t, w.Rig, w.r, w.kube, k)
 }
 
 func ready(k *v1alpha1.TSIGKey) bool {
@@ -166,18 +140,7 @@ func (w *world) secret(name string) *corev1.Secret {
 	return &s
 }
 
-func (w *world) told(what string) bool {
-	for {
-		select {
-		case e := <-w.events:
-			if strings.Contains(e, what) {
-				return true
-			}
-		default:
-			return false
-		}
-	}
-}
+func (w *world) told(what string) bool { return operatortest.Told(w.events, what) }
 
 // TestKeys runs against one cluster of three real primaries.
 func TestKeys(t *testing.T) {

@@ -1,7 +1,6 @@
 package zonecontroller_test
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -68,28 +67,12 @@ func (w *world) restart() {
 	}
 }
 
-func (w *world) pass(z *v1alpha1.Zone) (ctrl.Result, error) {
-	return w.r.Reconcile(w.t.Context(), ctrl.Request{NamespacedName: client.ObjectKeyFromObject(z)})
-}
+func (w *world) pass(z *v1alpha1.Zone) (ctrl.Result, error) { return operatortest.Pass(w.t, w.r, z) }
 
 // settled makes passes until the Zone is as want says, and gives it.
 func (w *world) settled(z *v1alpha1.Zone, want func(*v1alpha1.Zone) bool) *v1alpha1.Zone {
 	w.t.Helper()
-	var now v1alpha1.Zone
-	w.Cluster.For(w.t).Until(30*time.Second, "Zone "+z.Name+" to settle", func(ctx context.Context) error {
-		if _, err := w.pass(z); err != nil {
-			return err
-		}
-		now = v1alpha1.Zone{}
-		if err := w.kube.Get(ctx, client.ObjectKeyFromObject(z), &now); err != nil {
-			return err
-		}
-		if !want(&now) {
-			return fmt.Errorf("status: %+v", now.Status)
-		}
-		return nil
-	})
-	return &now
+	return operatortest.Settled(w.t, w.Rig, w.r, w.kube, z, want)
 }
 
 func ready(z *v1alpha1.Zone) bool {
@@ -154,30 +137,10 @@ func (w *world) gone(z *v1alpha1.Zone) {
 // vanishes makes passes until an object that is being deleted is gone.
 func (w *world) vanishes(z *v1alpha1.Zone) {
 	w.t.Helper()
-	w.Cluster.For(w.t).Until(30*time.Second, "Zone "+z.Name+" to go", func(ctx context.Context) error {
-		if _, err := w.pass(z); err != nil {
-			return err
-		}
-		err := w.kube.Get(ctx, client.ObjectKeyFromObject(z), &v1alpha1.Zone{})
-		if err == nil {
-			return errors.New("it is there")
-		}
-		return client.IgnoreNotFound(err)
-	})
+	operatortest.Vanishes(w.t, w.Rig, w.r, w.kube, z)
 }
 
-func (w *world) told(what string) bool {
-	for {
-		select {
-		case e := <-w.events:
-			if strings.Contains(e, what) {
-				return true
-			}
-		default:
-			return false
-		}
-	}
-}
+func (w *world) told(what string) bool { return operatortest.Told(w.events, what) }
 
 // TestZones runs against one cluster of three real primaries.
 func TestZones(t *testing.T) {
