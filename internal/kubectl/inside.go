@@ -19,11 +19,7 @@ const (
 
 // run executes zonekeeper in a ready primary, by kubectl itself. A primary's certificate opens all of the admin API, and is where it runs.
 func (p *Program) run(ctx context.Context, o options) (int, error) {
-	cfg, namespace, err := connect(o)
-	if err != nil {
-		return ExitFailed, err
-	}
-	r, err := newReader(cfg)
+	r, namespace, err := connect(o)
 	if err != nil {
 		return ExitFailed, err
 	}

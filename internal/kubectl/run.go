@@ -9,7 +9,6 @@ import (
 	"slices"
 	"time"
 
-	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 )
 
@@ -148,8 +147,8 @@ func parse(command string, args []string) (options, error) {
 	return o, nil
 }
 
-// connect finds the cluster as kubectl does, and the namespace that is meant.
-func connect(o options) (*rest.Config, string, error) {
+// connect reaches the cluster that kubectl would, and finds the namespace that is meant.
+func connect(o options) (*reader, string, error) {
 	rules := clientcmd.NewDefaultClientConfigLoadingRules()
 	rules.ExplicitPath = o.kubeconfig
 	c := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, &clientcmd.ConfigOverrides{CurrentContext: o.context})
@@ -166,5 +165,6 @@ func connect(o options) (*rest.Config, string, error) {
 			return nil, "", fmt.Errorf("kubeconfig: %w", err)
 		}
 	}
-	return cfg, namespace, nil
+	r, err := newReader(cfg)
+	return r, namespace, err
 }

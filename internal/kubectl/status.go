@@ -20,11 +20,7 @@ import (
 
 // status prints the report. It succeeds when every cluster is ready.
 func (p *Program) status(ctx context.Context, o options) (int, error) {
-	cfg, namespace, err := connect(o)
-	if err != nil {
-		return ExitFailed, err
-	}
-	r, err := newReader(cfg)
+	r, namespace, err := connect(o)
 	if err != nil {
 		return ExitFailed, err
 	}

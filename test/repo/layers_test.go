@@ -82,6 +82,7 @@ func siblings() map[string]string {
 		"internal/operator/keycontroller → internal/operator/conditions":      "a controller puts the parts together",
 		"internal/operator/keycontroller → internal/operator/keyobject":       "a controller puts the parts together",
 		"internal/operator/keycontroller → internal/operator/lookup":          "a controller puts the parts together",
+		"internal/operator/keycontroller → internal/operator/resources":       "the names of labels",
 		"internal/operator/keycontroller → internal/operator/tenancy":         "a controller puts the parts together",
 		"internal/operator/clustercontroller → internal/operator/resources":   "it applies them",
 		"internal/operator/clustercontroller → internal/operator/bindcluster": "it carries out what that decides",

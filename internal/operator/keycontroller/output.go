@@ -16,10 +16,8 @@ import (
 	"github.com/zonekeeper/zonekeeper/internal/adminapi"
 	"github.com/zonekeeper/zonekeeper/internal/operator/keyobject"
 	"github.com/zonekeeper/zonekeeper/internal/operator/lookup"
+	"github.com/zonekeeper/zonekeeper/internal/operator/resources"
 )
-
-// labelManagedBy says in Kubernetes' recommended way who writes an object.
-const labelManagedBy, manager = "app.kubernetes.io/managed-by", "zonekeeper-operator"
 
 // handOut makes the Secret for clients have the key's newest secret, and gives it; nil while there is no key.
 func (p *pass) handOut(ctx context.Context, key *adminapi.Key) (*corev1.Secret, error) {
@@ -38,7 +36,7 @@ func (p *pass) handOut(ctx context.Context, key *adminapi.Key) (*corev1.Secret, 
 	var s corev1.Secret
 	switch err := p.cfg.Client.Get(ctx, name, &s); {
 	case apierrors.IsNotFound(err):
-		s = corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: name.Namespace, Name: name.Name, Labels: map[string]string{labelManagedBy: manager},
+		s = corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: name.Namespace, Name: name.Name, Labels: map[string]string{resources.LabelManagedBy: resources.Manager},
 			OwnerReferences: []metav1.OwnerReference{*metav1.NewControllerRef(p.key, v1alpha1.GroupVersion().WithKind(Kind))}}, Type: corev1.SecretTypeOpaque}
 		p.fill(&s, data, key.Versions[0].Version)
 		if err := p.cfg.Client.Create(ctx, &s); err != nil {
