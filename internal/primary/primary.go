@@ -139,7 +139,7 @@ func (p *Primary) assemble(ctx context.Context, sealer *seal.Sealer) error {
 	if p.peers, err = newPeers(p.cfg.Name, p.cfg.Admin.Peers, hc); err != nil {
 		return fmt.Errorf("%w: %w", ErrConfig, err)
 	}
-	if p.space, err = newSpace(p.cfg, len(p.members()), p.peers.full, p.logStatus, p.metrics, p.log); err != nil {
+	if p.space, err = p.newSpace(); err != nil {
 		return err
 	}
 	if err := p.registerQuorum(p.metrics); err != nil {

@@ -27,10 +27,11 @@ type space struct {
 	free    atomic.Uint64
 
 	full     atomic.Bool
-	logFull  bool // watch's own
+	fill     logFill // watch's own
 	verdict  atomic.Pointer[spaceVerdict]
 	peerFull func() int // how many other primaries have said that theirs is full
 	store    func(context.Context) (log.Status, error)
+	cutEach  func(context.Context, bool) error // replica.CutEach
 	members  int
 }
 
@@ -43,14 +44,16 @@ type spaceVerdict struct {
 // spaceEvery is short enough that a fast disk writes a few megabytes between two looks, and a look costs microseconds.
 const spaceEvery = 200 * time.Millisecond
 
-func newSpace(cfg Config, members int, peerFull func() int, store func(context.Context) (log.Status, error), reg prometheus.Registerer, logger *slog.Logger) (*space, error) {
-	s := &space{dirs: []string{cfg.Dir}, reserve: uint64(cfg.MinFreeBytes), log: logger, members: members, peerFull: peerFull, store: store}
+func (p *Primary) newSpace() (*space, error) {
+	cfg := p.cfg
+	s := &space{dirs: []string{cfg.Dir}, reserve: uint64(cfg.MinFreeBytes), log: p.log, members: len(p.members()), peerFull: p.peers.full,
+		store: p.logStatus, cutEach: func(ctx context.Context, on bool) error { return p.replica.CutEach(ctx, on) }}
 	if !cfg.Etcd.External() {
 		s.dirs = append(s.dirs, cfg.Etcd.DataDir)
 	}
 	s.free.Store(math.MaxUint64)
 	s.verdict.Store(&spaceVerdict{})
-	return s, reg.Register(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "zonekeeper_primary_disk_free_bytes",
+	return s, p.metrics.Register(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "zonekeeper_primary_disk_free_bytes",
 		Help: "Free space for checkpoints and the log, whichever has less."}, func() float64 { return float64(s.free.Load()) }))
 }
 
@@ -70,7 +73,7 @@ func (s *space) watch(ctx context.Context) {
 
 func (s *space) look(ctx context.Context) {
 	if st, err := s.store(ctx); err == nil {
-		s.logFull = isLogFull(s.logFull, st.DBUsed, st.QuotaBytes)
+		s.fillsUp(ctx, judgeLog(s.fill, st.DBUsed, st.QuotaBytes))
 	}
 	free, err := freeBytes(s.dirs)
 	if err != nil {
@@ -79,7 +82,7 @@ func (s *space) look(ctx context.Context) {
 	}
 	s.free.Store(free)
 	s.full.Store(isFull(s.full.Load(), free, s.reserve))
-	v := judgeSpace(s.full.Load(), s.logFull, s.peerFull(), s.members)
+	v := judgeSpace(s.full.Load(), s.fill == logFull, s.peerFull(), s.members)
 	old := s.verdict.Swap(&v)
 	switch was, is := old.noWrite, v.noWrite; {
 	case is != nil && (was == nil || was.Error() != is.Error()):
@@ -87,6 +90,16 @@ func (s *space) look(ctx context.Context) {
 	case is == nil && was != nil:
 		s.log.Info("there is space again, updates are taken", "free", free)
 	}
+}
+
+// fillsUp notes how full the log's store is.
+func (s *space) fillsUp(ctx context.Context, fill logFill) {
+	if each := fill != logRoomy; each != (s.fill != logRoomy) {
+		if err := s.cutEach(ctx, each); err != nil {
+			return // the replica ends, or ctx; else the next look tries again
+		}
+	}
+	s.fill = fill
 }
 
 // isFull adds hysteresis: once below the reserve, a disk has space again only when a quarter more than it is free.
@@ -97,14 +110,38 @@ func isFull(was bool, free, reserve uint64) bool {
 	return free < reserve
 }
 
-// isLogFull says whether updates must leave the rest of the log's store to the replicas' own entries: the publish boundaries
-// that readers wait for, and the checkpoints that make the log shorter. The store's file is larger than what it holds by up
-// to 16 MB, and etcd counts the file.
-func isLogFull(was bool, used, quota int64) bool {
-	if was {
-		return used > quota/2
+// logFill says how full the log's store is.
+type logFill int
+
+const (
+	logRoomy logFill = iota
+	// logFilling: entries bring the publish boundaries of their own changes. Should etcd take nothing more before the next
+	// look, whoever fills it, no reader waits for a boundary that can't be written.
+	logFilling
+	// logFull: updates leave the rest to the replicas' own entries: the publish boundaries that readers wait for, and the
+	// checkpoints that make the log shorter.
+	logFull
+)
+
+// judgeLog adds hysteresis to both bounds. The store's file is larger than what it holds by up to 16 MB, and etcd counts the
+// file.
+func judgeLog(was logFill, used, quota int64) logFill {
+	full, filling := quota/8*5, quota/8*3
+	if was == logFull {
+		full = quota / 2
 	}
-	return quota > 0 && used > quota/8*5
+	if was != logRoomy {
+		filling = quota / 16 * 5
+	}
+	switch {
+	case quota <= 0:
+		return logRoomy
+	case used > full:
+		return logFull
+	case used > filling:
+		return logFilling
+	}
+	return logRoomy
 }
 
 var (

@@ -49,18 +49,21 @@ func TestIsFull(t *testing.T) {
 	}
 }
 
-func TestIsLogFull(t *testing.T) {
+func TestJudgeLog(t *testing.T) {
 	const quota = 800
-	was := false
+	was := logRoomy
 	for _, step := range []struct {
 		used int64
-		want bool
-	}{{100, false}, {500, false}, {501, true}, {450, true}, {401, true}, {400, false}, {500, false}, {800, true}} {
-		if was = isLogFull(was, step.used, quota); was != step.want {
-			t.Fatalf("with %d used: full is %v", step.used, was)
+		want logFill
+	}{
+		{100, logRoomy}, {300, logRoomy}, {301, logFilling}, {251, logFilling}, {250, logRoomy}, {500, logFilling},
+		{501, logFull}, {450, logFull}, {401, logFull}, {400, logFilling}, {500, logFilling}, {800, logFull}, {100, logRoomy}, {800, logFull},
+	} {
+		if was = judgeLog(was, step.used, quota); was != step.want {
+			t.Fatalf("with %d used: %v, want %v", step.used, was, step.want)
 		}
 	}
-	if isLogFull(false, 1, 0) {
+	if judgeLog(logRoomy, 1, 0) != logRoomy {
 		t.Error("a log without a quota is full")
 	}
 }

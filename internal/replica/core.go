@@ -125,6 +125,7 @@ type core struct {
 
 	lastIndex uint64 // of the newest record applied
 	cuts      cutList
+	cutEach   bool // see Replica.CutEach
 	upkeep    upkeep
 	disputes  disputes
 	base      base
@@ -283,6 +284,9 @@ func (c *core) flush(now time.Time) {
 	b := &batch{epoch: c.epoch, seq: c.seq, props: props, began: now}
 	for _, p := range b.props {
 		c.cmds = append(c.cmds, p.cmd)
+	}
+	if c.wantsCut(props) {
+		c.cmds = append(c.cmds, &fsm.Cut{}) // behind the proposals: it answers none
 	}
 	b.data = fsm.EncodeEntry(fsm.Entry{
 		Header:   fsm.Header{Replica: c.cfg.name, Epoch: b.epoch, Seq: b.seq, TimeMS: c.entryTime(b).UnixMilli()},

@@ -145,6 +145,44 @@ func TestGroupCommit(t *testing.T) {
 	}
 }
 
+// TestCutEach: a log that may soon take nothing more has the boundary of each change in the same entry.
+func TestCutEach(t *testing.T) {
+	b := newBench(t)
+	pending := func(id uint64) []fsm.ZoneID {
+		p := b.propose(id)
+		b.commit(b.want(actAppend))
+		if p.err != nil {
+			t.Fatalf("proposal %d: %v", id, p.err)
+		}
+		var out []fsm.ZoneID
+		for id := range b.core.cuts.zones {
+			out = append(out, id)
+		}
+		return out
+	}
+	pending(1) // the first of a zone is due at once
+	if got := pending(2); len(got) != 1 {
+		t.Fatalf("zones that wait for a boundary: %v, want one", got)
+	}
+	b.core.cutEach = true
+	for id := uint64(3); id < 6; id++ {
+		if got := pending(id); len(got) != 0 {
+			t.Errorf("zones that wait for a boundary: %v", got)
+		}
+	}
+	b.core.internal(&fsm.Cut{}, func(error) {})
+	b.core.flush(b.now)
+	a := b.want(actAppend)
+	if got := commands(t, a); len(got) != 1 {
+		t.Errorf("an entry without a proposal has %v", got)
+	}
+	b.commit(a)
+	b.core.cutEach = false
+	if got := pending(6); len(got) != 1 {
+		t.Errorf("zones that wait for a boundary afterwards: %v, want one", got)
+	}
+}
+
 // TestAppliedBeforeConfirmed: the record may be seen before the append returns, whatever it then returns.
 func TestAppliedBeforeConfirmed(t *testing.T) {
 	for _, outcome := range []error{nil, log.ErrInDoubt, log.ErrUnsettled} {

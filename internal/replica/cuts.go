@@ -1,6 +1,7 @@
 package replica
 
 import (
+	"slices"
 	"time"
 
 	"github.com/zonekeeper/zonekeeper/internal/fsm"
@@ -155,6 +156,11 @@ func (c *core) cutDue() {
 	for cut := c.cuts.due(c.now); cut != nil; cut = c.cuts.due(c.now) {
 		c.proposeCut(cut)
 	}
+}
+
+// wantsCut says that an entry is to end with the boundary of all that it changes, because [Replica.CutEach] asks for it.
+func (c *core) wantsCut(props []*proposal) bool {
+	return c.cutEach && slices.ContainsFunc(props, func(p *proposal) bool { return !p.internal && p.cmd.Kind() != fsm.KindActivate })
 }
 
 // cut proposes the boundary of a zone's pending changes now, for a reader who waits.

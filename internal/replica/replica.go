@@ -220,6 +220,13 @@ func (r *Replica) Throttle(ctx context.Context, t Throttle) error {
 	return r.call(ctx, func() { r.core.slow(r.cfg.Now(), t) })
 }
 
+// CutEach has each entry bring the publish boundary of its own changes, until it is called again. Usually a later entry brings
+// it, so that one step of a zone has the changes of many; but a log that takes no more entries would never have it, and
+// readers would wait for what can't be published. So the owner asks for it while the log is filling up.
+func (r *Replica) CutEach(ctx context.Context, on bool) error {
+	return r.call(ctx, func() { r.core.cutEach = on })
+}
+
 // Drain waits until no proposal waits for its answer. Call Serve(false) first, or new ones keep it waiting.
 func (r *Replica) Drain(ctx context.Context) error {
 	drained := make(chan struct{})
