@@ -31,6 +31,7 @@ type space struct {
 	verdict  atomic.Pointer[spaceVerdict]
 	peerFull func() int // how many other primaries have said that theirs is full
 	store    func(context.Context) (log.Status, error)
+	used     func() (used, quota int64)        // of the store of a member in this process; nil: there is none
 	cutEach  func(context.Context, bool) error // replica.CutEach
 	members  int
 }
@@ -44,12 +45,17 @@ type spaceVerdict struct {
 // spaceEvery is short enough that a fast disk writes a few megabytes between two looks, and a look costs microseconds.
 const spaceEvery = 200 * time.Millisecond
 
+// fillEvery is for a member in this process, which is asked by reading two numbers: what somebody else writes to its store must not
+// take it from roomy to NOSPACE between two looks.
+const fillEvery = 20 * time.Millisecond
+
 func (p *Primary) newSpace() (*space, error) {
 	cfg := p.cfg
 	s := &space{dirs: []string{cfg.Dir}, reserve: uint64(cfg.MinFreeBytes), log: p.log, members: len(p.members()), peerFull: p.peers.full,
 		store: p.logStatus, cutEach: func(ctx context.Context, on bool) error { return p.replica.CutEach(ctx, on) }}
 	if !cfg.Etcd.External() {
 		s.dirs = append(s.dirs, cfg.Etcd.DataDir)
+		s.used = func() (int64, int64) { return p.member.StoreUsed() }
 	}
 	s.free.Store(math.MaxUint64)
 	s.verdict.Store(&spaceVerdict{})
@@ -61,19 +67,30 @@ func (p *Primary) newSpace() (*space, error) {
 func (s *space) watch(ctx context.Context) {
 	t := time.NewTicker(spaceEvery)
 	defer t.Stop()
+	var fill <-chan time.Time
+	if s.used != nil {
+		t := time.NewTicker(fillEvery)
+		defer t.Stop()
+		fill = t.C
+	}
+	s.look(ctx)
 	for {
-		s.look(ctx)
 		select {
 		case <-ctx.Done():
 			return
 		case <-t.C:
+			s.look(ctx)
+		case <-fill:
+			if used, quota := s.used(); judgeLog(s.fill, used, quota) != s.fill {
+				s.look(ctx)
+			}
 		}
 	}
 }
 
 func (s *space) look(ctx context.Context) {
-	if st, err := s.store(ctx); err == nil {
-		s.fillsUp(ctx, judgeLog(s.fill, st.DBUsed, st.QuotaBytes))
+	if used, quota, err := s.storeUsed(ctx); err == nil {
+		s.fillsUp(ctx, judgeLog(s.fill, used, quota))
 	}
 	free, err := freeBytes(s.dirs)
 	if err != nil {
@@ -90,6 +107,15 @@ func (s *space) look(ctx context.Context) {
 	case is == nil && was != nil:
 		s.log.Info("there is space again, updates are taken", "free", free)
 	}
+}
+
+func (s *space) storeUsed(ctx context.Context) (used, quota int64, err error) {
+	if s.used != nil {
+		used, quota = s.used()
+		return used, quota, nil
+	}
+	st, err := s.store(ctx)
+	return st.DBUsed, st.QuotaBytes, err
 }
 
 // fillsUp notes how full the log's store is.
