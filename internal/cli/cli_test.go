@@ -108,7 +108,7 @@ func TestMistakesInTheCommandExitWith2(t *testing.T) {
 		"wrong confirmation": {[]string{"key", "delete", "a", "--confirm", "b", "--admin", "x:1"}, "--confirm a"},
 		"grant and policy":   {[]string{"zone", "add", "z", "--grant", "k", "--allow-query", "any;", "--admin", "x:1"}, "--grant stands for"},
 		"file and transfer":  {[]string{"zone", "import", "z", "f", "--from-axfr", "x", "--admin", "x:1"}, "not both"},
-		"export format":      {[]string{"key", "export", "k", "--format", "toml", "--admin", "x:1"}, "nsupdate, bind, external-dns, cert-manager, kea"},
+		"export format":      {[]string{"key", "export", "k", "--format", "toml", "--admin", "x:1"}, "nsupdate, bind, knsupdate, dnspython, kea, certbot, lego, cert-manager, external-dns, gardener, terraform"},
 		"even primaries":     {[]string{"dev", "--primaries", "2", "--dir", "/nowhere"}, "use 1, 3 or 5"},
 		"secondaries":        {[]string{"dev", "--secondaries", "9", "--dir", "/nowhere"}, "--secondaries 9"},
 		"listen":             {[]string{"dev", "--listen", "localhost", "--dir", "/nowhere"}, "--listen"},

@@ -1,5 +1,4 @@
-// Package clientconf writes a TSIG key as the configuration of the clients that use it: nsupdate, BIND, external-dns, cert-manager, Kea. It is
-// pure.
+// Package clientconf writes a TSIG key as the configuration of the clients that use it. It is pure.
 package clientconf
 
 import (
@@ -85,32 +84,50 @@ func (t Target) zones() []string {
 const (
 	Nsupdate    = "nsupdate"
 	BIND        = "bind"
-	ExternalDNS = "external-dns"
-	CertManager = "cert-manager"
+	Knsupdate   = "knsupdate"
+	Dnspython   = "dnspython"
 	Kea         = "kea"
+	Certbot     = "certbot"
+	Lego        = "lego"
+	CertManager = "cert-manager"
+	ExternalDNS = "external-dns"
+	Gardener    = "gardener"
+	Terraform   = "terraform"
 )
 
-// Formats are the names of all formats.
-func Formats() []string { return []string{Nsupdate, BIND, ExternalDNS, CertManager, Kea} }
-
-// Write gives the text of a format.
-func Write(format string, t Target) (string, error) {
-	switch format {
-	case Nsupdate:
-		return nsupdate(t)
-	case BIND:
-		return bind(t)
-	case ExternalDNS:
-		return externalDNS(t)
-	case CertManager:
-		return certManager(t)
-	case Kea:
-		return kea(t)
+// formats in the order in which they are listed.
+func formats() []format {
+	return []format{
+		{Nsupdate, nsupdate}, {BIND, bind}, {Knsupdate, nsupdate}, {Dnspython, dnspython}, {Kea, kea}, {Certbot, certbot},
+		{Lego, lego}, {CertManager, certManager}, {ExternalDNS, externalDNS}, {Gardener, gardener}, {Terraform, terraform},
 	}
-	return "", fmt.Errorf("format %q; use one of %s", format, strings.Join(Formats(), ", "))
 }
 
-// nsupdate is the head of an nsupdate script.
+type format struct {
+	name  string
+	write func(Target) (string, error)
+}
+
+// Formats are the names of all formats.
+func Formats() []string {
+	var names []string
+	for _, f := range formats() {
+		names = append(names, f.name)
+	}
+	return names
+}
+
+// Write gives the text of a format.
+func Write(name string, t Target) (string, error) {
+	for _, f := range formats() {
+		if f.name == name {
+			return f.write(t)
+		}
+	}
+	return "", fmt.Errorf("format %q; use one of %s", name, strings.Join(Formats(), ", "))
+}
+
+// nsupdate is the head of a script of nsupdate or knsupdate.
 func nsupdate(t Target) (string, error) {
 	return fmt.Sprintf("server %s %d\nkey %s:%s %s\nzone %s\n", t.Host, t.Port, t.Algorithm, t.Name, t.Secret, t.firstZone()), nil
 }
@@ -118,6 +135,15 @@ func nsupdate(t Target) (string, error) {
 // bind is for named.conf, and for nsupdate -k and dig -k.
 func bind(t Target) (string, error) {
 	return fmt.Sprintf("key %q {\n\talgorithm %s;\n\tsecret %q;\n};\n", t.Name, t.Algorithm, t.Secret), nil
+}
+
+// dnspython is the beginning of a program: a keyring, and where to send to.
+func dnspython(t Target) (string, error) {
+	return fmt.Sprintf(`import dns.name, dns.query, dns.tsigkeyring, dns.update
+
+server, port, zone = %q, %d, %q
+keyring = dns.tsigkeyring.from_text({"%s.": ("%s.", %q)})
+`, t.Host, t.Port, t.firstZone()+".", t.Name, t.Algorithm, t.Secret), nil
 }
 
 // externalDNS is its arguments, one a line. It lists all records by AXFR
@@ -138,46 +164,6 @@ func externalDNS(t Target) (string, error) {
 		"--rfc2136-tsig-axfr",
 	)
 	return strings.Join(l, "\n") + "\n", nil
-}
-
-// certManager is a Secret and a ClusterIssuer's solver. cert-manager writes
-// algorithms in its own way, and holds the base64 text itself as the secret.
-func certManager(t Target) (string, error) {
-	alg := strings.ToUpper(strings.ReplaceAll(t.Algorithm, "-", ""))
-	var selector strings.Builder
-	for _, z := range t.zones() {
-		fmt.Fprintf(&selector, "            - %s\n", z)
-	}
-	return fmt.Sprintf(`apiVersion: v1
-kind: Secret
-metadata:
-  name: rfc2136-%[1]s
-  namespace: cert-manager
-stringData:
-  tsig-secret: %[2]s
----
-apiVersion: cert-manager.io/v1
-kind: ClusterIssuer
-metadata:
-  name: letsencrypt
-spec:
-  acme:
-    server: https://acme-v02.api.letsencrypt.org/directory
-    privateKeySecretRef:
-      name: letsencrypt-account
-    solvers:
-      - selector:
-          dnsZones:
-%[3]s        dns01:
-          rfc2136:
-            nameserver: %[4]s
-            tsigKeyName: %[5]s
-            tsigAlgorithm: %[6]s
-            tsigSecretSecretRef:
-              name: rfc2136-%[1]s
-              key: tsig-secret
-`, strings.ToLower(strings.ReplaceAll(t.Name, ".", "-")), t.Secret, selector.String(),
-		net.JoinHostPort(t.Host, strconv.Itoa(t.Port)), t.Name, alg), nil
 }
 
 // kea is the body of kea-dhcp-ddns.conf. Reverse zones go to reverse-ddns.
