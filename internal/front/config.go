@@ -40,6 +40,7 @@ type Config struct {
 	HAProxy    HAProxyConfig    `json:"haproxy"`
 	Keepalived KeepalivedConfig `json:"keepalived"`
 	Admin      AdminConfig      `json:"admin"`
+	Announce   AnnounceConfig   `json:"announce"`
 
 	// DrainTimeout bounds each step of a planned stop.
 	DrainTimeout conf.Duration `json:"drain_timeout"`
@@ -73,6 +74,16 @@ type VIPConfig struct {
 	// AdvertInterval is VRRP's, 100ms-1s; ARPRefresh is how often neighbours are told again, in whole seconds.
 	AdvertInterval conf.Duration `json:"advert_interval"`
 	ARPRefresh     conf.Duration `json:"arp_refresh"`
+}
+
+// AnnounceConfig says where in Kubernetes the node's state is told, in mode vip: for status, not for VRRP. The API server is reached as for
+// primaries.endpoint_slices.
+type AnnounceConfig struct {
+	// Lease exists already; "" for none. Namespace "" is the pod's own.
+	Lease     string `json:"lease"`
+	Namespace string `json:"namespace"`
+	// Every is how often an unchanged state is told again.
+	Every conf.Duration `json:"every"`
 }
 
 // PrimariesConfig says where the primaries are: exactly one of Static, DNS and EndpointSlices.
@@ -185,6 +196,7 @@ func DefaultConfig() Config {
 		HAProxy:      HAProxyConfig{Path: "haproxy", Stats: "127.0.0.1:8405"},
 		Keepalived:   KeepalivedConfig{Path: "keepalived"},
 		Admin:        AdminConfig{Listen: "127.0.0.1:8406"},
+		Announce:     AnnounceConfig{Every: conf.Duration(15 * time.Second)},
 		DrainTimeout: conf.Duration(5 * time.Second),
 		LogLevel:     "info", LogFormat: "text",
 	}

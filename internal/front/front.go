@@ -73,13 +73,15 @@ type front struct {
 	checker    checker
 	relay      udpRelay
 	haproxy    tcpProxy
-	keepalived mover // nil outside mode vip
+	keepalived mover     // nil outside mode vip
+	announcer  announcer // nil where nobody is told
 	servfail   *servfail
 	identity   identity
 	keys       *proxyproto.KeyFile // of PROXY headers over UDP; nil without
 
 	configs chan []byte        // HAProxy's newest configuration
 	changed chan struct{}      // the model has
+	news    chan struct{}      // for the announcer: the model may have
 	kick    chan struct{}      // HAProxy has news: look at it now
 	pings   chan chan struct{} // closed by steer, to show that it works
 	drained chan struct{}      // closed when a drain is done
@@ -145,6 +147,9 @@ func newFront(cfg Config, version string, log *slog.Logger) (*front, error) {
 			return nil, err
 		}
 	}
+	if f.announcer, err = newAnnouncer(cfg, log); err != nil {
+		return nil, err
+	}
 	return f, nil
 }
 
@@ -152,7 +157,7 @@ func newFront(cfg Config, version string, log *slog.Logger) (*front, error) {
 func blank(cfg Config, set settings, version string, log *slog.Logger) (f *front, err error) {
 	f = &front{
 		cfg: cfg, set: set, version: version, log: log, registry: adminapi.NewRegistry(version),
-		configs: make(chan []byte, 1), changed: make(chan struct{}, 1), kick: make(chan struct{}, 1), pings: make(chan chan struct{}),
+		configs: make(chan []byte, 1), changed: make(chan struct{}, 1), news: make(chan struct{}, 1), kick: make(chan struct{}, 1), pings: make(chan chan struct{}),
 		drained: make(chan struct{}), m: newModel(time.Now(), cfg.Mode, set.peers), file: newConfigFile(cfg, set, log),
 	}
 	f.metrics, err = newMetrics(f)
@@ -193,6 +198,10 @@ func (f *front) run(ctx context.Context) error {
 	checking := r.start("the checks", f.checker.Run)
 	tcp := r.start("HAProxy", func(ctx context.Context) error { return f.haproxy.Run(ctx, f.configs) })
 	watching := r.start("watching", f.watch)
+	var announcing *part
+	if f.announcer != nil {
+		announcing = r.start("announcing", func(ctx context.Context) error { return f.announcer.Run(ctx, f.news, f.announcement) })
+	}
 
 	// 4. The address, last: after the network has said that nobody else has it.
 	var moving *part
@@ -207,6 +216,7 @@ func (f *front) run(ctx context.Context) error {
 	}
 	r.stop(moving) // keepalived gives the addresses away
 	f.removeLeft("the stop")
+	r.stop(announcing)
 	r.stop(watching) // what it would see from here on is our doing
 	r.stop(udp)
 	r.stop(tcp)

@@ -37,6 +37,7 @@ func (f *front) steer(ctx context.Context) error {
 		if next := f.apply(damper, &last); next > 0 {
 			again.Reset(next)
 		}
+		signal(f.news)
 		select {
 		case <-ctx.Done():
 			return nil

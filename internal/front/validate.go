@@ -206,6 +206,14 @@ func (c Config) validatePrimaries(bad conf.Bad) {
 }
 
 func (c Config) validateRest(bad conf.Bad) {
+	if a := c.Announce; a.Lease != "" {
+		if c.Mode != ModeVIP {
+			bad("announce.lease", "%q; only in mode vip there is a holder to tell of: remove it", a.Lease)
+		}
+		if time.Duration(a.Every) < time.Second {
+			bad("announce.every", "%s; use 1s or more, such as 15s", time.Duration(a.Every))
+		}
+	}
 	for _, d := range []struct {
 		field string
 		value conf.Duration

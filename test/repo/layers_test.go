@@ -24,11 +24,11 @@ func levels() map[string]int {
 	return map[string]int{
 		"api/v1alpha1":  0,
 		"internal/zone": 0, "internal/tsig": 0, "internal/conf": 0, "internal/proxyproto": 0,
-		"internal/policy": 1, "internal/update": 1, "internal/xfr": 1, "internal/clientconf": 1, "internal/axfr": 1,
+		"internal/policy": 1, "internal/update": 1, "internal/xfr": 1, "internal/clientconf": 1, "internal/axfr": 1, "internal/front/apiserver": 1,
 		"internal/fsm": 2, "internal/fsm/seal": 2, "internal/named": 2, "internal/log": 2,
 		"internal/notify": 2, "internal/propagation": 2, "internal/secondary/guard": 2, "internal/secondary/proxy": 2,
 		"internal/front/relay": 2, "internal/front/haproxy": 2, "internal/front/keepalived": 2, "internal/front/backends": 2,
-		"internal/front/checks": 2, "internal/front/vip": 2,
+		"internal/front/checks": 2, "internal/front/vip": 2, "internal/front/announce": 2,
 		"internal/replica": 3, "internal/publish": 3, "internal/adminapi": 3,
 		"internal/endpoint": 4,
 		"internal/primary":  5, "internal/secondary": 5, "internal/front": 5, "internal/devcluster": 5, "internal/devcluster/relay": 5, "internal/bench": 5,

@@ -2,21 +2,17 @@ package backends
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/url"
-	"os"
-	"path/filepath"
 	"strconv"
-	"strings"
 	"time"
+
+	"github.com/zonekeeper/zonekeeper/internal/front/apiserver"
 )
 
 // SlicesConfig names a Service whose EndpointSlices (discovery.k8s.io/v1) list the primaries, and the API server. Start from
@@ -42,51 +38,33 @@ func DefaultSlicesConfig() SlicesConfig {
 	return SlicesConfig{Watch: time.Minute, RetryMin: 100 * time.Millisecond, RetryMax: 5 * time.Second}
 }
 
-// accountDir is where Kubernetes gives a pod its token, the CA and the namespace.
-const accountDir = "/var/run/secrets/kubernetes.io/serviceaccount"
-
 // InCluster fills in how a pod reaches the API server of its cluster: the environment (getenv is os.Getenv) and the files of its service
 // account in dir ("" is the usual place). The pod's role must allow list and watch of endpointslices in the namespace. Fields that are set
 // already stay.
 func (c SlicesConfig) InCluster(getenv func(string) string, dir string) (SlicesConfig, error) {
-	if dir == "" {
-		dir = accountDir
+	server, err := c.server().InCluster(getenv, dir)
+	if err != nil {
+		return c, fmt.Errorf("backends: %w", err)
 	}
-	if c.API == "" {
-		host, port := getenv("KUBERNETES_SERVICE_HOST"), getenv("KUBERNETES_SERVICE_PORT")
-		if host == "" || port == "" {
-			return c, errors.New("backends: KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT are not set: this is no pod; list the primaries in the configuration, or say where the API server is")
-		}
-		c.API = "https://" + net.JoinHostPort(host, port)
-	}
-	if c.CAFile == "" {
-		c.CAFile = filepath.Join(dir, "ca.crt")
-	}
-	if c.TokenFile == "" {
-		c.TokenFile = filepath.Join(dir, "token")
-	}
+	c.API, c.CAFile, c.TokenFile = server.API, server.CAFile, server.TokenFile
 	if c.Namespace == "" {
-		b, err := os.ReadFile(filepath.Join(dir, "namespace"))
-		if err != nil {
-			return c, fmt.Errorf("backends: the pod's own namespace: %w; name the namespace in the configuration", err)
+		if c.Namespace, err = apiserver.Namespace(dir); err != nil {
+			return c, fmt.Errorf("backends: %w", err)
 		}
-		c.Namespace = strings.TrimSpace(string(b))
 	}
 	return c, nil
+}
+
+func (c SlicesConfig) server() apiserver.Config {
+	return apiserver.Config{API: c.API, CAFile: c.CAFile, TokenFile: c.TokenFile}
 }
 
 // Validate reports every mistake at once, each with field, value and remedy.
 func (c SlicesConfig) Validate() error {
 	var errs []error
 	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf("backends: "+format, args...)) }
-	if u, err := url.Parse(c.API); err != nil || u.Host == "" || u.Scheme != "https" {
-		bad("API: %q is not an https:// URL", c.API)
-	}
-	if c.CAFile == "" {
-		bad("CAFile: empty; name a PEM file with the CA of the API server")
-	}
-	if c.TokenFile == "" {
-		bad("TokenFile: empty; name a file with a token of a service account")
+	if err := c.server().Validate(); err != nil {
+		bad("%w", err)
 	}
 	if c.Namespace == "" || c.Service == "" {
 		bad("Namespace %q, Service %q: name both", c.Namespace, c.Service)
@@ -106,13 +84,13 @@ func (c SlicesConfig) Validate() error {
 // Slices follows the EndpointSlices of a Service: one list, then a watch from there. Every endpoint counts, ready or not, because whether
 // a primary is ready is for the front's checks. Run fails when the configuration is wrong.
 func Slices(cfg SlicesConfig) Source {
-	return &slicesSource{keeper: keeper{log: cfg.Logger}, cfg: cfg}
+	return &slicesSource{keeper: keeper{log: cfg.Logger}, cfg: cfg, client: apiserver.New(cfg.server())}
 }
 
 type slicesSource struct {
 	keeper
 	cfg    SlicesConfig
-	client *http.Client
+	client *apiserver.Client
 }
 
 // errGone means that the API server can't tell what has changed since the version that was named (410): the list is asked for anew.
@@ -125,7 +103,7 @@ func (s *slicesSource) Run(ctx context.Context, set func([]Primary)) error {
 	if err := s.cfg.Validate(); err != nil {
 		return err
 	}
-	defer func() { s.disconnect() }()
+	defer s.client.Reset()
 	wait := s.cfg.RetryMin
 	for {
 		err := s.follow(ctx, set, func() { wait = s.cfg.RetryMin })
@@ -134,7 +112,7 @@ func (s *slicesSource) Run(ctx context.Context, set func([]Primary)) error {
 		}
 		if !errors.Is(err, errGone) {
 			s.fail(err)
-			s.disconnect() // with the next attempt the CA is read anew
+			s.client.Reset() // with the next attempt the CA is read anew
 		}
 		// After 410 as well: a server that says it every time is not to be asked without a pause.
 		if !pause(ctx, wait) {
@@ -146,9 +124,6 @@ func (s *slicesSource) Run(ctx context.Context, set func([]Primary)) error {
 
 // follow lists once, and then watches until something is wrong. worked is called when a watch has said something.
 func (s *slicesSource) follow(ctx context.Context, set func([]Primary), worked func()) error {
-	if err := s.connect(); err != nil {
-		return err
-	}
 	all, version, err := s.list(ctx)
 	if err != nil {
 		return err
@@ -170,72 +145,24 @@ func (s *slicesSource) follow(ctx context.Context, set func([]Primary), worked f
 	}
 }
 
-func (s *slicesSource) connect() error {
-	if s.client != nil {
-		return nil
-	}
-	pem, err := os.ReadFile(s.cfg.CAFile)
-	if err != nil {
-		return fmt.Errorf("backends: the API server's CA: %w", err)
-	}
-	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(pem) {
-		return fmt.Errorf("backends: the API server's CA: no PEM certificate is in %s; give the certificate of the CA", s.cfg.CAFile)
-	}
-	s.client = &http.Client{Transport: &http.Transport{
-		Proxy: nil, // the API server is in the same cluster
-		// HTTP/2 asks a silent connection whether it is still there.
-		ForceAttemptHTTP2: true, HTTP2: &http.HTTP2Config{SendPingTimeout: 15 * time.Second, PingTimeout: 5 * time.Second},
-		TLSClientConfig:     &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: pool},
-		TLSHandshakeTimeout: 5 * time.Second, ResponseHeaderTimeout: 30 * time.Second,
-		DialContext: (&net.Dialer{Timeout: 5 * time.Second}).DialContext,
-	}}
-	return nil
-}
-
-func (s *slicesSource) disconnect() {
-	if s.client != nil {
-		s.client.CloseIdleConnections()
-		s.client = nil
-	}
-}
-
 // get asks for the Service's slices. The caller closes the body.
 func (s *slicesSource) get(ctx context.Context, query url.Values) (io.ReadCloser, error) {
 	query.Set("labelSelector", "kubernetes.io/service-name="+s.cfg.Service)
-	u := strings.TrimRight(s.cfg.API, "/") + "/apis/discovery.k8s.io/v1/namespaces/" + url.PathEscape(s.cfg.Namespace) + "/endpointslices?" + query.Encode()
-	file, err := os.ReadFile(s.cfg.TokenFile)
-	if err != nil {
-		return nil, fmt.Errorf("backends: the token for the API server: %w", err)
-	}
-	token := strings.TrimSpace(string(file))
-	if token == "" {
-		return nil, fmt.Errorf("backends: the token for the API server: %s is empty; write a token of a service account there", s.cfg.TokenFile)
-	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u, http.NoBody)
-	if err != nil {
+	body, err := s.client.Get(ctx, "/apis/discovery.k8s.io/v1/namespaces/"+url.PathEscape(s.cfg.Namespace)+"/endpointslices", query)
+	var answer *apiserver.Error
+	switch {
+	case err == nil:
+		return body, nil
+	case !errors.As(err, &answer):
 		return nil, fmt.Errorf("backends: %w", err)
-	}
-	req.Header.Set("Authorization", "Bearer "+token)
-	req.Header.Set("Accept", "application/json")
-	resp, err := s.client.Do(req)
-	if err != nil {
-		return nil, fmt.Errorf("backends: the API server: %w", err)
-	}
-	if resp.StatusCode == http.StatusOK {
-		return resp.Body, nil
-	}
-	defer resp.Body.Close()
-	var st status
-	_ = json.NewDecoder(io.LimitReader(resp.Body, 64<<10)).Decode(&st) // the code says enough
-	if resp.StatusCode == http.StatusGone {
-		return nil, fmt.Errorf("backends: %w: %s", errGone, st.Message)
+	case answer.Code == http.StatusGone:
+		return nil, fmt.Errorf("backends: %w: %s", errGone, answer.Message)
 	}
 	remedy := "look at the API server"
-	if resp.StatusCode == http.StatusForbidden || resp.StatusCode == http.StatusUnauthorized {
+	if answer.Denied() {
 		remedy = "let the front's service account list and watch endpointslices (discovery.k8s.io) in namespace " + s.cfg.Namespace
 	}
-	return nil, fmt.Errorf("backends: the API server answers %s: %s; %s", resp.Status, st.Message, remedy)
+	return nil, fmt.Errorf("backends: %w; %s", err, remedy)
 }
 
 // maxList bounds what is read of one list: a slice has at most 1,000 endpoints of less than a kilobyte.
