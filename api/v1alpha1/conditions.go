@@ -26,6 +26,10 @@ const (
 	ConditionProgrammed = "Programmed"
 	// ConditionPublished: a Zone: every primary serves it; a VirtualIP: one node has the address.
 	ConditionPublished = "Published"
+	// ConditionNetworkReady: a VirtualIP: the network below the nodes lets its addresses through.
+	ConditionNetworkReady = "NetworkReady"
+	// ConditionFrontsReady: a VirtualIP: the addresses would survive the loss of a node.
+	ConditionFrontsReady = "FrontsReady"
 )
 
 // Reasons that every kind uses.
@@ -73,4 +77,9 @@ const (
 	ReasonManagedElsewhere    = "ManagedElsewhere"    // made by the command line; see spec.deletionPolicy and the annotation adopt
 	ReasonRotating            = "Rotating"            // two secrets are valid
 	ReasonAddressConflict     = "AddressConflict"     // somebody else has the address
+	ReasonNotUsed             = "NotUsed"             // a VirtualIP that no exposure names
+	ReasonUsedTwice           = "UsedTwice"           // a VirtualIP that several exposures name
+	ReasonNoHolder            = "NoHolder"            // no node has the addresses
+	ReasonTwoHolders          = "TwoHolders"          // several nodes say that they have the addresses: they do not hear each other
+	ReasonNetworkClosed       = "NetworkClosed"       // the network does not let the addresses through; the message says what is missing
 )

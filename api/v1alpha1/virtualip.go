@@ -41,6 +41,8 @@ type VirtualIPList struct {
 }
 
 // VirtualIPSpec is what a VirtualIP shall be.
+//
+// +kubebuilder:validation:XValidation:rule="has(self.openstack) || !has(oldSelf.openstack) || oldSelf.openstack.management != 'Manage'",message="openstack can not be taken away while the operator manages what is there: nobody would know how to remove it; set openstack.management: Verify first to keep it there, or delete the VirtualIP"
 type VirtualIPSpec struct {
 	// addresses move together. Each belongs to the nodes' network and to no node. Give the length of the prefix: 192.0.2.100/32.
 	// +listType=set
@@ -80,6 +82,14 @@ type VirtualIPSpec struct {
 	OpenStack *OpenStackVIP `json:"openstack,omitempty"`
 }
 
+// Values of OpenStackVIP.Management.
+const (
+	// ManagementManage: the operator makes it so.
+	ManagementManage = "Manage"
+	// ManagementVerify: it only looks.
+	ManagementVerify = "Verify"
+)
+
 // OpenStackVIP is what has to be so in OpenStack for the addresses to arrive.
 type OpenStackVIP struct {
 	// management: Manage makes it so; Verify only looks, and the status says what is missing, where others (Terraform) own Neutron.
@@ -99,7 +109,8 @@ type VirtualIPStatus struct {
 	// summary says in one line whether the address works, and if not, what to do.
 	// +optional
 	Summary string `json:"summary,omitempty"`
-	// conditions: Ready sums up Accepted (an exposure uses it, and only one) and Published (one node has the addresses).
+	// conditions: Ready sums up Accepted (an exposure uses it, and only one), NetworkReady (the network lets the addresses through), FrontsReady
+	// (enough nodes can take the addresses) and Published (one node has them).
 	// +optional
 	// +listType=map
 	// +listMapKey=type
@@ -107,9 +118,19 @@ type VirtualIPStatus struct {
 	// cluster is the BindCluster whose exposure uses it.
 	// +optional
 	Cluster string `json:"cluster,omitempty"`
+	// exposure of that cluster.
+	// +optional
+	Exposure string `json:"exposure,omitempty"`
+	// addresses that clients use.
+	// +optional
+	// +listType=atomic
+	Addresses []string `json:"addresses,omitempty"`
 	// holder is the node that has the addresses.
 	// +optional
 	Holder string `json:"holder,omitempty"`
+	// holderSince is when it took them, by its clock.
+	// +optional
+	HolderSince *metav1.Time `json:"holderSince,omitempty"`
 	// ready nodes, of those selected: 3/3.
 	// +optional
 	Ready string `json:"ready,omitempty"`
@@ -118,15 +139,55 @@ type VirtualIPStatus struct {
 	// +listType=map
 	// +listMapKey=name
 	Nodes []VIPNodeStatus `json:"nodes,omitempty"`
+	// network is what there is, and what is missing, in the network below the nodes; only with spec.openstack.
+	// +optional
+	Network *VIPNetworkStatus `json:"network,omitempty"`
 }
+
+// VIPNetworkStatus is about the network below the nodes.
+type VIPNetworkStatus struct {
+	// message says what was found.
+	// +optional
+	Message string `json:"message,omitempty"`
+	// pending are the changes that are missing: the operator makes them with management Manage, somebody else has to with Verify.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=64
+	Pending []string `json:"pending,omitempty"`
+	// floatingAddresses lead to the addresses from outside.
+	// +optional
+	// +listType=atomic
+	FloatingAddresses []string `json:"floatingAddresses,omitempty"`
+}
+
+// States of VIPNodeStatus besides those of VRRP.
+const (
+	// VIPNodeMaster: this node has the addresses.
+	VIPNodeMaster = "master"
+	// VIPNodeBackup: it takes them when the one that has them does not.
+	VIPNodeBackup = "backup"
+	// VIPNodeFault: it can't have them; the message says why.
+	VIPNodeFault = "fault"
+	// VIPNodeWaiting: no front is allowed there yet, because the network does not let the addresses through.
+	VIPNodeWaiting = "waiting"
+	// VIPNodeAbsent: no front runs there.
+	VIPNodeAbsent = "absent"
+	// VIPNodeSilent: a front runs there and has not said anything for long.
+	VIPNodeSilent = "silent"
+)
 
 // VIPNodeStatus is the front of one node.
 type VIPNodeStatus struct {
 	// name of the node.
 	Name string `json:"name"`
-	// state of VRRP: master, backup or fault.
+	// state of VRRP: master, backup or fault; or waiting (for the network), absent (no front runs) or silent (a front runs and says nothing).
 	State string `json:"state"`
-	// message says why it is in fault.
+	// since when, by the node's clock.
+	// +optional
+	Since *metav1.Time `json:"since,omitempty"`
+	// ready: this node could have the addresses and serve clients.
+	Ready bool `json:"ready"`
+	// message says what is missing.
 	// +optional
 	Message string `json:"message,omitempty"`
 }

@@ -179,8 +179,19 @@ type ZoneDigest struct {
 // Guarantee withholds the answer to an update until Secondaries of ours serve it, LimitMS at most. 0 secondaries: none.
 type Guarantee struct {
 	Secondaries int `json:"secondaries"`
-	// LimitMS is at most 10000; 0 means 2000. Past it the answer is NOERROR all the same: the update is durable.
+	// LimitMS is at most 10000; 0 means DefaultGuaranteeMS. Past it the answer is NOERROR all the same: the update is durable.
 	LimitMS int `json:"limit_ms,omitempty"`
+}
+
+// DefaultGuaranteeMS is what a guarantee without a limit means.
+const DefaultGuaranteeMS = 2000
+
+// Normal is the guarantee as primaries tell it: with its limit.
+func (g Guarantee) Normal() Guarantee {
+	if g.Secondaries > 0 && g.LimitMS == 0 {
+		g.LimitMS = DefaultGuaranteeMS
+	}
+	return g
 }
 
 // Catalog is the catalog zone (RFC 9432).

@@ -3,6 +3,7 @@ package chart
 import (
 	"fmt"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	rbacv1 "k8s.io/api/rbac/v1"
@@ -13,7 +14,8 @@ import (
 
 // TestGeneratedRights: the chart's roles are what the operator says that it needs.
 func TestGeneratedRights(t *testing.T) {
-	for file, rules := range map[string][]rbacv1.PolicyRule{"cluster.yaml": rbac.ClusterRules(), "operator-namespace.yaml": rbac.OwnRules()} {
+	for file, rules := range map[string][]rbacv1.PolicyRule{"cluster.yaml": rbac.ClusterRules(), "operator-namespace.yaml": rbac.OwnRules(),
+		"vip.yaml": rbac.VIPRules(), "front-namespace.yaml": rbac.FrontRules()} {
 		text, err := kyaml.Marshal(rules)
 		if err != nil {
 			t.Fatal(err)
@@ -23,15 +25,29 @@ func TestGeneratedRights(t *testing.T) {
 	if *rewrite {
 		return
 	}
-	all := render(t, releases()["default"])
-	var cluster rbacv1.ClusterRole
-	var own rbacv1.Role
-	for object, into := range map[object]any{find(t, all, "ClusterRole", "zonekeeper-operator"): &cluster, find(t, all, "Role", "zonekeeper-operator"): &own} {
-		if err := kyaml.UnmarshalStrict([]byte(object.text), into); err != nil {
+	all := render(t, releases()["everything"])
+	for _, c := range []struct {
+		kind, name string
+		rules      []rbacv1.PolicyRule
+	}{
+		{"ClusterRole", "zonekeeper-operator", rbac.ClusterRules()}, {"Role", "zonekeeper-operator", rbac.OwnRules()},
+		{"ClusterRole", "zonekeeper-operator-vip", rbac.VIPRules()}, {"Role", "zonekeeper-operator-fronts", rbac.FrontRules()},
+	} {
+		var role rbacv1.ClusterRole // a Role has the same fields that matter
+		if err := kyaml.Unmarshal([]byte(find(t, all, c.kind, c.name).text), &role); err != nil {
 			t.Fatal(err)
 		}
+		if fmt.Sprint(role.Rules) != fmt.Sprint(c.rules) {
+			t.Errorf("%s %s has other rules than internal/operator/rbac", c.kind, c.name)
+		}
+		if where := map[string]string{"zonekeeper-operator-fronts": "fronts", "zonekeeper-operator": namespace}[c.name]; c.kind == "Role" && role.Namespace != where {
+			t.Errorf("Role %s is in namespace %q, want %q", c.name, role.Namespace, where)
+		}
 	}
-	if fmt.Sprint(cluster.Rules) != fmt.Sprint(rbac.ClusterRules()) || fmt.Sprint(own.Rules) != fmt.Sprint(rbac.OwnRules()) {
-		t.Error("the rendered roles have other rules than internal/operator/rbac")
+	// Without VIPs nothing of theirs is granted.
+	for _, o := range render(t, releases()["default"]) {
+		if strings.Contains(o.text, "daemonsets") || o.GetKind() == "ClusterRole" && o.GetName() == "zonekeeper-operator-vip" {
+			t.Errorf("%s grants what only VIPs need", o.id())
+		}
 	}
 }

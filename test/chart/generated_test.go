@@ -182,9 +182,17 @@ func kustomizations(t *testing.T) map[string]map[string]string {
 	base["kustomization.yaml"] = note + "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nresources:\n" + list(append(names, "../../charts/zonekeeper/files/crds"))
 
 	vip := map[string]string{}
-	namespaceOfFronts := find(t, render(t, release{values: "vip: {enabled: true}"}), "Namespace", "zonekeeper-front")
-	vip["namespace.yaml"] = note + withoutHelm(t, namespaceOfFronts)
-	vip["kustomization.yaml"] = note + "apiVersion: kustomize.config.k8s.io/v1alpha1\nkind: Component\nresources:\n" + list([]string{"namespace.yaml"})
+	with := render(t, release{values: "vip: {enabled: true}"})
+	vip["namespace.yaml"] = note + withoutHelm(t, find(t, with, "Namespace", "zonekeeper-front"))
+	vip["rbac.yaml"] = note
+	for _, id := range [][2]string{{"ClusterRole", "zonekeeper-operator-vip"}, {"ClusterRoleBinding", "zonekeeper-operator-vip"},
+		{"Role", "zonekeeper-operator-fronts"}, {"RoleBinding", "zonekeeper-operator-fronts"}} {
+		vip["rbac.yaml"] += "---\n" + withoutHelm(t, find(t, with, id[0], id[1]))
+	}
+	vip["kustomization.yaml"] = note + "apiVersion: kustomize.config.k8s.io/v1alpha1\nkind: Component\nresources:\n" + list([]string{"namespace.yaml", "rbac.yaml"}) +
+		"patches:\n  - path: operator.yaml\n"
+	vip["operator.yaml"] = note + "apiVersion: apps/v1\nkind: Deployment\nmetadata:\n  name: zonekeeper-operator\n  namespace: " + namespace + "\nspec:\n  template:\n    spec:\n" +
+		"      containers:\n        - name: operator\n          env:\n            - name: FRONT_NAMESPACE\n              value: zonekeeper-front\n"
 
 	return map[string]map[string]string{"": base, "vip": vip}
 }

@@ -307,7 +307,13 @@ func TestArguments(t *testing.T) {
 		}
 		var args []string
 		for _, a := range c.Args { // as the kubelet does
-			args = append(args, strings.ReplaceAll(a, "$(POD_NAMESPACE)", namespace))
+			a = strings.ReplaceAll(a, "$(POD_NAMESPACE)", namespace)
+			for _, e := range c.Env {
+				if e.ValueFrom == nil {
+					a = strings.ReplaceAll(a, "$("+e.Name+")", e.Value)
+				}
+			}
+			args = append(args, a)
 		}
 		var said bytes.Buffer
 		var got program.Config

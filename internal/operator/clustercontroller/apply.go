@@ -11,6 +11,7 @@ import (
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
+	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	policyv1 "k8s.io/api/policy/v1"
@@ -56,8 +57,11 @@ func (a *applier) forget(namespace string) {
 	maps.DeleteFunc(a.last, func(k objectKey, _ applied) bool { return k.name.Namespace == namespace })
 }
 
-// version is what changes when somebody changes the object otherwise than by its status.
-func version(o client.Object) string {
+// version is what changes when somebody changes the object otherwise than by its status. A Lease is others' but for its labels.
+func version(o client.Object, kind schema.GroupVersionKind) string {
+	if kind.Kind == "Lease" {
+		return string(o.GetUID())
+	}
 	if g := o.GetGeneration(); g != 0 {
 		return fmt.Sprintf("%s/%d", o.GetUID(), g)
 	}
@@ -91,14 +95,14 @@ func (r *Reconciler) apply(ctx context.Context, o resources.Object) error {
 		if err != nil {
 			return fmt.Errorf("%s: %w", what, err)
 		}
-		if have != nil && version(have) == last.version {
+		if have != nil && version(have, kind) == last.version {
 			return nil
 		}
 	}
 	if err := r.client.Apply(ctx, client.ApplyConfigurationFromUnstructured(u), client.FieldOwner(resources.Manager), client.ForceOwnership); err != nil {
 		return fmt.Errorf("%s: %w", what, err)
 	}
-	next.version = version(u) // Apply has put the answer there
+	next.version = version(u, kind) // Apply has put the answer there
 	r.applier.mu.Lock()
 	r.applier.last[key] = next
 	r.applier.mu.Unlock()
@@ -168,7 +172,7 @@ func ownedKinds() []client.ObjectList {
 }
 
 func outsideKinds() []client.ObjectList {
-	return []client.ObjectList{&appsv1.DaemonSetList{}, &corev1.ConfigMapList{}, &corev1.ServiceAccountList{}}
+	return []client.ObjectList{&appsv1.DaemonSetList{}, &corev1.ConfigMapList{}, &corev1.ServiceAccountList{}, &coordinationv1.LeaseList{}, &rbacv1.RoleList{}, &rbacv1.RoleBindingList{}}
 }
 
 // Kinds that need not exist in a Kubernetes cluster.
@@ -233,8 +237,11 @@ func (r *Reconciler) sweep(ctx context.Context, in resources.Input, objects []re
 	return r.sweepOutside(ctx, in, func(key objectKey) bool { return !wanted[key] })
 }
 
-// sweepOutside deletes objects in the fronts' namespace.
+// sweepOutside deletes objects in the fronts' namespace, when there is one.
 func (r *Reconciler) sweepOutside(ctx context.Context, in resources.Input, surplus func(objectKey) bool) error {
+	if in.Settings.FrontNamespace == "" {
+		return nil
+	}
 	for _, l := range outsideKinds() {
 		err := r.deleteEach(ctx, l, in.Settings.FrontNamespace, outsideOf(in.Cluster), func(key objectKey, _ metav1.Object) bool { return surplus(key) })
 		if err != nil {

@@ -163,6 +163,9 @@ func (r *Reconciler) pass(ctx context.Context, f *facts) error {
 	if in.VirtualIPs, in.Nodes, err = r.addresses(ctx, in); err != nil {
 		return err
 	}
+	if in.Ungated, err = r.ungated(ctx, in); err != nil {
+		return err
+	}
 	f.in = in
 	objects, problems, err := resources.Build(in)
 	if err != nil {
@@ -318,42 +321,6 @@ func (r *Reconciler) registerAll(ctx context.Context, f *facts, primaries []Prim
 // registerTimeout bounds the registration of all secondaries: two changes each, which a primary settles within 15 s when etcd's leader has gone.
 const registerTimeout = time.Minute
 
-// addresses are the VirtualIPs that the cluster names, and the nodes if there are any.
-func (r *Reconciler) addresses(ctx context.Context, in resources.Input) (map[string]*v1alpha1.VirtualIP, []resources.Node, error) {
-	if !in.HasVIP() {
-		return nil, nil, nil
-	}
-	vips := map[string]*v1alpha1.VirtualIP{}
-	for _, e := range in.Cluster.Spec.Exposures {
-		if e.VIP == nil {
-			continue
-		}
-		var v v1alpha1.VirtualIP
-		err := r.client.Get(ctx, client.ObjectKey{Namespace: in.Cluster.Namespace, Name: e.VIP.VirtualIP}, &v)
-		switch {
-		case err == nil:
-			vips[v.Name] = &v
-		case !apierrors.IsNotFound(err):
-			return nil, nil, fmt.Errorf("VirtualIP %s/%s: %w", in.Cluster.Namespace, e.VIP.VirtualIP, err)
-		}
-	}
-	var list corev1.NodeList
-	if err := r.client.List(ctx, &list); err != nil {
-		return nil, nil, fmt.Errorf("nodes: %w", err)
-	}
-	var nodes []resources.Node
-	for _, n := range list.Items {
-		node := resources.Node{Name: n.Name, Labels: n.Labels}
-		for _, a := range n.Status.Addresses {
-			if a.Type == corev1.NodeInternalIP {
-				node.Addresses = append(node.Addresses, a.Address)
-			}
-		}
-		nodes = append(nodes, node)
-	}
-	return vips, nodes, nil
-}
-
 // surroundings reads what status tells of besides the primaries.
 func (r *Reconciler) surroundings(ctx context.Context, f *facts) error {
 	in := f.in
@@ -377,12 +344,11 @@ func (r *Reconciler) surroundings(ctx context.Context, f *facts) error {
 		x := exposed{exposure: e}
 		if e.Type == v1alpha1.ExposureVIP {
 			x.vip = in.VirtualIPs[e.VIP.VirtualIP]
-			var d appsv1.DaemonSet
-			ok, err := get(in.Outside(in.FrontName(e.Name)), in.Settings.FrontNamespace, &d)
+			d, err := r.daemonSet(ctx, in, e)
 			if err != nil {
 				return err
 			}
-			if ok {
+			if d != nil {
 				x.ready, x.wanted = d.Status.NumberReady, d.Status.DesiredNumberScheduled
 			}
 			f.exposures = append(f.exposures, x)

@@ -210,7 +210,7 @@ func TestRights(t *testing.T) {
 	w.must(w.client.Delete(t.Context(), w.cluster()))
 	w.must(w.pass(r))
 	granted := map[string]bool{}
-	for _, rule := range rbac.ClusterRules() {
+	for _, rule := range slices.Concat(rbac.ClusterRules(), rbac.FrontRules()) {
 		for _, res := range rule.Resources {
 			for _, verb := range rule.Verbs {
 				granted[verb+" "+rule.APIGroups[0]+"/"+res] = true

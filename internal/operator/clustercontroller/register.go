@@ -33,20 +33,21 @@ const (
 
 // Register has mgr run the controller. What it watches only makes it look sooner: it looks in any case, and then at everything.
 func (r *Reconciler) Register(mgr ctrl.Manager) error {
-	err := ctrl.NewControllerManagedBy(mgr).Named("bindcluster").
+	b := ctrl.NewControllerManagedBy(mgr).Named("bindcluster").
 		For(&v1alpha1.BindCluster{}, builder.WithPredicates(predicate.GenerationChangedPredicate{})). // not for its own status
 		Owns(&appsv1.StatefulSet{}).
 		Owns(&appsv1.Deployment{}).
 		Owns(&corev1.Service{}).
-		Watches(&appsv1.DaemonSet{}, handler.EnqueueRequestsFromMapFunc(ofOutside)).
 		Watches(&v1alpha1.VirtualIP{}, handler.EnqueueRequestsFromMapFunc(r.ofVirtualIP)).
 		Watches(&corev1.Node{}, handler.EnqueueRequestsFromMapFunc(r.withVIPs), builder.WithPredicates(placeChanged())).
 		WithOptions(controller.Options{
 			MaxConcurrentReconciles: concurrency,
 			RateLimiter:             workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](retryFirst, retryLast),
-		}).
-		Complete(r)
-	if err != nil {
+		})
+	if r.cfg.Settings.FrontNamespace != "" {
+		b = b.Watches(&appsv1.DaemonSet{}, handler.EnqueueRequestsFromMapFunc(ofOutside))
+	}
+	if err := b.Complete(r); err != nil {
 		return fmt.Errorf("controller of BindClusters: %w", err)
 	}
 	return nil
@@ -70,7 +71,9 @@ func (r *Reconciler) ofVirtualIP(ctx context.Context, o client.Object) []reconci
 
 // withVIPs finds the clusters that nodes matter to.
 func (r *Reconciler) withVIPs(ctx context.Context, _ client.Object) []reconcile.Request {
-	return r.clusters(ctx, func(c *v1alpha1.BindCluster) bool { return resources.Input{Cluster: c}.HasVIP() })
+	return r.clusters(ctx, func(c *v1alpha1.BindCluster) bool {
+		return resources.Input{Cluster: c, Settings: r.cfg.Settings}.HasVIP()
+	})
 }
 
 func (r *Reconciler) clusters(ctx context.Context, pick func(*v1alpha1.BindCluster) bool) []reconcile.Request {

@@ -38,6 +38,9 @@ func (r *Reconciler) clearOutside(ctx context.Context, in resources.Input) error
 	if err := r.sweepOutside(ctx, in, func(objectKey) bool { return true }); err != nil {
 		return err
 	}
+	if in.Settings.FrontNamespace == "" {
+		return nil
+	}
 	for _, name := range in.FrontSecrets() {
 		if err := r.deleteSecret(ctx, in.Settings.FrontNamespace, in.Outside(name)); err != nil {
 			return err

@@ -81,7 +81,7 @@ SIGTERM and Ctrl-C stop it in order: it ends what is under way and gives its lea
 	f.SortFlags = false
 	f.StringVar(&cfg.Image, "image", "", "image of primaries, secondaries and fronts where a cluster names none (required)")
 	f.StringVar(&cfg.Namespace, "namespace", cfg.Namespace, "namespace of the operator itself, with its lease")
-	f.StringVar(&cfg.FrontNamespace, "front-namespace", cfg.FrontNamespace, "namespace of VIPs' fronts; it permits privileged pods")
+	f.StringVar(&cfg.FrontNamespace, "front-namespace", cfg.FrontNamespace, `namespace of VIPs' fronts; it permits privileged pods ("": no VIPs)`)
 	f.StringVar(&cfg.ClusterDomain, "cluster-domain", cfg.ClusterDomain, "domain of Services")
 	f.StringVar(&kubeconfig, "kubeconfig", "", "file that says how to reach the API server (default: as a pod does)")
 	f.BoolVar(&cfg.LeaderElection, "leader-election", cfg.LeaderElection, "act only while holding the lease; off for one operator alone")

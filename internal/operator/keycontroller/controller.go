@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"time"
 
-	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -202,12 +201,10 @@ func (p *pass) report(ctx context.Context, f found) (ctrl.Result, error) {
 	first := len(s.Conditions) == 0
 	summary, transitions := conditions.Set(&s.Conditions, p.key.Generation, p.cfg.Now(), healthy, accepted, f.programmed)
 	s.Summary = summary
-	if !equality.Semantic.DeepEqual(old.Status, *s) {
-		if err := p.cfg.Client.Status().Patch(ctx, p.key, client.MergeFrom(old)); err != nil {
-			return ctrl.Result{}, client.IgnoreNotFound(err)
-		}
-		lookup.Tell(p.cfg.Recorder, p.key, first, transitions)
+	if there, err := lookup.WriteStatus(ctx, p.cfg.Client, old, p.key); err != nil || !there {
+		return ctrl.Result{}, err
 	}
+	lookup.Tell(p.cfg.Recorder, p.key, first, transitions)
 	if !meta.IsStatusConditionTrue(s.Conditions, v1alpha1.ConditionReady) {
 		return ctrl.Result{RequeueAfter: p.cfg.Retry}, nil
 	}

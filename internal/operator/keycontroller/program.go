@@ -26,7 +26,7 @@ func (p *pass) advance(ctx context.Context) (found, error) {
 	if !p.verdict.Accepted {
 		return f, nil
 	}
-	if err := lookup.Keep(ctx, p.cfg.Client, Kind, p.key); err != nil {
+	if err := lookup.Keep(ctx, p.cfg.Client, Kind, lookup.Finalizer, p.key); err != nil {
 		return f, err
 	}
 	err := p.program(ctx, &f)
@@ -166,10 +166,7 @@ func (p *pass) do(ctx context.Context, cluster *clusterapi.Cluster, s keyobject.
 func (p *pass) guarantee(ctx context.Context, cluster *clusterapi.Cluster, key *adminapi.Key) error {
 	var want, have adminapi.Guarantee
 	if g := p.key.Spec.Propagation; g != nil {
-		want = adminapi.Guarantee{Secondaries: int(g.Secondaries), LimitMS: int(g.Limit.Milliseconds())}
-		if want.LimitMS == 0 {
-			want.LimitMS = 2000 // what primaries understand by none
-		}
+		want = adminapi.Guarantee{Secondaries: int(g.Secondaries), LimitMS: int(g.Limit.Milliseconds())}.Normal()
 	}
 	if key.Guarantee != nil {
 		have = *key.Guarantee

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -27,14 +28,25 @@ func Requests[T client.Object](ctx context.Context, read client.Reader, list cli
 	return out, err
 }
 
-// Keep adds the finalizer, before anything is made that it would have to undo.
-func Keep(ctx context.Context, c client.Client, kind string, o client.Object) error {
-	return edit(ctx, c, kind, o, func() bool { return controllerutil.AddFinalizer(o, Finalizer) })
+// WriteStatus writes an object's status if it differs from old's, which is all that may. there is false when the object is gone.
+func WriteStatus(ctx context.Context, c client.Client, old, now client.Object) (there bool, err error) {
+	if equality.Semantic.DeepEqual(old, now) {
+		return true, nil
+	}
+	if err := c.Status().Patch(ctx, now, client.MergeFrom(old)); err != nil {
+		return false, client.IgnoreNotFound(err)
+	}
+	return true, nil
+}
+
+// Keep adds a finalizer, before anything is made that it would have to undo.
+func Keep(ctx context.Context, c client.Client, kind, finalizer string, o client.Object) error {
+	return edit(ctx, c, kind, o, func() bool { return controllerutil.AddFinalizer(o, finalizer) })
 }
 
 // LetGo removes it. An object that is gone already is no error.
-func LetGo(ctx context.Context, c client.Client, kind string, o client.Object) error {
-	return client.IgnoreNotFound(edit(ctx, c, kind, o, func() bool { return controllerutil.RemoveFinalizer(o, Finalizer) }))
+func LetGo(ctx context.Context, c client.Client, kind, finalizer string, o client.Object) error {
+	return client.IgnoreNotFound(edit(ctx, c, kind, o, func() bool { return controllerutil.RemoveFinalizer(o, finalizer) }))
 }
 
 // Adopted removes the annotation by which something was taken over: it has served, and would undo a later --detach.

@@ -18,7 +18,7 @@ type Config struct {
 	Image string
 	// ClusterDomain is the one of Services.
 	ClusterDomain string
-	// FrontNamespace is where fronts of VIPs run. It has to exist and to permit privileged pods.
+	// FrontNamespace is where fronts of VIPs run. It has to exist and to permit privileged pods. Empty: there are no VIPs.
 	FrontNamespace string
 	// Namespace is where the operator itself runs, with its lease.
 	Namespace string
@@ -69,7 +69,9 @@ func (c Config) Validate() error {
 			bad(flag, "%q is no namespace: %s", v, e[0])
 		}
 	}
-	namespace("front-namespace", c.FrontNamespace)
+	if c.FrontNamespace != "" {
+		namespace("front-namespace", c.FrontNamespace)
+	}
 	namespace("namespace", c.Namespace)
 	for k, v := range c.PodMonitorLabels {
 		for _, e := range append(validation.IsQualifiedName(k), validation.IsValidLabelValue(v)...) {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/go-logr/logr"
 	appsv1 "k8s.io/api/apps/v1"
+	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	policyv1 "k8s.io/api/policy/v1"
@@ -31,6 +32,8 @@ import (
 	"github.com/zonekeeper/zonekeeper/internal/operator/clustercontroller"
 	"github.com/zonekeeper/zonekeeper/internal/operator/keycontroller"
 	"github.com/zonekeeper/zonekeeper/internal/operator/resources"
+	"github.com/zonekeeper/zonekeeper/internal/operator/vipcontroller"
+	"github.com/zonekeeper/zonekeeper/internal/operator/vipobject"
 	"github.com/zonekeeper/zonekeeper/internal/operator/zonecontroller"
 )
 
@@ -58,7 +61,7 @@ type Parts struct {
 
 // Controllers has all controllers of this version run by p.Manager. ctx bounds the registration only.
 func Controllers(ctx context.Context, p Parts) error {
-	for _, register := range []func(context.Context, Parts) error{bindClusters, zones, keys} {
+	for _, register := range []func(context.Context, Parts) error{bindClusters, zones, keys, virtualIPs} {
 		if err := register(ctx, p); err != nil {
 			return err
 		}
@@ -99,6 +102,25 @@ func keys(ctx context.Context, p Parts) error {
 	return r.SetupWithManager(ctx, p.Manager)
 }
 
+func virtualIPs(_ context.Context, p Parts) error {
+	cfg := vipcontroller.DefaultConfig()
+	cfg.Client, cfg.Live, cfg.Recorder = p.Manager.GetClient(), p.Manager.GetAPIReader(), p.Manager.GetEventRecorder(resources.Manager)
+	cfg.Metrics, cfg.Network, cfg.FrontNamespace = metrics.Registry, noNetwork{}, p.Config.FrontNamespace
+	cfg.Logger = p.Logger.With("controller", "virtualip")
+	r, err := vipcontroller.New(cfg)
+	if err != nil {
+		return err
+	}
+	return r.SetupWithManager(p.Manager)
+}
+
+// noNetwork can do nothing below the nodes.
+type noNetwork struct{}
+
+func (noNetwork) Reconcile(context.Context, vipcontroller.Desired) (*vipobject.Network, error) {
+	return nil, errors.New("this operator knows nothing of OpenStack; remove spec.openstack")
+}
+
 // connect gives the controller the primaries one by one: it asks each for itself.
 func connect(clusters *clusterapi.Clusters) clustercontroller.Connect {
 	return func(ctx context.Context, c *v1alpha1.BindCluster) ([]clustercontroller.Primary, error) {
@@ -119,7 +141,8 @@ func Scheme() (*runtime.Scheme, error) {
 	s := runtime.NewScheme()
 	var errs []error
 	for _, add := range []func(*runtime.Scheme) error{
-		corev1.AddToScheme, appsv1.AddToScheme, policyv1.AddToScheme, networkingv1.AddToScheme, rbacv1.AddToScheme, v1alpha1.AddToScheme,
+		corev1.AddToScheme, appsv1.AddToScheme, policyv1.AddToScheme, networkingv1.AddToScheme, rbacv1.AddToScheme,
+		coordinationv1.AddToScheme, v1alpha1.AddToScheme,
 	} {
 		errs = append(errs, add(s))
 	}
@@ -165,7 +188,7 @@ func newManager(cfg Config, kube *rest.Config, log logr.Logger) (ctrl.Manager, e
 	kube.QPS, kube.Burst = 50, 100
 	renew, retry := cfg.LeaseDuration*2/3, cfg.LeaseDuration/6
 	mgr, err := ctrl.NewManager(kube, ctrl.Options{
-		Scheme: scheme, Logger: log, Cache: cacheOptions(),
+		Scheme: scheme, Logger: log, Cache: cacheOptions(cfg.FrontNamespace),
 		Client:  client.Options{Cache: &client.CacheOptions{DisableFor: uncached()}},
 		Metrics: server.Options{BindAddress: orOff(cfg.MetricsListen)}, HealthProbeBindAddress: orOff(cfg.HealthListen), LivenessEndpointName: "/livez",
 		LeaderElection: cfg.LeaderElection, LeaderElectionID: leaseName, LeaderElectionNamespace: cfg.Namespace,
@@ -191,14 +214,18 @@ func uncached() []client.Object {
 }
 
 // cacheOptions: of the kinds that others have in great numbers only what the operator made.
-func cacheOptions() cache.Options {
+func cacheOptions(fronts string) cache.Options {
 	ours := cache.ByObject{Label: labels.SelectorFromSet(labels.Set{resources.LabelManagedBy: resources.Manager})}
 	by := map[client.Object]cache.ByObject{}
 	for _, o := range []client.Object{
-		&corev1.Service{}, &corev1.ServiceAccount{}, &appsv1.StatefulSet{}, &appsv1.Deployment{}, &appsv1.DaemonSet{},
+		&corev1.Service{}, &corev1.ServiceAccount{}, &appsv1.StatefulSet{}, &appsv1.Deployment{},
 		&policyv1.PodDisruptionBudget{}, &networkingv1.NetworkPolicy{}, &rbacv1.Role{}, &rbacv1.RoleBinding{},
 	} {
 		by[o] = ours
+	}
+	if fronts != "" { // the only namespace where they may be read
+		ours.Namespaces = map[string]cache.Config{fronts: {}}
+		by[&appsv1.DaemonSet{}], by[&coordinationv1.Lease{}] = ours, ours
 	}
 	return cache.Options{ByObject: by, DefaultTransform: cache.TransformStripManagedFields()}
 }

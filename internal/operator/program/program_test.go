@@ -23,7 +23,7 @@ func TestConfig(t *testing.T) {
 	}{
 		"no image":            {func(c *Config) { c.Image = "" }, "--image"},
 		"no domain":           {func(c *Config) { c.ClusterDomain = "cluster.local." }, "--cluster-domain"},
-		"no front namespace":  {func(c *Config) { c.FrontNamespace = "" }, "--front-namespace"},
+		"bad front namespace": {func(c *Config) { c.FrontNamespace = "a.b" }, "--front-namespace"},
 		"namespace with dot":  {func(c *Config) { c.Namespace = "a.b" }, "--namespace"},
 		"short lease":         {func(c *Config) { c.LeaseDuration = time.Second }, "--lease-duration"},
 		"port alone":          {func(c *Config) { c.MetricsListen = "8080" }, "--metrics-listen"},
@@ -40,7 +40,7 @@ func TestConfig(t *testing.T) {
 		}
 	}
 	off := good
-	off.MetricsListen, off.HealthListen = "", ""
+	off.MetricsListen, off.HealthListen, off.FrontNamespace = "", "", ""
 	if err := off.Validate(); err != nil || orOff(off.MetricsListen) != "0" {
 		t.Errorf("no sockets: %v", err)
 	}
@@ -53,7 +53,7 @@ func TestSecretsAreInNoCache(t *testing.T) {
 		t.Fatal(err)
 	}
 	cached := map[string]bool{}
-	for o, by := range cacheOptions().ByObject {
+	for o, by := range cacheOptions("fronts").ByObject {
 		kinds, _, err := scheme.ObjectKinds(o)
 		if err != nil {
 			t.Fatal(err)

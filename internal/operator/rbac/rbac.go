@@ -24,14 +24,14 @@ var (
 func ClusterRules() []rbacv1.PolicyRule {
 	return []rbacv1.PolicyRule{
 		rule(v1alpha1.Group, []string{"bindclusters", "tsigkeys", "virtualips", "zones"}, follow...),
-		rule(v1alpha1.Group, []string{"bindclusters", "tsigkeys", "zones"}, "patch"), // finalizers
-		rule(v1alpha1.Group, []string{"bindclusters/status", "tsigkeys/status", "zones/status"}, "patch"),
+		rule(v1alpha1.Group, []string{"bindclusters", "tsigkeys", "virtualips", "zones"}, "patch"), // finalizers
+		rule(v1alpha1.Group, []string{"bindclusters/status", "tsigkeys/status", "virtualips/status", "zones/status"}, "patch"),
 		// Owner references that block the owner's deletion (OwnerReferencesPermissionEnforcement).
 		rule(v1alpha1.Group, []string{"bindclusters/finalizers"}, "update"),
 
 		rule("", []string{"configmaps"}, applyUncached...), // and zone files that Zones name
 		rule("", []string{"serviceaccounts", "services"}, apply...),
-		rule("apps", []string{"daemonsets", "deployments", "statefulsets"}, apply...),
+		rule("apps", []string{"deployments", "statefulsets"}, apply...),
 		rule("policy", []string{"poddisruptionbudgets"}, apply...),
 		rule("networking.k8s.io", []string{"networkpolicies"}, apply...),
 		rule("rbac.authorization.k8s.io", []string{"rolebindings", "roles"}, apply...),
@@ -51,6 +51,19 @@ func ClusterRules() []rbacv1.PolicyRule {
 		// Which nodes a VirtualIP selects, and their addresses.
 		rule("", []string{"nodes"}, follow...),
 		rule("events.k8s.io", []string{"events"}, "create", "patch"),
+	}
+}
+
+// VIPRules are for all namespaces where VIPs are allowed: the gate of a VirtualIP is a label of nodes, which are in no namespace.
+func VIPRules() []rbacv1.PolicyRule {
+	return []rbacv1.PolicyRule{rule("", []string{"nodes"}, "patch")}
+}
+
+// FrontRules are for the namespace of VIPs' fronts, the only one with DaemonSets, and with Leases in which fronts tell their state.
+func FrontRules() []rbacv1.PolicyRule {
+	return []rbacv1.PolicyRule{
+		rule("apps", []string{"daemonsets"}, apply...),
+		rule("coordination.k8s.io", []string{"leases"}, apply...),
 	}
 }
 

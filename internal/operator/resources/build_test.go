@@ -405,6 +405,64 @@ func TestFrontRestarts(t *testing.T) {
 	}
 }
 
+// TestGate: with a network below the nodes fronts run only where it is open, unless they run already and would lose their nodes.
+func TestGate(t *testing.T) {
+	selector := func(in Input) map[string]string {
+		t.Helper()
+		for _, o := range build(t, in) {
+			if d, ok := o.(*appsv1.DaemonSet); ok {
+				return d.Spec.Template.Spec.NodeSelector
+			}
+		}
+		t.Fatal("there is no DaemonSet")
+		return nil
+	}
+	const gate = "vip.dns.zonekeeper.io/dns.updates"
+	in := samples()["vip"]
+	if s := selector(in); s[gate] != "" {
+		t.Errorf("without a network: %v", s)
+	}
+	v := in.VirtualIPs["updates"].DeepCopy()
+	v.Spec.OpenStack = &v1alpha1.OpenStackVIP{}
+	in.VirtualIPs = map[string]*v1alpha1.VirtualIP{"updates": v}
+	if s := selector(in); s[gate] != GateOpen || s["dns.zonekeeper.io/front"] != "true" {
+		t.Errorf("with one: %v", s)
+	}
+	in.Nodes = slices.Clone(in.Nodes)
+	for i, open := range []bool{true, false, true, true} { // the last is not selected
+		if open {
+			in.Nodes[i].Labels = with(in.Nodes[i].Labels, gate, GateOpen)
+		}
+	}
+	if n := in.LetIn(v); n != 2 {
+		t.Errorf("%d nodes are let in", n)
+	}
+	in.Ungated = map[string]bool{"vip": true}
+	if s := selector(in); s[gate] != "" {
+		t.Errorf("fronts that run already: %v", s)
+	}
+	long := v.DeepCopy()
+	long.Namespace = strings.Repeat("n", 63)
+	if key := Gate(long); len(strings.TrimPrefix(key, gatePrefix)) != 63 || key == Gate(v) {
+		t.Errorf("gate of a long name: %s", key)
+	}
+}
+
+// TestWithoutVIPs: an operator without a namespace for fronts makes none, says so, and builds the rest.
+func TestWithoutVIPs(t *testing.T) {
+	in := samples()["vip"]
+	in.Settings.FrontNamespace = ""
+	objects, problems, err := Build(in)
+	if err != nil || len(problems) != 1 || !strings.Contains(problems[0].Message, "vip.enabled") || in.HasVIP() {
+		t.Errorf("%v, %v, %v", err, problems, in.HasVIP())
+	}
+	for _, o := range objects {
+		if o.GetNamespace() != in.Cluster.Namespace {
+			t.Errorf("%T %s is in namespace %q", o, o.GetName(), o.GetNamespace())
+		}
+	}
+}
+
 // TestMonitors: Prometheus finds in the Secret what it is told to show, and believes the name that it is told to expect of every pod.
 func TestMonitors(t *testing.T) {
 	in := samples()["zones"]

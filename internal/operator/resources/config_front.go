@@ -69,8 +69,8 @@ func (in Input) serviceConfig(e v1alpha1.Exposure) front.Config {
 }
 
 // vipConfig is what the front on one node reads.
-func (in Input) vipConfig(v *v1alpha1.VirtualIP, node vipNode, all []vipNode) front.Config {
-	c := in.frontConfig(nodeLabel(node.name))
+func (in Input) vipConfig(v *v1alpha1.VirtualIP, lease string, node vipNode, all []vipNode) front.Config {
+	c := in.frontConfig(FrontOf(node.name))
 	c.Mode = front.ModeVIP
 	c.VIP.Addresses = texts(v.Spec.Addresses)
 	c.VIP.Interface = v.Spec.Interface
@@ -85,17 +85,20 @@ func (in Input) vipConfig(v *v1alpha1.VirtualIP, node vipNode, all []vipNode) fr
 		}
 	}
 	c.HAProxy.Stats = fmt.Sprintf("127.0.0.1:%d", vipStatsBase+v.Spec.RouterID)
+	c.Announce.Lease, c.Announce.Namespace = lease, in.Settings.FrontNamespace
 	c.Admin.Listen = fmt.Sprintf("127.0.0.1:%d", vipAdminBase+v.Spec.RouterID)
 	return c
 }
 
-// nodeLabel makes a node's name, which may have dots and be long, one that a front can have.
-func nodeLabel(name string) string {
+// FrontOf is the name of a node's front: the node's, which may have dots and be long, as one that a front can have.
+func FrontOf(node string) string { return label(strings.ReplaceAll(node, ".", "-")) }
+
+// label shortens a name to what fits into a label or an annotation's key; the rest is told apart by a digest.
+func label(name string) string {
 	const longest = 63
-	label := strings.ReplaceAll(name, ".", "-")
-	if len(label) <= longest {
-		return label
+	if len(name) <= longest {
+		return name
 	}
 	d := digest(name)
-	return label[:longest-len(d)-1] + "-" + d
+	return name[:longest-len(d)-1] + "-" + d
 }

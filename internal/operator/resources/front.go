@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	appsv1 "k8s.io/api/apps/v1"
+	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
@@ -111,8 +112,23 @@ func (in Input) vipNodes(v *v1alpha1.VirtualIP) (nodes []vipNode, without []stri
 	return nodes, without
 }
 
+// LetIn is the number of selected nodes where the gate of v is open.
+func (in Input) LetIn(v *v1alpha1.VirtualIP) (n int) {
+	pick := labels.SelectorFromSet(with(v.Spec.NodeSelector, Gate(v), GateOpen))
+	for _, node := range in.Nodes {
+		if pick.Matches(labels.Set(node.Labels)) {
+			n++
+		}
+	}
+	return n
+}
+
 // vip adds the fronts of an exposure whose address moves between nodes.
 func (b *builder) vip(e v1alpha1.Exposure) error {
+	if b.Settings.FrontNamespace == "" {
+		b.problem(e.Name, "the operator was installed without VIPs; install it with vip.enabled: true, or use another type of exposure")
+		return nil
+	}
 	v := b.VirtualIPs[e.VIP.VirtualIP]
 	if v == nil || len(v.Spec.Addresses) == 0 {
 		b.problem(e.Name, fmt.Sprintf("there is no VirtualIP %s/%s; create it", b.Cluster.Namespace, e.VIP.VirtualIP))
@@ -130,14 +146,14 @@ func (b *builder) vip(e v1alpha1.Exposure) error {
 	}
 	files := map[string]string{}
 	for _, n := range nodes {
-		text, err := sparse(b.vipConfig(v, n, nodes), front.DefaultConfig())
+		text, err := sparse(b.vipConfig(v, b.VIPLease(e.Name), n, nodes), front.DefaultConfig())
 		if err != nil {
 			return err
 		}
 		files[n.name+".json"] = text
 	}
 	// Of no node: fronts read their peers again while they run, so a node more or less restarts none.
-	common, err := sparse(b.vipConfig(v, vipNode{}, nil), front.DefaultConfig())
+	common, err := sparse(b.vipConfig(v, b.VIPLease(e.Name), vipNode{}, nil), front.DefaultConfig())
 	if err != nil {
 		return err
 	}
@@ -146,15 +162,19 @@ func (b *builder) vip(e v1alpha1.Exposure) error {
 	meta.Labels = with(meta.Labels, LabelExposure, e.Name)
 	b.addFront(&corev1.ConfigMap{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "ConfigMap"}, ObjectMeta: meta, Data: files})
 
+	b.addFront(&coordinationv1.Lease{TypeMeta: metav1.TypeMeta{APIVersion: "coordination.k8s.io/v1", Kind: "Lease"}, ObjectMeta: meta})
+
 	r := frontRole("$(NODE_NAME).json", meta.Name, b.Outside(secrets.frontTLS), b.Outside(secrets.frontKey))
 	r.resources = e.Resources
 	spec := b.podSpec(r, b.Outside(b.frontAccount()))
 	b.onNode(&spec, v)
-	selector := with(b.frontSelector(e.Name), LabelClusterNamespace, b.Cluster.Namespace)
+	if v.Spec.OpenStack != nil && !b.Ungated[e.Name] {
+		spec.NodeSelector = with(spec.NodeSelector, Gate(v), GateOpen)
+	}
 	b.addFront(&appsv1.DaemonSet{
 		TypeMeta: metav1.TypeMeta{APIVersion: "apps/v1", Kind: "DaemonSet"}, ObjectMeta: meta,
 		Spec: appsv1.DaemonSetSpec{
-			Selector: &metav1.LabelSelector{MatchLabels: selector},
+			Selector: &metav1.LabelSelector{MatchLabels: b.VIPSelector(e.Name)},
 			// The address moves once at most for each node: whoever has it is drained first.
 			UpdateStrategy: appsv1.DaemonSetUpdateStrategy{Type: appsv1.RollingUpdateDaemonSetStrategyType,
 				RollingUpdate: &appsv1.RollingUpdateDaemonSet{MaxUnavailable: ptr(intstr.FromInt32(1)), MaxSurge: ptr(intstr.FromInt32(0))}},
@@ -189,14 +209,19 @@ func (b *builder) onNode(spec *corev1.PodSpec, v *v1alpha1.VirtualIP) {
 	}}}}
 }
 
-// frontAccess adds the fronts' accounts, and their right to follow the primaries' EndpointSlices and to do nothing else.
+// frontAccess adds the fronts' accounts, and their rights: to follow the primaries' EndpointSlices and, of VIPs, to tell their state in their Leases.
 func (b *builder) frontAccess() {
 	name := b.frontAccount()
 	var subjects []rbacv1.Subject
+	var leases []string
 	for _, e := range b.Cluster.Spec.Exposures {
 		s := rbacv1.Subject{Kind: rbacv1.ServiceAccountKind, Name: name, Namespace: b.Cluster.Namespace}
 		if e.Type == v1alpha1.ExposureVIP {
+			if b.Settings.FrontNamespace == "" {
+				continue
+			}
 			s.Name, s.Namespace = b.Outside(name), b.Settings.FrontNamespace
+			leases = append(leases, b.VIPLease(e.Name))
 		}
 		if slices.Contains(subjects, s) {
 			continue
@@ -213,8 +238,25 @@ func (b *builder) frontAccess() {
 	if len(subjects) == 0 {
 		return
 	}
-	b.add(&rbacv1.Role{TypeMeta: metav1.TypeMeta{APIVersion: "rbac.authorization.k8s.io/v1", Kind: "Role"}, ObjectMeta: b.meta(name, ComponentFront),
-		Rules: []rbacv1.PolicyRule{{APIGroups: []string{"discovery.k8s.io"}, Resources: []string{"endpointslices"}, Verbs: []string{"list", "watch"}}}})
-	b.add(&rbacv1.RoleBinding{TypeMeta: metav1.TypeMeta{APIVersion: "rbac.authorization.k8s.io/v1", Kind: "RoleBinding"}, ObjectMeta: b.meta(name, ComponentFront),
-		RoleRef: rbacv1.RoleRef{APIGroup: "rbac.authorization.k8s.io", Kind: "Role", Name: name}, Subjects: subjects})
+	role, binding := access(b.meta(name, ComponentFront), subjects,
+		rbacv1.PolicyRule{APIGroups: []string{"discovery.k8s.io"}, Resources: []string{"endpointslices"}, Verbs: []string{"list", "watch"}})
+	b.add(role)
+	b.add(binding)
+	if len(leases) > 0 {
+		slices.Sort(leases)
+		role, binding := access(b.outsideMeta(name), slices.DeleteFunc(slices.Clone(subjects), func(s rbacv1.Subject) bool {
+			return s.Namespace != b.Settings.FrontNamespace || s.Name != b.Outside(name)
+		}),
+			rbacv1.PolicyRule{APIGroups: []string{"coordination.k8s.io"}, Resources: []string{"leases"}, ResourceNames: leases, Verbs: []string{"patch"}})
+		b.addFront(role)
+		b.addFront(binding)
+	}
+}
+
+// access is a Role with one rule, and who has it.
+func access(meta metav1.ObjectMeta, subjects []rbacv1.Subject, rule rbacv1.PolicyRule) (*rbacv1.Role, *rbacv1.RoleBinding) {
+	const group = "rbac.authorization.k8s.io"
+	return &rbacv1.Role{TypeMeta: metav1.TypeMeta{APIVersion: group + "/v1", Kind: "Role"}, ObjectMeta: meta, Rules: []rbacv1.PolicyRule{rule}},
+		&rbacv1.RoleBinding{TypeMeta: metav1.TypeMeta{APIVersion: group + "/v1", Kind: "RoleBinding"}, ObjectMeta: meta,
+			RoleRef: rbacv1.RoleRef{APIGroup: group, Kind: "Role", Name: meta.Name}, Subjects: slices.Clone(subjects)}
 }

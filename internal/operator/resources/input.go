@@ -12,6 +12,8 @@ type Input struct {
 	Cluster *v1alpha1.BindCluster
 	// VirtualIPs are those that the cluster's exposures name, by name.
 	VirtualIPs map[string]*v1alpha1.VirtualIP
+	// Ungated are exposures whose fronts run without the gate of their VirtualIP's network, and go on so: too few nodes are let in.
+	Ungated map[string]bool
 	// Nodes of the Kubernetes cluster; read only for VirtualIPs.
 	Nodes    []Node
 	State    State
@@ -59,7 +61,7 @@ type Settings struct {
 	Image string
 	// ClusterDomain is the one of Services, without dots at its ends.
 	ClusterDomain string
-	// FrontNamespace is where fronts of VIPs run. It permits privileged pods.
+	// FrontNamespace is where fronts of VIPs run. It permits privileged pods. Empty: there are no VIPs.
 	FrontNamespace string
 	// OperatorNamespace is where the operator runs, with OperatorLabels: it may ask the primaries' admin API.
 	OperatorNamespace string
@@ -105,8 +107,8 @@ func (in Input) Validate() error {
 	if s.Partition < 0 || s.Partition > s.Members {
 		bad("State.Partition is %d: use 0 to Members (%d)", s.Partition, s.Members)
 	}
-	if in.Settings.ClusterDomain == "" || in.Settings.FrontNamespace == "" || in.Settings.OperatorNamespace == "" {
-		bad("Settings lack ClusterDomain, FrontNamespace or OperatorNamespace: start from DefaultSettings")
+	if in.Settings.ClusterDomain == "" || in.Settings.OperatorNamespace == "" {
+		bad("Settings lack ClusterDomain or OperatorNamespace: start from DefaultSettings")
 	}
 	if in.image() == "" {
 		bad("no image: set spec.images.zonekeeper, or Settings.Image")

@@ -1,6 +1,10 @@
 package resources
 
-import "github.com/zonekeeper/zonekeeper/api/v1alpha1"
+import (
+	"slices"
+
+	"github.com/zonekeeper/zonekeeper/api/v1alpha1"
+)
 
 // Random is a value that is made once: 32 random octets in base64, on one line.
 type Random struct {
@@ -47,12 +51,8 @@ func Authorities(in Input) []Authority {
 
 // HasVIP says that objects of the cluster are in the fronts' namespace.
 func (in Input) HasVIP() bool {
-	for _, e := range in.Cluster.Spec.Exposures {
-		if e.Type == v1alpha1.ExposureVIP {
-			return true
-		}
-	}
-	return false
+	return in.Settings.FrontNamespace != "" &&
+		slices.ContainsFunc(in.Cluster.Spec.Exposures, func(e v1alpha1.Exposure) bool { return e.Type == v1alpha1.ExposureVIP })
 }
 
 // FrontSecrets are the Secrets that fronts of VIPs mount. Their copies in the fronts' namespace are called Outside(name).

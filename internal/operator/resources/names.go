@@ -23,6 +23,11 @@ const (
 	// LabelClusterNamespace is on objects outside of the cluster's own namespace.
 	LabelClusterNamespace = v1alpha1.Group + "/cluster-namespace"
 
+	// gatePrefix and a VirtualIP are a label of nodes: GateOpen where the network lets the addresses through.
+	gatePrefix = "vip." + v1alpha1.Group + "/"
+	// GateOpen is that label's only value.
+	GateOpen = "open"
+
 	appName = "zonekeeper"
 	// Manager is the operator's name, as the owner of fields too.
 	Manager = "zonekeeper-operator"
@@ -118,6 +123,17 @@ func (in Input) secondaryHost(i int) string {
 // Outside is the name of an object of the cluster in the fronts' namespace, which has those of all namespaces: neither a namespace nor a cluster
 // can have a dot in its name, so no two are called alike.
 func (in Input) Outside(name string) string { return in.Cluster.Namespace + "." + name }
+
+// Gate is the label of nodes by which fronts of a VirtualIP are let in, where the network has a say in that.
+func Gate(v *v1alpha1.VirtualIP) string { return gatePrefix + label(v.Namespace+"."+v.Name) }
+
+// VIPLease is where the fronts of a VIP's exposure tell their state; in the fronts' namespace, as the DaemonSet of the same name.
+func (in Input) VIPLease(exposure string) string { return in.Outside(in.FrontName(exposure)) }
+
+// VIPSelector picks the pods of a VIP's exposure in the fronts' namespace.
+func (in Input) VIPSelector(exposure string) map[string]string {
+	return with(in.frontSelector(exposure), LabelClusterNamespace, in.Cluster.Namespace)
+}
 
 // Member is a primary's name in the log: an identity, not an address, and the same whatever the cluster is called.
 func Member(i int) string { return "primary-" + strconv.Itoa(i) }

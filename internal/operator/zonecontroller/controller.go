@@ -9,7 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -238,12 +237,10 @@ func (p *pass) report(ctx context.Context, f found) (ctrl.Result, error) {
 	first := len(s.Conditions) == 0
 	summary, transitions := conditions.Set(&s.Conditions, p.zone.Generation, p.cfg.Now(), f.healthy+f.tenant, accepted, f.programmed, f.published)
 	s.Summary = summary
-	if !equality.Semantic.DeepEqual(old.Status, *s) {
-		if err := p.cfg.Client.Status().Patch(ctx, p.zone, client.MergeFrom(old)); err != nil {
-			return ctrl.Result{}, client.IgnoreNotFound(err)
-		}
-		lookup.Tell(p.cfg.Recorder, p.zone, first, transitions)
+	if there, err := lookup.WriteStatus(ctx, p.cfg.Client, old, p.zone); err != nil || !there {
+		return ctrl.Result{}, err
 	}
+	lookup.Tell(p.cfg.Recorder, p.zone, first, transitions)
 	if f.soon || !meta.IsStatusConditionTrue(s.Conditions, v1alpha1.ConditionReady) {
 		return ctrl.Result{RequeueAfter: p.cfg.Retry}, nil
 	}

@@ -32,7 +32,7 @@ func (p *pass) advance(ctx context.Context) (found, error) {
 	if !p.verdict.Accepted {
 		return f, nil
 	}
-	if err := lookup.Keep(ctx, p.cfg.Client, Kind, p.zone); err != nil {
+	if err := lookup.Keep(ctx, p.cfg.Client, Kind, lookup.Finalizer, p.zone); err != nil {
 		return f, err
 	}
 	keys, err := p.accepted(ctx)
@@ -145,17 +145,11 @@ func (p *pass) share(ctx context.Context, api *clusterapi.Cluster, z *adminapi.Z
 // normal is settings as primaries tell them.
 func normal(s adminapi.ZoneSettings) adminapi.ZoneSettings {
 	if s.Guarantee != nil {
-		g := *s.Guarantee
-		if g.LimitMS == 0 {
-			g.LimitMS = defaultLimitMS
-		}
+		g := s.Guarantee.Normal()
 		s.Guarantee = &g
 	}
 	return s
 }
-
-// defaultLimitMS is what primaries understand by a guarantee without a limit.
-const defaultLimitMS = 2000
 
 // mayMake: a zone that the object has had before, and that is gone, was deleted by somebody. Made anew it would be served without its records.
 func (p *pass) mayMake() error {
