@@ -35,7 +35,6 @@ type State struct {
 
 // same: nothing but the beat differs.
 func (s State) same(o State) bool {
-	s.Beat = o.Beat
 	return s.Since.Equal(o.Since) && s.VRRP == o.VRRP && s.Ready == o.Ready && s.Score == o.Score && s.Message == o.Message
 }
 
@@ -108,11 +107,7 @@ func (a *Announcer) Run(ctx context.Context, news <-chan struct{}, look func() S
 		beat := false
 		select {
 		case <-ctx.Done():
-			end, cancel := context.WithTimeout(context.WithoutCancel(ctx), a.cfg.Timeout)
-			defer cancel()
-			if err := a.patch(end, nil); err != nil {
-				a.cfg.Logger.Warn("the front's state stays in the Lease", "lease", a.cfg.Lease, "err", err)
-			}
+			a.takeBack(context.WithoutCancel(ctx))
 			return nil
 		case <-news:
 		case <-again.C:
@@ -140,6 +135,15 @@ func (a *Announcer) Run(ctx context.Context, news <-chan struct{}, look func() S
 		}
 		said, known, failing = now, true, false
 		again.Reset(a.cfg.Every)
+	}
+}
+
+// takeBack is the end.
+func (a *Announcer) takeBack(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, a.cfg.Timeout)
+	defer cancel()
+	if err := a.patch(ctx, nil); err != nil {
+		a.cfg.Logger.Warn("the front's state stays in the Lease", "lease", a.cfg.Lease, "err", err)
 	}
 }
 

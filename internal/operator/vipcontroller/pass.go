@@ -86,7 +86,7 @@ func (p *pass) look(ctx context.Context) error {
 func (p *pass) fronts(ctx context.Context, in resources.Input, exposure string) error {
 	name := client.ObjectKey{Namespace: p.cfg.FrontNamespace, Name: in.VIPLease(exposure)}
 	var set appsv1.DaemonSet
-	if err := p.cfg.Client.Get(ctx, name, &set); client.IgnoreNotFound(err) != nil {
+	if err := p.cfg.Client.Get(ctx, name, &set); err != nil && !apierrors.IsNotFound(err) {
 		return fmt.Errorf("DaemonSet %s: %w", name, err)
 	}
 	p.guarded = set.Spec.Template.Spec.NodeSelector[resources.Gate(p.vip)] != ""
@@ -95,7 +95,7 @@ func (p *pass) fronts(ctx context.Context, in resources.Input, exposure string) 
 		return fmt.Errorf("fronts of VirtualIP %s/%s: %w", p.vip.Namespace, p.vip.Name, err)
 	}
 	var lease coordinationv1.Lease
-	if err := p.cfg.Client.Get(ctx, name, &lease); client.IgnoreNotFound(err) != nil {
+	if err := p.cfg.Client.Get(ctx, name, &lease); err != nil && !apierrors.IsNotFound(err) {
 		return fmt.Errorf("Lease %s: %w", name, err)
 	}
 	said := p.listen(words(lease.Annotations))
@@ -167,7 +167,7 @@ func (p *pass) prune(ctx context.Context, lease *coordinationv1.Lease, known map
 	if len(old.Annotations) == len(lease.Annotations) || p.paused {
 		return nil
 	}
-	if err := p.cfg.Client.Patch(ctx, lease, client.MergeFrom(old)); client.IgnoreNotFound(err) != nil {
+	if err := p.cfg.Client.Patch(ctx, lease, client.MergeFrom(old)); err != nil && !apierrors.IsNotFound(err) {
 		return fmt.Errorf("Lease %s/%s: %w", lease.Namespace, lease.Name, err)
 	}
 	return nil
@@ -307,7 +307,7 @@ func (p *pass) label(ctx context.Context, n *corev1.Node, open bool) error {
 	} else {
 		delete(next.Labels, resources.Gate(p.vip))
 	}
-	if err := p.cfg.Client.Patch(ctx, next, client.MergeFrom(n)); client.IgnoreNotFound(err) != nil {
+	if err := p.cfg.Client.Patch(ctx, next, client.MergeFrom(n)); err != nil && !apierrors.IsNotFound(err) {
 		return fmt.Errorf("label %s of node %s: %w", resources.Gate(p.vip), n.Name, err)
 	}
 	return nil
