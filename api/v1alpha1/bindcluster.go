@@ -337,9 +337,11 @@ type Quota struct {
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	Records *int64 `json:"records,omitempty"`
-	// updatesPerSecond is the rate of updates signed with its keys.
+	// updatesPerSecond is the rate of updates signed with its keys, all of them together, at all primaries together; bursts of a second's worth pass. What is
+	// beyond it gets SERVFAIL, is not applied, and can be sent again.
 	// +optional
 	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=1000000
 	UpdatesPerSecond *int32 `json:"updatesPerSecond,omitempty"`
 }
 

@@ -145,4 +145,10 @@ type TSIGKeyStatus struct {
 	// nextRotation is when the next secret is made.
 	// +optional
 	NextRotation *metav1.Time `json:"nextRotation,omitempty"`
+	// tenant is the rule of the cluster's allowedNamespaces by which the key is there.
+	// +optional
+	Tenant string `json:"tenant,omitempty"`
+	// updatesPerSecond is the quota of the tenant, as primaries hold it now: for updates signed with all of its keys together.
+	// +optional
+	UpdatesPerSecond *int32 `json:"updatesPerSecond,omitempty"`
 }

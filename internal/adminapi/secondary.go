@@ -12,6 +12,8 @@ const (
 	PathCatalogConfirm = "/v1/catalog/confirm"
 	// PathKeyGuarantee takes a PUT of Guarantee.
 	PathKeyGuarantee = "/v1/keys/{name}/guarantee"
+	// PathKeyRate takes a PUT of Rate.
+	PathKeyRate = "/v1/keys/{name}/rate"
 	// PathPropagation answers []SecondarySerial of a zone.
 	PathPropagation = "/v1/zones/{name}/propagation"
 )

@@ -52,6 +52,12 @@ func (c *Client) SetKeyGuarantee(ctx context.Context, key string, g Guarantee) e
 	return c.send(ctx, http.MethodPut, fill(PathKeyGuarantee, key), g)
 }
 
+// SetKeyRate sets the bound of updates signed with a key and the others of its group; the zero Rate is none. Every primary has to know it: with one of an older
+// version the cluster must not be told.
+func (c *Client) SetKeyRate(ctx context.Context, key string, r Rate) error {
+	return c.send(ctx, http.MethodPut, fill(PathKeyRate, key), r)
+}
+
 // Propagation returns what every secondary of ours serves of a zone.
 func (c *Client) Propagation(ctx context.Context, zone string) ([]SecondarySerial, error) {
 	return list[SecondarySerial](ctx, c, fill(PathPropagation, zone))

@@ -278,6 +278,16 @@ type Key struct {
 	ManagedBy string `json:"managed_by,omitempty"`
 	// Guarantee holds for all updates signed with the key, nil for none.
 	Guarantee *Guarantee `json:"guarantee,omitempty"`
+	// Rate bounds them, nil for none.
+	Rate *Rate `json:"rate,omitempty"`
+}
+
+// Rate bounds the updates that are signed with the keys of a group, together, at all primaries together. What is beyond it gets SERVFAIL and is not applied.
+type Rate struct {
+	// Group is the same for all keys that share the bound, such as a tenant's name: up to 255 octets of printable ASCII. "" for no bound.
+	Group string `json:"group"`
+	// PerSecond is 1 to 1,000,000, and 0 without a group.
+	PerSecond int `json:"per_second"`
 }
 
 // KeyVersion is one secret of a key.

@@ -62,6 +62,9 @@ type Settings interface {
 	// Secondary says whether the key, whose name is in lower case, is that of a
 	// registered secondary. It may transfer every zone, and ask for its SOA.
 	Secondary(key zone.Name) bool
+	// Rate gives the group whose updates a second are bounded, together, that
+	// the key belongs to; "" for none. The key's name is in lower case.
+	Rate(key zone.Name) (group string, perSecond int)
 }
 
 // Zone is what the endpoint needs to know of a zone.

@@ -100,7 +100,15 @@ type testSettings struct {
 	tsig.Ring
 	generation uint64
 	zones      map[zone.Name]Zone
-	secondary  zone.Name // its key, "" for none
+	secondary  zone.Name         // its key, "" for none
+	rates      map[zone.Name]int // by key, which is its group
+}
+
+func (s *testSettings) Rate(key zone.Name) (group string, perSecond int) {
+	if n := s.rates[key]; n > 0 {
+		return key.String(), n
+	}
+	return "", 0
 }
 
 func (s *testSettings) Secondary(key zone.Name) bool { return key != "" && key == s.secondary }

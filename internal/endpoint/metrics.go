@@ -18,6 +18,7 @@ const (
 	dropInDoubt      = "in_doubt"       // the update may be in the log
 	dropCopy         = "copy"           // of an update that is under way and will be answered
 	dropOverload     = "overload"       // a limit is reached; answered SERVFAIL
+	dropQuota        = "quota"          // more updates a second than the keys of a group may sign; answered SERVFAIL
 	dropSecondLook   = "second_look"    // too many wait for one
 	dropConns        = "connections"    // all connections busy
 	dropConnsPerAddr = "connections_ip" // of one address
@@ -74,6 +75,10 @@ func newMetrics(reg prometheus.Registerer, s *Server) (*metrics, error) {
 			Help: "Requests and connections that a limit or rule cut short, by reason.",
 		}, []string{"reason"}),
 	}
+	s.quotas.refused = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "zonekeeper_endpoint_quota_refused_total",
+		Help: "Updates beyond the updates a second that the keys of a group may sign, by group (a tenant).",
+	}, []string{"group"})
 	for i := range m.latency {
 		m.latency[i] = latency.WithLabelValues(stage(i).String())
 	}
@@ -81,7 +86,7 @@ func newMetrics(reg prometheus.Registerer, s *Server) (*metrics, error) {
 		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "zonekeeper_endpoint_" + name, Help: help}, value)
 	}
 	for _, c := range []prometheus.Collector{
-		latency, m.requests, m.tsig, m.drops,
+		latency, m.requests, m.tsig, m.drops, s.quotas.refused,
 		gauge("connections", "Open TCP and TLS connections.", func() float64 { return float64(s.conns.len()) }),
 		gauge("updates_in_flight", "Updates proposed and not yet answered.", func() float64 { n, _ := s.admission.load(); return float64(n) }),
 		gauge("updates_queued", "Updates waiting to be proposed.", func() float64 { _, n := s.admission.load(); return float64(n) }),

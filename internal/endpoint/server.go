@@ -34,6 +34,7 @@ type Server struct {
 	conns     connTable
 	budget    budget
 	admission admission
+	quotas    quotas
 	copies    copies
 	second    secondLook
 	lookSlots *semaphore.Weighted
@@ -72,6 +73,7 @@ func New(cfg Config) (*Server, error) {
 		lanes: map[zone.Name]*lane{}, propose: s.propose, expire: (*request).overloaded,
 	}
 	s.copies = newCopies()
+	s.quotas.groups = map[string]*bucket{}
 	s.second = secondLook{refresh: cfg.Reader.Refresh, interval: cfg.RefreshEvery, timeout: cfg.ReadTimeout}
 	s.lookSlots = semaphore.NewWeighted(int64(cfg.MaxSecondLooks))
 	s.budget = newBudget(cfg.MaxRequests, cfg.MaxLargeBytes)

@@ -140,7 +140,10 @@ func (r *request) propose(z Zone) {
 			return
 		}
 	}
-	if !r.srv.admission.submit(u.KeyName, r) {
+	switch {
+	case !r.withinQuota():
+		r.overQuota()
+	case !r.srv.admission.submit(u.KeyName, r):
 		r.overloaded()
 	}
 }

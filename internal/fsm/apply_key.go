@@ -66,7 +66,7 @@ func (m *Machine) putKey(c *PutKey) error {
 		if err := checkActor(what, old.ManagedBy, c.Actor); err != nil {
 			return err
 		}
-		rec.id, rec.floor, rec.Guarantee = old.id, old.floor, old.Guarantee
+		rec.id, rec.floor, rec.Guarantee, rec.Rate = old.id, old.floor, old.Guarantee, old.Rate
 		for _, s := range old.Secrets {
 			switch {
 			case s.SecretID == c.SecretID && c.SecretID != [16]byte{} && s.State != KeyRevoked:

@@ -66,6 +66,7 @@ func (m *Machine) update(u *Update) Result {
 		return Result{RCode: rcodeNotAuth, TSIGError: tsigBadTime, Text: "the time signed is too far from the cluster's time"}
 	}
 
+	m.countRated(key.Rate)
 	res := m.evaluateSafely(u)
 	if m.st.dedupe.full(key.id, &m.st.limits) {
 		k := *key

@@ -35,6 +35,7 @@ const (
 	KindPutKeyGuarantee Kind = 20
 	KindPutCatalog      Kind = 21
 	KindConfirmCatalog  Kind = 22
+	KindPutKeyRate      Kind = 23
 )
 
 // String gives the command's name as logs show it.
@@ -80,6 +81,8 @@ func (k Kind) String() string {
 		return "delete-secondary"
 	case KindPutKeyGuarantee:
 		return "put-key-guarantee"
+	case KindPutKeyRate:
+		return "put-key-rate"
 	case KindPutCatalog:
 		return "put-catalog"
 	case KindConfirmCatalog:
@@ -131,6 +134,8 @@ func newCommand(k Kind) Command {
 		return &DeleteSecondary{}
 	case KindPutKeyGuarantee:
 		return &PutKeyGuarantee{}
+	case KindPutKeyRate:
+		return &PutKeyRate{}
 	case KindPutCatalog:
 		return &PutCatalog{}
 	case KindConfirmCatalog:
@@ -360,6 +365,14 @@ type PutKeyGuarantee struct {
 	Actor
 }
 
+// PutKeyRate replaces the bound of updates signed with a key and all others of its group. A program that does not know it stops at it, so it is proposed when
+// all primaries know it.
+type PutKeyRate struct {
+	Key  zone.Name
+	Rate Rate
+	Actor
+}
+
 // PutCatalog makes the cluster's catalog zone (RFC 9432), or changes its settings. There is one; its name does not change.
 type PutCatalog struct {
 	Name     zone.Name
@@ -394,5 +407,8 @@ func (*PutLimits) Kind() Kind    { return KindPutLimits }
 func (*PutSecondary) Kind() Kind    { return KindPutSecondary }
 func (*DeleteSecondary) Kind() Kind { return KindDeleteSecondary }
 func (*PutKeyGuarantee) Kind() Kind { return KindPutKeyGuarantee }
-func (*PutCatalog) Kind() Kind      { return KindPutCatalog }
-func (*ConfirmCatalog) Kind() Kind  { return KindConfirmCatalog }
+
+// Kind implements Command.
+func (*PutKeyRate) Kind() Kind     { return KindPutKeyRate }
+func (*PutCatalog) Kind() Kind     { return KindPutCatalog }
+func (*ConfirmCatalog) Kind() Kind { return KindConfirmCatalog }

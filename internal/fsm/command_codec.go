@@ -343,6 +343,16 @@ func (c *PutKeyGuarantee) readFields(r *reader) {
 	c.Actor.read(r)
 }
 
+func (c *PutKeyRate) appendFields(b []byte) []byte {
+	return c.Actor.append(c.Rate.append(appendString(b, c.Key)))
+}
+
+func (c *PutKeyRate) readFields(r *reader) {
+	c.Key = r.name()
+	c.Rate.read(r)
+	c.Actor.read(r)
+}
+
 func (c *PutCatalog) appendFields(b []byte) []byte {
 	return c.Actor.append(c.Settings.append(appendString(b, c.Name)))
 }

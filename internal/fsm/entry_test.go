@@ -46,6 +46,7 @@ func everyCommand() []Command {
 		&PutSecondary{Name: "secondary-0", Key: mustName("k."), Notify: []string{"192.0.2.1:53"}, Foreign: true, Actor: actor},
 		&DeleteSecondary{Name: "secondary-0", Actor: actor},
 		&PutKeyGuarantee{Key: mustName("k."), Guarantee: Guarantee{Secondaries: 1}, Actor: actor},
+		&PutKeyRate{Key: mustName("k."), Rate: Rate{Group: "tenant a", PerSecond: 300}, Actor: actor},
 		&PutCatalog{Name: mustName("catalog.invalid."), Settings: ZoneSettings{AllowQuery: "none;"}, Actor: actor},
 		&ConfirmCatalog{Serial: 1<<32 - 1, Actor: actor},
 	}

@@ -80,6 +80,8 @@ type Effects struct {
 	TimeMS  int64  // log time after the entry, milliseconds since 1970
 	// Results has one element a command, in order.
 	Results []Result
+	// Rated are the signed updates of groups with a Rate, whatever became of them; not those that were answered before or came too late.
+	Rated []RatedUpdates
 	// Boundaries are the publish steps that this entry completed, at most one a zone, in the order of zones.
 	Boundaries []Boundary
 	// Zones tells of zones that came, went, or got other settings or content than through boundaries.
@@ -257,6 +259,8 @@ func (m *Machine) command(c Command, e *Entry) Result {
 		return refused(m.deleteSecondary(c))
 	case *PutKeyGuarantee:
 		return refused(m.putKeyGuarantee(c))
+	case *PutKeyRate:
+		return refused(m.putKeyRate(c))
 	case *PutCatalog:
 		return m.zoneResult(ZoneOf(c.Name), m.putCatalog(c))
 	case *ConfirmCatalog:

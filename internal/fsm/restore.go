@@ -248,6 +248,11 @@ func (c *checkpointReader) key(r *reader) error {
 	for i := range k.Secrets {
 		k.Secrets[i] = r.secret()
 	}
+	if len(r.b) > 0 {
+		if k.Rate.read(r); k.Rate == (Rate{}) && r.err == nil {
+			r.fail("key with an empty rate")
+		}
+	}
 	c.st.keys.Set(k.Name, k)
 	return nil
 }

@@ -38,6 +38,7 @@ type Key struct {
 	ManagedBy string
 	Secrets   []KeySecret
 	Guarantee Guarantee // for all updates signed with it
+	Rate      Rate      // bounds them
 }
 
 // KeySecret is one secret of a key.

@@ -140,6 +140,9 @@ func (s *Snapshot) writeKeys(c *checkpointWriter) {
 		for i := range k.Secrets {
 			c.body = appendSecret(c.body, &k.Secrets[i])
 		}
+		if k.Rate != (Rate{}) { // a key without one is written as before there were any
+			c.body = k.Rate.append(c.body)
+		}
 		c.item(itemKey)
 		return true
 	})

@@ -85,6 +85,8 @@ func subjectOf(cmd fsm.Command) string {
 		return c.Name.String()
 	case *fsm.PutKeyGuarantee:
 		return c.Key.String()
+	case *fsm.PutKeyRate:
+		return c.Key.String()
 	case *fsm.PutSecondary:
 		return c.Name
 	case *fsm.DeleteSecondary:

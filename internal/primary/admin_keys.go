@@ -62,7 +62,7 @@ func (a *admin) findKey(name zone.Name, secret bool) (adminapi.Key, error) {
 }
 
 func (a *admin) describeKey(k *fsm.Key, secret bool) (adminapi.Key, error) {
-	out := adminapi.Key{Name: k.Name.String(), Versions: []adminapi.KeyVersion{}, ManagedBy: k.ManagedBy, Guarantee: describeGuarantee(k.Guarantee)}
+	out := adminapi.Key{Name: k.Name.String(), Versions: []adminapi.KeyVersion{}, ManagedBy: k.ManagedBy, Guarantee: describeGuarantee(k.Guarantee), Rate: describeRate(k.Rate)}
 	for _, s := range k.Secrets {
 		if s.State == fsm.KeyRevoked {
 			continue

@@ -23,6 +23,7 @@ func (a *admin) handleSecondaries(mux router) {
 	mux.HandleFunc("PUT "+adminapi.PathCatalog, reply(a.createCatalog))
 	mux.HandleFunc("POST "+adminapi.PathCatalogConfirm, reply(a.confirmCatalog))
 	mux.HandleFunc("PUT "+adminapi.PathKeyGuarantee, reply(a.setKeyGuarantee))
+	mux.HandleFunc("PUT "+adminapi.PathKeyRate, reply(a.setKeyRate))
 }
 
 func (a *admin) secondaries(r *http.Request) ([]adminapi.Secondary, error) {
@@ -175,6 +176,34 @@ func (a *admin) setKeyGuarantee(r *http.Request) (struct{}, error) {
 	}
 	_, err = a.propose(r.Context(), &fsm.PutKeyGuarantee{Key: name, Guarantee: g, Actor: actorOf(r.Context())})
 	return struct{}{}, err
+}
+
+func (a *admin) setKeyRate(r *http.Request) (struct{}, error) {
+	req, err := decode[adminapi.Rate](r)
+	if err != nil {
+		return struct{}{}, err
+	}
+	name, _, err := a.pathKey(r)
+	if err != nil {
+		return struct{}{}, err
+	}
+	if req.PerSecond < 0 || req.PerSecond > math.MaxInt32 {
+		return struct{}{}, invalid("key %s: %d updates a second; use 1 to 1000000, or 0 for no bound", name, req.PerSecond)
+	}
+	rate := fsm.Rate{Group: req.Group, PerSecond: uint32(req.PerSecond)}
+	if err := rate.Check(); err != nil {
+		return struct{}{}, invalid("key %s: %v", name, err)
+	}
+	_, err = a.propose(r.Context(), &fsm.PutKeyRate{Key: name, Rate: rate, Actor: actorOf(r.Context())})
+	return struct{}{}, err
+}
+
+// describeRate gives nil for none.
+func describeRate(r fsm.Rate) *adminapi.Rate {
+	if r == (fsm.Rate{}) {
+		return nil
+	}
+	return &adminapi.Rate{Group: r.Group, PerSecond: int(r.PerSecond)}
 }
 
 // guaranteeOf translates a guarantee, nil being none, and refuses what the state machine would refuse.

@@ -50,6 +50,7 @@ type Primary struct {
 	tracker   *propagation.Tracker
 	notifier  *notify.Sender
 	endpoint  *endpoint.Server
+	quotas    atomic.Pointer[endpoint.Server] // the same, for what runs before there is one
 	admin     *admin
 
 	// why is the reason for not being ready, nil when ready. Start and stop order write it, and the clock watch.
@@ -371,7 +372,8 @@ func (p *Primary) moveLeader(ctx context.Context) {
 
 func (p *Primary) openReplica() error {
 	rcfg := replica.DefaultConfig()
-	rcfg.Name, rcfg.Dir, rcfg.Log, rcfg.Sink = p.cfg.Name, p.checkpointDir(), p.elog, p.publisher
+	rcfg.Name, rcfg.Dir, rcfg.Log = p.cfg.Name, p.checkpointDir(), p.elog
+	rcfg.Sink = sink{Sink: p.publisher, name: p.cfg.Name, charge: p.charge}
 	rcfg.Members, rcfg.Logger, rcfg.Registerer = p.members(), p.log, p.metrics
 	rcfg.Now = p.clock.Now
 	if p.member != nil {
@@ -485,8 +487,18 @@ func (p *Primary) openEndpoint() error {
 	if err != nil {
 		return err
 	}
-	p.endpoint, err = endpoint.New(ecfg)
-	return err
+	if p.endpoint, err = endpoint.New(ecfg); err != nil {
+		return err
+	}
+	p.quotas.Store(p.endpoint)
+	return nil
+}
+
+// charge tells the endpoint of updates that other primaries took.
+func (p *Primary) charge(group string, updates int) {
+	if e := p.quotas.Load(); e != nil {
+		e.Charge(group, updates)
+	}
 }
 
 func (p *Primary) serveAdmin() (*http.Server, error) {

@@ -178,7 +178,7 @@ type found struct {
 func (p *pass) report(ctx context.Context, f found) (ctrl.Result, error) {
 	old := p.key.DeepCopy()
 	s := &p.key.Status
-	s.ObservedGeneration = p.key.Generation
+	s.ObservedGeneration, s.Tenant = p.key.Generation, p.verdict.Tenant
 	accepted := conditions.Good(v1alpha1.ConditionAccepted, "")
 	if p.verdict.Accepted {
 		s.KeyName = keyobject.Name(p.key)
@@ -193,6 +193,11 @@ func (p *pass) report(ctx context.Context, f found) (ctrl.Result, error) {
 		s.Version = int64(newest.Version) //nolint:gosec // counts secrets
 		s.Rotated = at(newest.Created)
 		s.RetireAt, s.NextRotation = at(f.step.RetireAt), at(f.step.NextRotation)
+		s.UpdatesPerSecond = nil
+		if r := f.key.Rate; r != nil && r.PerSecond > 0 {
+			n := int32(r.PerSecond) //nolint:gosec // at most 1,000,000
+			s.UpdatesPerSecond = &n
+		}
 		healthy = "one secret is valid"
 		if len(f.key.Versions) > 1 {
 			healthy = fmt.Sprintf("two secrets are valid until %s", f.step.RetireAt.UTC().Format(time.RFC3339))

@@ -153,6 +153,7 @@ func TestKeys(t *testing.T) {
 		{"made and handed out, rotated, retired", lifeOfOne},
 		{"a secret that is given", given},
 		{"whose is it", whose},
+		{"a quota for updates", quota},
 		{"the operator is killed at any moment", killed},
 		{"no primary answers", unreachable},
 	} {

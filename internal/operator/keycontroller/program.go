@@ -9,6 +9,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/zonekeeper/zonekeeper/api/v1alpha1"
@@ -83,7 +84,37 @@ func (p *pass) program(ctx context.Context, f *found) error {
 	if f.step.Reason != "" {
 		return &lookup.Trouble{Reason: f.step.Reason, Message: f.step.Message}
 	}
-	return p.guarantee(ctx, cluster, f.key)
+	if err := p.guarantee(ctx, cluster, f.key); err != nil {
+		return err
+	}
+	return p.rate(ctx, cluster, f.key)
+}
+
+// rate puts the bound of the tenant's updates, where it differs. Not while primaries of two versions may run: an older one would stop at it.
+func (p *pass) rate(ctx context.Context, cluster *clusterapi.Cluster, key *adminapi.Key) error {
+	var want, have adminapi.Rate
+	if p.verdict.Rate != nil {
+		want = *p.verdict.Rate
+	}
+	if key.Rate != nil {
+		have = *key.Rate
+	}
+	switch {
+	case have == want:
+		return nil
+	case p.cluster.Spec.Paused:
+		return lookup.ErrPaused
+	case !meta.IsStatusConditionTrue(p.cluster.Status.Conditions, v1alpha1.ConditionRolledOut):
+		return &lookup.Trouble{Reason: v1alpha1.ReasonPending, Message: "the quota for updates a second waits until all primaries run one version (condition RolledOut of the BindCluster); the key works"}
+	}
+	err := cluster.Change(ctx, func(ctx context.Context, a *adminapi.Client) (bool, error) {
+		k, err := keyAt(ctx, a, key.Name)
+		return k != nil && (k.Rate == nil && want == adminapi.Rate{} || k.Rate != nil && *k.Rate == want), err
+	}, func(ctx context.Context, a *adminapi.Client) error { return a.SetKeyRate(ctx, key.Name, want) })
+	if err == nil {
+		key.Rate = &want
+	}
+	return err
 }
 
 // observed is what decides about the next step.

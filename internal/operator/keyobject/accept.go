@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/zonekeeper/zonekeeper/api/v1alpha1"
+	"github.com/zonekeeper/zonekeeper/internal/adminapi"
 	"github.com/zonekeeper/zonekeeper/internal/operator/tenancy"
 )
 
@@ -24,6 +25,10 @@ type Verdict struct {
 	Accepted bool
 	// Reason, of the condition Accepted, and Message say why not, and what to do.
 	Reason, Message string
+	// Tenant is the rule of allowedNamespaces by which it is accepted, "" for the cluster's own namespace. Rate bounds the updates signed with the tenant's
+	// keys; nil for no bound.
+	Tenant string
+	Rate   *adminapi.Rate
 }
 
 // Accept judges k. cluster is the one that it names, nil when there is none; keys are all that name it too; namespaces are the labels of each
@@ -33,7 +38,8 @@ func Accept(k *v1alpha1.TSIGKey, cluster *v1alpha1.BindCluster, keys []v1alpha1.
 		return Verdict{Reason: v1alpha1.ReasonNoSuchCluster,
 			Message: fmt.Sprintf("there is no BindCluster %s; create it, or mend clusterRef", tenancy.ClusterOf(k.Namespace, k.Spec.ClusterRef))}
 	}
-	if v := permitted(k, cluster, namespaces); !v.Accepted {
+	v := permitted(k, cluster, namespaces)
+	if !v.Accepted {
 		return v
 	}
 	name := Name(k)
@@ -44,7 +50,8 @@ func Accept(k *v1alpha1.TSIGKey, cluster *v1alpha1.BindCluster, keys []v1alpha1.
 				Message: fmt.Sprintf("key %s belongs to TSIGKey %s/%s, which is older; choose another keyName", name, o.Namespace, o.Name)}
 		}
 	}
-	return Verdict{Accepted: true, Reason: v1alpha1.ReasonHealthy}
+	v.Reason = v1alpha1.ReasonHealthy
+	return v
 }
 
 func permitted(k *v1alpha1.TSIGKey, cluster *v1alpha1.BindCluster, namespaces map[string]map[string]string) Verdict {
@@ -62,5 +69,9 @@ func permitted(k *v1alpha1.TSIGKey, cluster *v1alpha1.BindCluster, namespaces ma
 		return Verdict{Reason: v1alpha1.ReasonNamespaceNotAllowed,
 			Message: fmt.Sprintf("no rule of allowedNamespaces of BindCluster %s/%s matches namespace %s; ask its owner for one", cluster.Namespace, cluster.Name, k.Namespace)}
 	}
-	return Verdict{Accepted: true}
+	v := Verdict{Accepted: true, Tenant: rule.Name}
+	if q := rule.Quota; q != nil && q.UpdatesPerSecond != nil {
+		v.Rate = &adminapi.Rate{Group: rule.Name, PerSecond: int(*q.UpdatesPerSecond)}
+	}
+	return v
 }
