@@ -310,6 +310,7 @@ func (p *primary) Serving(fsm.ZoneID) (endpoint.Permit, error) {
 func (p *primary) Refresh(context.Context) error             { return nil }
 func (p *primary) Generation() uint64                        { return 1 }
 func (p *primary) Secondary(zone.Name) bool                  { return false }
+func (p *primary) Rate(zone.Name) (string, int)              { return "", 0 }
 func (p *primary) Zone(n zone.Name) (endpoint.Zone, bool)    { return p.zone, n == p.zone.ID.Name }
 func (p *primary) Enclosing(zone.Name) (endpoint.Zone, bool) { return p.zone, true }
 
