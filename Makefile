@@ -15,7 +15,7 @@ OPERATOR := bin/zonekeeper-operator
 ARGS     ?=
 FUZZTIME ?= 30s
 
-.PHONY: help run build operator plugin test vet lint fmt fuzz bench scale failover front propagation kube e2e docs generate deps clean
+.PHONY: help run build operator plugin test vet lint fmt fuzz bench scale failover front propagation clients kube e2e docs generate deps clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  \033[1m%-11s\033[0m %s\n", $$1, $$2}'
@@ -69,6 +69,10 @@ front: build ## the gap when a front node, its programs or its network fail, and
 propagation: build ## how soon secondaries show a change: beside plain BIND, with bad primaries, rolling restarts, 10,000 zones
 	@scripts/install-deps.sh test
 	@GO=$(GO) scripts/measure.sh Propagation $(ARGS)
+
+clients: build ## real clients of dynamic updates while primaries are killed (ARGS=-rewrite writes docs/clients.md); as root
+	@scripts/install-deps.sh clients
+	@GO=$(GO) scripts/measure.sh Clients $(ARGS)
 
 kube: ## run a three-node Kubernetes cluster on this machine until interrupted (test/kube/README.md); as root
 	@GO=$(GO) scripts/kube.sh up $(ARGS)

@@ -5,8 +5,10 @@
 #   install-deps.sh test    the same, and what tests and benchmarks use: a C compiler for the race
 #                           detector, Knot to compare with, Knot, NSD and PowerDNS as foreign
 #                           secondaries, tools to unpack a second BIND, strace and network namespaces
-#                           to slow a disk or a network down, HAProxy, keepalived and nftables for the front
+#                           to slow a disk or a network down, HAProxy, keepalived and nftables for the front, Kea's
+#                           DDNS daemon and dnspython as clients
 #   install-deps.sh front   what test has, and dnsdist to compare the front with
+#   install-deps.sh clients  what test has, and certbot with its plugin: the other clients are Go packages
 #   install-deps.sh e2e     what test has, and what the nodes of a Kubernetes cluster run: a container runtime, network
 #                           plugins, packet filters; etcd for its API server; and a shell for the images of clients
 #
@@ -22,7 +24,7 @@ need() { # need COMMAND PACKAGE
 }
 
 level=${1:-run}
-case $level in run | test | front | e2e) ;; *) die "unknown level '$level'" "use: $0 run|test|front|e2e" ;; esac
+case $level in run | test | front | clients | e2e) ;; *) die "unknown level '$level'" "use: $0 run|test|front|clients|e2e" ;; esac
 
 need named bind9
 need rndc bind9-utils
@@ -48,6 +50,12 @@ if [ "$level" != run ]; then
     need haproxy haproxy
     need keepalived keepalived
     need nft nftables
+    need kea-dhcp-ddns kea-dhcp-ddns-server
+    [ -d /usr/lib/python3/dist-packages/dns ] || want+=(python3-dnspython)
+fi
+if [ "$level" = clients ]; then
+    need certbot certbot
+    [ -d /usr/lib/python3/dist-packages/certbot_dns_rfc2136 ] || want+=(python3-certbot-dns-rfc2136)
 fi
 if [ "$level" = front ]; then
     need dnsdist dnsdist
