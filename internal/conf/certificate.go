@@ -1,9 +1,11 @@
 package conf
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
+	"net"
 	"os"
 	"sync"
 	"time"
@@ -121,8 +123,32 @@ func (c *Certificate) Mutual() *tls.Config {
 	}
 }
 
-// Client is the client's side. The CA is read once: servers keep theirs, or the client
-// starts anew.
+// Dial gives a [net/http.Transport.DialTLSContext]: each connection is opened with the certificate and the CA of that moment, so
+// that either can be replaced, and the server has to be the one that address names. handshake bounds that part.
+func (c *Certificate) Dial(d *net.Dialer, handshake time.Duration) func(ctx context.Context, network, address string) (net.Conn, error) {
+	return func(ctx context.Context, network, address string) (net.Conn, error) {
+		host, _, err := net.SplitHostPort(address)
+		if err != nil {
+			return nil, fmt.Errorf("address %s: %w", address, err)
+		}
+		config := c.Client()
+		config.ServerName = host
+		raw, err := d.DialContext(ctx, network, address)
+		if err != nil {
+			return nil, err
+		}
+		conn := tls.Client(raw, config)
+		ctx, cancel := context.WithTimeout(ctx, handshake)
+		defer cancel()
+		if err := conn.HandshakeContext(ctx); err != nil {
+			_ = raw.Close() // it is the handshake that failed
+			return nil, fmt.Errorf("TLS with %s: %w", address, err)
+		}
+		return conn, nil
+	}
+}
+
+// Client is the client's side of one connection, with the CA of this moment; for many there is [Certificate.Dial].
 func (c *Certificate) Client() *tls.Config {
 	return &tls.Config{
 		MinVersion: tls.VersionTLS13, RootCAs: c.Pool(),

@@ -128,7 +128,7 @@ func adminClient(c AdminConfig) (*http.Client, error) {
 		if err != nil {
 			return nil, fmt.Errorf("admin: %w", err)
 		}
-		t.TLSClientConfig = cert.Client()
+		t.DialTLSContext = cert.Dial(&net.Dialer{Timeout: peerTimeout}, peerTimeout)
 	}
 	return &http.Client{Transport: t}, nil
 }

@@ -17,9 +17,11 @@ import (
 )
 
 const (
-	dialTimeout  = 500 * time.Millisecond
-	redial       = 200 * time.Millisecond
-	resolveEvery = 5 * time.Second
+	dialTimeout = 500 * time.Millisecond
+	// handshakeTimeout bounds TLS with a primary.
+	handshakeTimeout = 2 * time.Second
+	redial           = 200 * time.Millisecond
+	resolveEvery     = 5 * time.Second
 	// tolerated is a skew of the clock that is nobody's concern; signatures allow 300 s (RFC 8945 section 10).
 	tolerated = 5 * time.Second
 )
@@ -46,14 +48,14 @@ type upstream struct {
 func (s *secondary) newUpstreams() error {
 	t := &http.Transport{
 		DialContext:         (&net.Dialer{Timeout: dialTimeout}).DialContext,
-		MaxIdleConnsPerHost: 2, IdleConnTimeout: time.Minute, TLSHandshakeTimeout: 2 * time.Second,
+		MaxIdleConnsPerHost: 2, IdleConnTimeout: time.Minute,
 	}
 	if a := s.cfg.Admin; a.TLSCert != "" {
 		cert, err := conf.LoadCertificate(a.TLSCert, a.TLSKey, a.TLSClientCA)
 		if err != nil {
 			return fmt.Errorf("admin: %w", err)
 		}
-		t.TLSClientConfig = cert.Client()
+		t.DialTLSContext = cert.Dial(&net.Dialer{Timeout: dialTimeout}, handshakeTimeout)
 	}
 	for _, p := range s.cfg.Primaries {
 		c, err := adminapi.NewClient(p.Admin, &http.Client{Transport: t})

@@ -409,6 +409,9 @@ func (f *facts) valid() verdict {
 	if f.material.ends.Sub(f.now) < f.life/3-f.life/30 {
 		return bad(v1alpha1.ReasonCertificateEnding, "%s ends at %s and was not renewed; see the operator's log", f.material.which, end)
 	}
+	if len(f.material.replacing) > 0 {
+		return good("certificates are renewed in time; " + strings.Join(f.material.replacing, "; "))
+	}
 	return good("certificates are renewed in time")
 }
 

@@ -37,20 +37,22 @@ type Config struct {
 	AskTimeout, VerifyTimeout time.Duration
 	// StaleAfter without an answer what primaries said last is unknown. It is never called broken: the operator may be the one who is cut off.
 	StaleAfter time.Duration
+	// TrustWait is how long a Secret that was written takes to be read by every pod, with room to spare: the kubelet looks once a minute.
+	TrustWait time.Duration
 }
 
 // DefaultConfig has every value but Settings.Image.
 func DefaultConfig() Config {
 	return Config{
 		Settings: resources.DefaultSettings(), Lifetimes: pki.DefaultLifetimes(), Interval: 10 * time.Second, BusyInterval: 2 * time.Second,
-		AskTimeout: 5 * time.Second, VerifyTimeout: 5 * time.Minute, StaleAfter: time.Minute,
+		AskTimeout: 5 * time.Second, VerifyTimeout: 5 * time.Minute, StaleAfter: time.Minute, TrustWait: 5 * time.Minute,
 	}
 }
 
 // Validate reports values that can't work.
 func (c Config) Validate() error {
 	errs := []error{c.Lifetimes.Validate()}
-	if c.Interval <= 0 || c.BusyInterval <= 0 || c.AskTimeout <= 0 || c.VerifyTimeout <= 0 || c.StaleAfter <= 0 {
+	if c.Interval <= 0 || c.BusyInterval <= 0 || c.AskTimeout <= 0 || c.VerifyTimeout <= 0 || c.StaleAfter <= 0 || c.TrustWait <= 0 {
 		errs = append(errs, errors.New("clustercontroller: a time is not positive; start from DefaultConfig"))
 	}
 	return errors.Join(errs...)
@@ -164,6 +166,9 @@ func (r *Reconciler) pass(ctx context.Context, f *facts) error {
 		return err
 	}
 	if in.Ungated, err = r.ungated(ctx, in); err != nil {
+		return err
+	}
+	if in.LogTrust, err = r.logTrust(ctx, in); err != nil {
 		return err
 	}
 	f.in = in

@@ -30,6 +30,8 @@ type material struct {
 	secondaryKeys map[string][]byte
 	// trouble is what keeps certificates from being issued.
 	trouble *troubleError
+	// replacing says how far the replacement of CAs is.
+	replacing []string
 }
 
 func (m *material) ending(which string, at time.Time) {
@@ -48,17 +50,20 @@ func (r *Reconciler) secrets(ctx context.Context, in resources.Input) (material,
 	if err != nil || m.trouble != nil {
 		return m, err
 	}
-	if err := r.certificates(ctx, in, authorities, &m); err != nil {
+	wrote, err := r.certificates(ctx, in, authorities, &m)
+	if err != nil {
 		return m, err
 	}
 	if in.HasVIP() {
 		for _, name := range in.FrontSecrets() {
-			if err := r.copyOutside(ctx, in, name); err != nil {
+			copied, err := r.copyOutside(ctx, in, name)
+			if err != nil {
 				return m, err
 			}
+			wrote = wrote || copied
 		}
 	}
-	return m, nil
+	return m, r.succeed(ctx, in, authorities, !wrote, &m)
 }
 
 // randoms mints the random values that are missing.
@@ -112,9 +117,9 @@ func randomText() ([]byte, error) {
 }
 
 // authorities gives the CAs, which it makes and renews unless cert-manager does.
-func (r *Reconciler) authorities(ctx context.Context, in resources.Input, m *material) (map[resources.Authority]*pki.Authority, error) {
+func (r *Reconciler) authorities(ctx context.Context, in resources.Input, m *material) (map[resources.Authority]pki.Succession, error) {
 	issuer := in.Cluster.Spec.Certificates.Issuer
-	out := map[resources.Authority]*pki.Authority{}
+	out := map[resources.Authority]pki.Succession{}
 	for _, name := range resources.Authorities(in) {
 		secret := in.AuthoritySecret(name)
 		if issuer != nil {
@@ -133,50 +138,43 @@ func (r *Reconciler) authorities(ctx context.Context, in resources.Input, m *mat
 			return nil, err
 		}
 		if have != nil && len(have.Data[resources.FileCert]) > 0 {
-			a, err := pki.ParseAuthority(have.Data[resources.FileCert], have.Data[resources.FileKey])
+			s, err := pki.ParseSuccession(have.Data)
 			if err != nil {
 				m.trouble = &troubleError{reason: v1alpha1.ReasonInvalid, message: fmt.Sprintf("Secret %s: %v; restore it, or delete it and every Secret with certificates of this cluster", secret, err)}
 				return nil, nil
 			}
-			if issuer != nil || !a.Due(r.now()) {
-				m.ending("CA "+string(name), a.NotAfter())
-				out[name] = a
+			if issuer != nil || s.UnderWay() || !s.Current.Due(r.now()) {
+				m.ending("CA "+string(name), s.Current.NotAfter())
+				out[name] = s
 				continue
 			}
-			if a, err = a.Renewed(r.cfg.Lifetimes.Authority, r.now()); err != nil {
+			if s.Current, err = s.Current.Renewed(r.cfg.Lifetimes.Authority, r.now()); err != nil {
 				return nil, err
 			}
-			if out[name], err = r.writeAuthority(ctx, in, secret, have, a); err != nil {
+			if err := r.writeSuccession(ctx, in, secret, have, s); err != nil {
 				return nil, err
 			}
+			out[name] = s
 			continue
 		}
 		if issuer != nil {
 			m.trouble = &troubleError{reason: v1alpha1.ReasonPending, message: fmt.Sprintf("cert-manager has not issued the CA in Secret %s yet; see: kubectl describe certificate %s", secret, secret)}
 			return nil, nil
 		}
-		a, err := pki.NewAuthority(fmt.Sprintf("%s %s/%s", name, in.Cluster.Namespace, in.Cluster.Name), r.cfg.Lifetimes.Authority, r.now())
+		a, err := pki.NewAuthority(authorityName(in, name), r.cfg.Lifetimes.Authority, r.now())
 		if err != nil {
 			return nil, err
 		}
-		if out[name], err = r.writeAuthority(ctx, in, secret, have, a); err != nil {
+		out[name] = pki.Succession{Current: a}
+		if err := r.writeSuccession(ctx, in, secret, have, out[name]); err != nil {
 			return nil, err
 		}
 	}
 	return out, nil
 }
 
-func (r *Reconciler) writeAuthority(ctx context.Context, in resources.Input, secret string, have *corev1.Secret, a *pki.Authority) (*pki.Authority, error) {
-	cert, key, err := a.PEM()
-	if err != nil {
-		return nil, err
-	}
-	_, err = r.write(ctx, in, secret, have, map[string][]byte{resources.FileCert: cert, resources.FileKey: key}, true)
-	return a, err
-}
-
-// certificates issues the leaves that are missing or due, and puts CAs' certificates beside them.
-func (r *Reconciler) certificates(ctx context.Context, in resources.Input, authorities map[resources.Authority]*pki.Authority, m *material) error {
+// certificates issues the leaves that are missing or due, and puts CAs' certificates beside them. wrote: something was.
+func (r *Reconciler) certificates(ctx context.Context, in resources.Input, authorities map[resources.Authority]pki.Succession, m *material) (wrote bool, err error) {
 	bySecret := map[string][]resources.Certificate{}
 	var order []string
 	for _, c := range resources.Certificates(in) {
@@ -188,7 +186,7 @@ func (r *Reconciler) certificates(ctx context.Context, in resources.Input, autho
 	for _, name := range order {
 		have, err := r.secret(ctx, in.Cluster.Namespace, name)
 		if err != nil {
-			return err
+			return wrote, err
 		}
 		var data map[string][]byte
 		if have != nil {
@@ -199,22 +197,23 @@ func (r *Reconciler) certificates(ctx context.Context, in resources.Input, autho
 			r.metrics.issued.Inc()
 		}, m)
 		if err != nil {
-			return err
+			return wrote, err
 		}
+		wrote = wrote || len(due) > 0
 		if _, err := r.write(ctx, in, name, have, due, true); err != nil {
-			return err
+			return wrote, err
 		}
 	}
-	return nil
+	return wrote, nil
 }
 
 // dueEntries are the entries of one Secret that have to be written so that it has all certificates of want, none of them due. It tells of
 // each certificate that it issues.
-func dueEntries(want []resources.Certificate, have map[string][]byte, authorities map[resources.Authority]*pki.Authority, life time.Duration, now time.Time,
+func dueEntries(want []resources.Certificate, have map[string][]byte, authorities map[resources.Authority]pki.Succession, life time.Duration, now time.Time,
 	issued func(resources.Certificate, string), m *material) (map[string][]byte, error) {
 	due := map[string][]byte{}
 	for _, c := range want {
-		ca := authorities[c.Authority]
+		ca := authorities[c.Authority].Current
 		leaf := pki.Leaf{CommonName: c.CommonName, Unit: c.Unit, Hosts: c.Hosts}
 		why, ends := ca.Examine(leaf, have[c.CertFile], have[c.KeyFile], now)
 		if why != "" {
@@ -228,7 +227,7 @@ func dueEntries(want []resources.Certificate, have map[string][]byte, authoritie
 		}
 		m.ending(c.Secret+"/"+c.CertFile, ends)
 		for _, file := range slices.Sorted(maps.Keys(c.Trust)) {
-			if pem := authorities[c.Trust[file]].CertPEM(); !bytes.Equal(have[file], pem) {
+			if pem := authorities[c.Trust[file]].Trust(); !bytes.Equal(have[file], pem) {
 				due[file] = pem
 			}
 		}
@@ -276,32 +275,32 @@ func (r *Reconciler) write(ctx context.Context, in resources.Input, name string,
 	return next, nil
 }
 
-// copyOutside makes the copy of a Secret in the fronts' namespace what it is here.
-func (r *Reconciler) copyOutside(ctx context.Context, in resources.Input, name string) error {
+// copyOutside makes the copy of a Secret in the fronts' namespace what it is here. copied: it was not.
+func (r *Reconciler) copyOutside(ctx context.Context, in resources.Input, name string) (copied bool, err error) {
 	from, err := r.secret(ctx, in.Cluster.Namespace, name)
 	if err != nil {
-		return err
+		return false, err
 	}
 	if from == nil {
-		return fmt.Errorf("Secret %s/%s is gone", in.Cluster.Namespace, name)
+		return false, fmt.Errorf("Secret %s/%s is gone", in.Cluster.Namespace, name)
 	}
 	have, err := r.secret(ctx, in.Settings.FrontNamespace, in.Outside(name))
 	if err != nil {
-		return err
+		return false, err
 	}
 	if have == nil {
 		s := &corev1.Secret{Data: from.Data, ObjectMeta: metav1.ObjectMeta{Name: in.Outside(name), Namespace: in.Settings.FrontNamespace, Labels: in.OutsideLabels()}}
 		if err := r.client.Create(ctx, s); err != nil {
-			return fmt.Errorf("Secret %s/%s: %w; the namespace of VIPs' fronts has to exist", s.Namespace, s.Name, err)
+			return false, fmt.Errorf("Secret %s/%s: %w; the namespace of VIPs' fronts has to exist", s.Namespace, s.Name, err)
 		}
-		return nil
+		return true, nil
 	}
 	if reflect.DeepEqual(have.Data, from.Data) {
-		return nil
+		return false, nil
 	}
 	have.Data = from.Data
 	if err := r.client.Update(ctx, have); err != nil {
-		return fmt.Errorf("Secret %s/%s: %w", have.Namespace, have.Name, err)
+		return false, fmt.Errorf("Secret %s/%s: %w", have.Namespace, have.Name, err)
 	}
-	return nil
+	return true, nil
 }

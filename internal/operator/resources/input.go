@@ -14,6 +14,8 @@ type Input struct {
 	VirtualIPs map[string]*v1alpha1.VirtualIP
 	// Ungated are exposures whose fronts run without the gate of their VirtualIP's network, and go on so: too few nodes are let in.
 	Ungated map[string]bool
+	// LogTrust tells apart what members of the log have to trust, which they read at their start; "" except while that CA is replaced.
+	LogTrust string
 	// Nodes of the Kubernetes cluster; read only for VirtualIPs.
 	Nodes    []Node
 	State    State

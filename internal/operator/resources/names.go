@@ -32,6 +32,8 @@ const (
 	// Manager is the operator's name, as the owner of fields too.
 	Manager = "zonekeeper-operator"
 
+	// annotationLogTrust on the primaries' pod template: see Input.LogTrust.
+	annotationLogTrust = v1alpha1.Group + "/log-trust"
 	// annotationConfig on a pod template is a digest of what its pods read at their start.
 	annotationConfig = v1alpha1.Group + "/config"
 )

@@ -54,6 +54,9 @@ func (b *builder) primaries() error {
 	b.add(b.headless(name, ComponentPrimary, ports))
 	b.add(b.budget(name, ComponentPrimary, policyv1.IfHealthyBudget))
 	set := b.statefulSet(name, ComponentPrimary, int32(b.State.Members), spec, restart, p.Storage) //nolint:gosec // at most 5
+	if b.LogTrust != "" {
+		set.Spec.Template.Annotations = with(set.Spec.Template.Annotations, annotationLogTrust, b.LogTrust)
+	}
 	// Partition is moved by who looks whether the last one that changed is well; without him nothing more changes.
 	set.Spec.UpdateStrategy.RollingUpdate = &appsv1.RollingUpdateStatefulSetStrategy{Partition: ptr(int32(b.State.Partition))} //nolint:gosec // at most 5
 	b.add(set)
