@@ -63,7 +63,8 @@ func (r *Reconciler) secrets(ctx context.Context, in resources.Input) (material,
 			wrote = wrote || copied
 		}
 	}
-	return m, r.succeed(ctx, in, authorities, !wrote, &m)
+	err = r.succeed(ctx, in, authorities, !wrote, &m)
+	return m, err
 }
 
 // randoms mints the random values that are missing.

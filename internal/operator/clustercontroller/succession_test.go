@@ -115,7 +115,9 @@ func TestReplaceCAs(t *testing.T) {
 func TestReplaceHeld(t *testing.T) {
 	w := newWorld(t, testObjects(1)...)
 	r := w.settle(w.operator())
-	w.change(func(c *v1alpha1.BindCluster) { c.Annotations = map[string]string{v1alpha1.AnnotationReplaceCAs: "soon"} })
+	w.change(func(c *v1alpha1.BindCluster) {
+		c.Annotations = map[string]string{v1alpha1.AnnotationReplaceCAs: "soon"}
+	})
 	w.must(w.pass(r))
 	valid := func() string { return condition(w.cluster(), v1alpha1.ConditionCertificatesValid).Message }
 	if !strings.Contains(valid(), `is "soon"; write a time`) {
