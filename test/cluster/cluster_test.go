@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
-	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -27,21 +26,7 @@ const otherBIND = "primary-1"
 // TestFaults is every fault once (a minute or so), or for as long as DURATION says. SEED repeats the order of the faults and
 // what the clients try; what meets what is up to the machine.
 func TestFaults(t *testing.T) {
-	seed := rand.Uint64()
-	if s := os.Getenv("SEED"); s != "" {
-		var err error
-		if seed, err = strconv.ParseUint(s, 10, 64); err != nil {
-			t.Fatalf("SEED: %v", err)
-		}
-	}
-	var duration time.Duration
-	if s := os.Getenv("DURATION"); s != "" {
-		var err error
-		if duration, err = time.ParseDuration(s); err != nil {
-			t.Fatalf("DURATION: %v", err)
-		}
-	}
-	t.Logf("SEED=%d DURATION=%s", seed, duration)
+	seed, duration := campaignOf(t)
 
 	dir := t.TempDir()
 	disk := mountDisk(t)

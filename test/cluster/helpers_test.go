@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"os"
+	"strconv"
 	"testing"
 	"time"
 
@@ -147,4 +149,34 @@ func pipelined(t *testing.T, addr string, frames []byte, n int) (rcodes []int) {
 		rcodes = append(rcodes, int(resp[3]&15))
 	}
 	return rcodes
+}
+
+// campaignOf is the seed of a campaign, from SEED or at random, and how long it is to go on, from DURATION; 0: as short as can be.
+func campaignOf(t *testing.T) (seed uint64, duration time.Duration) {
+	t.Helper()
+	seed = rand.Uint64()
+	if s := os.Getenv("SEED"); s != "" {
+		var err error
+		if seed, err = strconv.ParseUint(s, 10, 64); err != nil {
+			t.Fatalf("SEED: %v", err)
+		}
+	}
+	if s := os.Getenv("DURATION"); s != "" {
+		var err error
+		if duration, err = time.ParseDuration(s); err != nil {
+			t.Fatalf("DURATION: %v", err)
+		}
+	}
+	t.Logf("SEED=%d DURATION=%s", seed, duration)
+	return seed, duration
+}
+
+// goesOn waits until each client, on average, has had an answer since the count was before.
+func goesOn(c *harness.Cluster, l *load, before int64) {
+	c.Until(60*time.Second, "writes go on", func(context.Context) error {
+		if l.done.Load() < before+clients {
+			return fmt.Errorf("%d acknowledged since", l.done.Load()-before)
+		}
+		return nil
+	})
 }

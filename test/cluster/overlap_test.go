@@ -3,11 +3,8 @@ package cluster
 import (
 	"context"
 	"errors"
-	"fmt"
 	"math/rand/v2"
-	"os"
 	"slices"
-	"strconv"
 	"sync"
 	"syscall"
 	"testing"
@@ -23,21 +20,7 @@ import (
 // the named of another hangs and the third is cut off. Followers transfer from all of them meanwhile: every serial has one
 // content, whoever shows it (I2), and none goes back (I3). SEED repeats the schedule, DURATION makes it longer.
 func TestOverlappingFaults(t *testing.T) {
-	seed := rand.Uint64()
-	if s := os.Getenv("SEED"); s != "" {
-		var err error
-		if seed, err = strconv.ParseUint(s, 10, 64); err != nil {
-			t.Fatalf("SEED: %v", err)
-		}
-	}
-	var duration time.Duration
-	if s := os.Getenv("DURATION"); s != "" {
-		var err error
-		if duration, err = time.ParseDuration(s); err != nil {
-			t.Fatalf("DURATION: %v", err)
-		}
-	}
-	t.Logf("SEED=%d DURATION=%s", seed, duration)
+	seed, duration := campaignOf(t)
 
 	dir := t.TempDir()
 	links := harness.NewLinks(t, dir)
@@ -70,12 +53,7 @@ func TestOverlappingFaults(t *testing.T) {
 	for round := 0; round < 5 || time.Now().Before(end); round++ {
 		n.round()
 		before := l.done.Load()
-		c.Until(60*time.Second, "writes go on", func(context.Context) error {
-			if l.done.Load() < before+clients {
-				return fmt.Errorf("%d acknowledged since", l.done.Load()-before)
-			}
-			return nil
-		})
+		goesOn(c, l, before)
 	}
 	l.stop()
 	l.check(t)

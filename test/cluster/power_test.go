@@ -1,0 +1,128 @@
+package cluster
+
+import (
+	"context"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/zonekeeper/zonekeeper/internal/devcluster"
+	"github.com/zonekeeper/zonekeeper/internal/primary"
+	"github.com/zonekeeper/zonekeeper/test/harness"
+)
+
+// TestPowerLoss takes the power from one primary, from two, and from all at once, under load. Each has a file system of its own, which
+// the kernel shuts down without writing its journal: from that moment every write fails, and what was not flushed to the disk by then
+// is gone when the machine is back. Programs go on for a moment with a dead disk, and must not acknowledge what they can't store.
+func TestPowerLoss(t *testing.T) {
+	seed, duration := campaignOf(t)
+	dir := t.TempDir()
+	disks := map[string]*journaled{}
+	c := harness.Start(t, func(cfg *devcluster.Config) {
+		cfg.Dir = dir
+		cfg.Zones = []string{"example.test", "second.test"}
+		cfg.Adjust = func(p *primary.Config) {
+			d := disks[p.Name]
+			if d == nil {
+				d = newJournaled(t)
+				disks[p.Name] = d
+			}
+			p.Dir, p.Etcd.DataDir = filepath.Join(d.at, "data"), filepath.Join(d.at, "etcd")
+		}
+	})
+	l := startLoad(t, c, seed)
+	rnd := rand.New(rand.NewPCG(seed, 1<<34))
+	end := time.Now().Add(duration)
+	for n := 0; n < 6 || time.Now().Before(end); n++ {
+		victims := slices.Clone(c.Names())
+		rnd.Shuffle(len(victims), func(i, j int) { victims[i], victims[j] = victims[j], victims[i] })
+		victims = victims[:1+n%3]
+		c.Pause(time.Duration(300+rnd.IntN(700)) * time.Millisecond)
+		for _, v := range victims {
+			disks[v].lose()
+		}
+		// Some machines go at once, others are seen with a disk that takes nothing.
+		c.Pause(time.Duration(rnd.IntN(3)*rnd.IntN(300)) * time.Millisecond)
+		for _, v := range victims {
+			c.Signal(v, syscall.SIGKILL)
+		}
+		for _, v := range victims {
+			c.Gone(v)
+			disks[v].back()
+		}
+		before := l.done.Load()
+		c.RestartDead()
+		for _, v := range c.Names() {
+			c.Ready(v)
+		}
+		goesOn(c, l, before)
+		t.Logf("power back at %v", victims)
+	}
+	l.stop()
+	l.check(t)
+}
+
+// journaled is a file system with a journal, in a file.
+type journaled struct {
+	t         testing.TB
+	image, at string
+}
+
+func newJournaled(t testing.TB) *journaled {
+	t.Helper()
+	dir := t.TempDir()
+	d := &journaled{t: t, image: filepath.Join(dir, "image"), at: filepath.Join(dir, "disk")}
+	if err := os.Mkdir(d.at, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(d.image, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(d.image, 512<<20); err != nil {
+		t.Fatal(err)
+	}
+	if err := run("mkfs.ext4", "-q", d.image); err != nil {
+		t.Fatal(err)
+	}
+	d.mount()
+	t.Cleanup(func() { _ = run("umount", d.at) })
+	return d
+}
+
+func (d *journaled) mount() {
+	d.t.Helper()
+	if err := run("mount", "-o", "loop", d.image, d.at); err != nil {
+		d.t.Fatal(err)
+	}
+}
+
+// lose shuts the file system down as it is on the disk now: EXT4_IOC_SHUTDOWN with EXT4_GOING_FLAGS_NOLOGFLUSH (Linux,
+// fs/ext4/ioctl.c).
+func (d *journaled) lose() {
+	d.t.Helper()
+	f, err := os.Open(d.at)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	defer f.Close()
+	const shutdown, noFlush = 0x8004587d, 2
+	if err := unix.IoctlSetPointerInt(int(f.Fd()), shutdown, noFlush); err != nil {
+		d.t.Fatalf("shut the file system %s down: %v", d.at, err)
+	}
+}
+
+// back mounts it anew; the kernel replays the journal.
+func (d *journaled) back() {
+	d.t.Helper()
+	// A killed process keeps its files open until the kernel has cleaned up after it.
+	if err := harness.Retry(20*time.Second, func(context.Context) error { return run("umount", d.at) }); err != nil {
+		d.t.Fatal(err)
+	}
+	d.mount()
+}
