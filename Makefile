@@ -15,7 +15,7 @@ OPERATOR := bin/zonekeeper-operator
 ARGS     ?=
 FUZZTIME ?= 30s
 
-.PHONY: help run build operator plugin test vet lint fmt fuzz bench scale failover front propagation clients kube e2e docs generate deps clean
+.PHONY: help run build operator plugin test vet lint fmt fuzz chaos bench scale failover front propagation clients kube e2e docs generate deps clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  \033[1m%-11s\033[0m %s\n", $$1, $$2}'
@@ -49,6 +49,10 @@ fmt: ## gofmt and order the imports
 fuzz: ## every fuzz target for FUZZTIME (30s), then a million differential messages to named and to a cluster
 	@scripts/install-deps.sh test
 	@GO=$(GO) FUZZTIME=$(FUZZTIME) scripts/fuzz.sh
+
+chaos: ## campaigns of random faults for DURATION (30m), a seed each; ends at the first that finds something; as root
+	@scripts/install-deps.sh test
+	@GO=$(GO) scripts/chaos.sh
 
 bench: build ## three replicas against plain named and Knot: updates/s, latency, CPU per update (ARGS="--quick")
 	@scripts/install-deps.sh test
