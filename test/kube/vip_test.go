@@ -63,6 +63,13 @@ func (s *site) holder() string {
 		holder = have[0]
 		return nil
 	})
+	s.until("the VirtualIP's status says so", func() error {
+		said, err := s.try("", "get", "virtualip", "updates", "-n", namespace, "-o", "jsonpath={.status.holder}")
+		if err == nil && said != holder {
+			err = fmt.Errorf("it says %q, and %s has the address", said, holder)
+		}
+		return err
+	})
 	return holder
 }
 

@@ -54,15 +54,15 @@ type Config struct {
 	// Look is the time between two passes. NetworkEvery is that between two looks at the network while nothing has changed, NetworkLongest the longest one
 	// after failures, each of which doubles it. NetworkTimeout bounds one look.
 	Look, NetworkEvery, NetworkLongest, NetworkTimeout time.Duration
-	// Silence is how long a front may say nothing.
-	Silence time.Duration
+	// Silence is how long a front may say nothing, Moving how long the addresses may be on their way before nobody is said to have them.
+	Silence, Moving time.Duration
 }
 
 // DefaultConfig has every value but Client, Live, Recorder, Metrics and Network.
 func DefaultConfig() Config {
 	return Config{Now: time.Now, Logger: slog.New(slog.DiscardHandler), FrontNamespace: resources.DefaultSettings().FrontNamespace, Workers: 2,
 		Look: 5 * time.Second, NetworkEvery: 5 * time.Second, NetworkLongest: 2 * time.Minute, NetworkTimeout: time.Minute,
-		Silence: 3 * announce.DefaultConfig().Every}
+		Silence: 3 * announce.DefaultConfig().Every, Moving: 5 * time.Second}
 }
 
 // Validate names every value that can't work.
@@ -71,7 +71,7 @@ func (c Config) Validate() error {
 	if c.Client == nil || c.Live == nil || c.Recorder == nil || c.Metrics == nil || c.Network == nil || c.Now == nil || c.Logger == nil {
 		errs = append(errs, errors.New("vipcontroller: Client, Live, Recorder, Metrics, Network, Now and Logger are needed"))
 	}
-	if c.Workers < 1 || c.Look <= 0 || c.NetworkEvery <= 0 || c.NetworkLongest < c.NetworkEvery || c.NetworkTimeout <= 0 || c.Silence <= 0 {
+	if c.Workers < 1 || c.Look <= 0 || c.NetworkEvery <= 0 || c.NetworkLongest < c.NetworkEvery || c.NetworkTimeout <= 0 || c.Silence <= 0 || c.Moving <= 0 {
 		errs = append(errs, errors.New("vipcontroller: Workers and times must be positive, NetworkLongest not below NetworkEvery; start from DefaultConfig"))
 	}
 	return errors.Join(errs...)
@@ -88,6 +88,9 @@ type Reconciler struct {
 // memory is what is known of a VirtualIP beyond one pass. Without it everything goes on; what is heard counts from now.
 type memory struct {
 	heard   map[string]heard // by front
+	holder  string           // the last one, and when it was seen
+	held    time.Time
+	taken   time.Time // when it was seen first
 	network network
 }
 

@@ -316,29 +316,45 @@ func (p *pass) label(ctx context.Context, n *corev1.Node, open bool) error {
 // report writes status, tells of transitions, and says when to look again.
 func (p *pass) report(ctx context.Context) (ctrl.Result, error) {
 	old := p.vip.DeepCopy()
+	now, m := p.cfg.Now(), p.memory
+	if m.holder == "" {
+		m.holder = old.Status.Holder // as an operator before this one saw it
+	}
+	p.facts.Last, p.facts.Taken = m.holder, m.taken
+	p.facts.Moving = !m.held.IsZero() && now.Sub(m.held) < p.cfg.Moving
 	result := vipobject.Judge(p.facts)
 	next := result.Status
+	moved := m.holder != "" && next.Holder != "" && next.Holder != m.holder
+	before := m.holder
+	if next.Holder != "" {
+		m.held = now
+		if next.Holder != before || m.taken.IsZero() {
+			m.holder, m.taken = next.Holder, now
+		}
+	}
 	next.Conditions, next.ObservedGeneration = p.vip.Status.Conditions, p.vip.Generation
 	if p.vip.Spec.OpenStack == nil {
 		next.Conditions = slices.DeleteFunc(next.Conditions, func(c metav1.Condition) bool { return c.Type == v1alpha1.ConditionNetworkReady })
 	}
 	first := len(next.Conditions) == 0
-	summary, transitions := conditions.Set(&next.Conditions, p.vip.Generation, p.cfg.Now(), result.Healthy, result.Findings...)
+	summary, transitions := conditions.Set(&next.Conditions, p.vip.Generation, now, result.Healthy, result.Findings...)
 	next.Summary = summary
 	if p.paused {
 		next.Summary += " (paused: the operator changes nothing)"
 	}
 	p.vip.Status = next
-	moved := old.Status.Holder != "" && next.Holder != "" && next.Holder != old.Status.Holder
 	there, err := lookup.WriteStatus(ctx, p.cfg.Client, old, p.vip)
 	if err != nil || !there {
 		return ctrl.Result{}, err
 	}
 	lookup.Tell(p.cfg.Recorder, p.vip, first, transitions)
 	if moved {
-		p.cfg.Recorder.Eventf(p.vip, nil, corev1.EventTypeNormal, "HolderChanged", "Reconcile", "node %s has the addresses, node %s had them", next.Holder, old.Status.Holder)
+		p.cfg.Recorder.Eventf(p.vip, nil, corev1.EventTypeNormal, "HolderChanged", "Reconcile", "node %s has the addresses, node %s had them", next.Holder, before)
 	}
 	p.metrics.show(p.vip, moved)
+	if p.facts.Moving && next.Holder == "" {
+		return ctrl.Result{RequeueAfter: p.cfg.Moving / 5}, nil
+	}
 	return ctrl.Result{RequeueAfter: p.cfg.Look}, nil
 }
 

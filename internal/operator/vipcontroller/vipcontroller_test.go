@@ -232,8 +232,22 @@ func TestHolder(t *testing.T) {
 	if moves != 1 {
 		t.Errorf("%v moves", moves)
 	}
+	// The holder is drained: for a moment nobody has it, which is no alarm, and the event names who had it before.
+	w.say("n2", "fault", 0, "drain: it stops")
+	w.now = w.now.Add(-8 * time.Second) // 2 s after the last pass
+	v = w.pass()
+	w.condition(v, v1alpha1.ConditionPublished, "Unknown "+v1alpha1.ReasonPending)
+	w.say("n3", "master", 0, "")
+	v = w.pass()
+	w.condition(v, v1alpha1.ConditionPublished, "True Healthy")
+	if !operatortest.Told(w.events, "HolderChanged node n3 has the addresses, node n2 had them") {
+		t.Errorf("no event of the move; holder %s", v.Status.Holder)
+	}
+	w.say("n3", "backup", 0, "")
+	w.say("n2", "master", 0, "")
+	v = w.pass()
 	// It was only cut off from n2: both have it now.
-	w.say("n1", "master", -20, "")
+	w.say("n1", "master", -32, "")
 	w.say("n2", "master", -10, "")
 	v = w.pass()
 	w.condition(v, v1alpha1.ConditionPublished, "False "+v1alpha1.ReasonTwoHolders)

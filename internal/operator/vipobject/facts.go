@@ -92,6 +92,11 @@ type Facts struct {
 	Nodes []Node
 	// Network is nil when the VirtualIP has no section about one.
 	Network *Network
+	// Last is the node that was seen with the addresses last, and Taken when it was heard first that it has them, by the operator's clock.
+	Last  string
+	Taken time.Time
+	// Moving: a node had the addresses a moment ago.
+	Moving bool
 	// Enabled: the operator may run fronts in nodes' networks.
 	Enabled bool
 }

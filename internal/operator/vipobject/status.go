@@ -84,7 +84,7 @@ const lag = 5 * time.Second
 func (f Facts) masters() []*Node {
 	var all []*Node
 	for i := range f.Nodes {
-		if n := &f.Nodes[i]; n.Front != nil && n.Said != nil && !n.Said.Stale && n.Said.VRRP == v1alpha1.VIPNodeMaster {
+		if n := &f.Nodes[i]; n.Front != nil && n.Said != nil && !n.Said.Stale && n.Said.VRRP == v1alpha1.VIPNodeMaster && !f.outdated(n) {
 			all = append(all, n)
 		}
 	}
@@ -96,6 +96,11 @@ func (f Facts) masters() []*Node {
 	return append(all[:1:1], slices.DeleteFunc(all[1:], func(n *Node) bool { return n.Said.Heard.Before(taken.Add(lag)) })...)
 }
 
+// outdated: another node has taken the addresses since this one has said that it has them, and nothing was heard of it after that.
+func (f Facts) outdated(n *Node) bool {
+	return f.Last != "" && n.Name != f.Last && n.Said.Began.Before(f.Taken) && n.Said.Heard.Before(f.Taken.Add(lag))
+}
+
 // nodes writes what each node is, and gives those that have the addresses.
 func (f Facts) nodes(s *v1alpha1.VirtualIPStatus) (masters []*Node, ready int) {
 	masters = f.masters()
@@ -103,7 +108,7 @@ func (f Facts) nodes(s *v1alpha1.VirtualIPStatus) (masters []*Node, ready int) {
 		n := &f.Nodes[i]
 		st := f.node(n)
 		if st.State == v1alpha1.VIPNodeMaster && !slices.Contains(masters, n) {
-			st.State, st.Ready, st.Message = v1alpha1.VIPNodeSilent, false, "node "+masters[0].Name+" has taken the addresses, and this one has said nothing since"
+			st.State, st.Ready, st.Message = v1alpha1.VIPNodeSilent, false, "another node has taken the addresses, and this one has said nothing since"
 		}
 		if st.Ready {
 			ready++
@@ -128,6 +133,9 @@ func (f Facts) node(n *Node) v1alpha1.VIPNodeStatus {
 		st.Message = cmp.Or(n.Front.Message, "its front has said nothing for long: is the node cut off from the API server?")
 	default:
 		st.State, st.Message = said.VRRP, said.Message
+		if said.VRRP == v1alpha1.VIPNodeFault {
+			st.Message = cmp.Or(said.Message, "keepalived has not joined the others yet")
+		}
 		t := metav1.NewTime(said.Since).Rfc3339Copy()
 		st.Since = &t
 		st.Ready = said.Ready && said.VRRP != v1alpha1.VIPNodeFault
@@ -189,6 +197,9 @@ func (f Facts) fronts(s *v1alpha1.VirtualIPStatus, ready int) conditions.Finding
 // published says who has the addresses.
 func (f Facts) published(masters []*Node, s *v1alpha1.VirtualIPStatus) conditions.Finding {
 	const kind = v1alpha1.ConditionPublished
+	if len(masters) == 0 && f.Moving {
+		return conditions.Unknown(kind, v1alpha1.ReasonPending, "the addresses are on their way to another node")
+	}
 	if len(masters) == 0 {
 		return conditions.Bad(kind, v1alpha1.ReasonNoHolder, "no node says that it has the addresses; see status.nodes")
 	}

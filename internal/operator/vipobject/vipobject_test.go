@@ -62,6 +62,7 @@ func TestJudge(t *testing.T) {
 			"", "n2", "2/3", "at node n2"},
 		"two holders":         {Facts{Uses: one, Nodes: []Node{node("n1", "master", 1), node("n2", "master", 99)}}, "Published False TwoHolders", "n2", "2/2", "nodes n2, n1 all have"},
 		"a holder falls mute": {Facts{Uses: one, Nodes: []Node{node("n1", "master", 1, func(n *Node) { n.Said.Stale = true }), node("n2", "backup", 1), node("n3", "backup", 1)}}, "Published False NoHolder", "", "2/3", "see status.nodes"},
+		"it moves":            {Facts{Uses: one, Moving: true, Nodes: []Node{node("n1", "fault", 1), node("n2", "backup", 1), node("n3", "backup", 1)}}, "Published Unknown Pending", "", "2/3", "on their way"},
 		"one node":            {Facts{Uses: one, Nodes: []Node{node("n1", "master", 1)}}, "FrontsReady False FrontsMissing", "n1", "1/1", "picks 1 nodes; label 2"},
 		"not asked yet":       {Facts{Uses: one, VIP: inOpenStack(), Nodes: []Node{node("n1", "master", 1), node("n2", "backup", 1)}}, "NetworkReady Unknown Pending", "n1", "2/2", "not asked yet"},
 		"the network is open": {Facts{Uses: one, VIP: inOpenStack(), Nodes: []Node{node("n1", "master", 1), node("n2", "backup", 1)}, Network: network(open, func(n *Network) { n.Done = true })}, "", "n1", "2/2", "at node n1"},
