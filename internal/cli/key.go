@@ -110,6 +110,9 @@ whose authority asks a secondary right after the update.`,
 		}, func(w *tabwriter.Writer, k *adminapi.Key) {
 			row(w, "key", k.Name)
 			row(w, "waits for", dash(guaranteeText(k.Guarantee)))
+			if r := k.Rate; r != nil {
+				row(w, "quota", fmt.Sprintf("%d updates a second, with all keys of %q together", r.PerSecond, r.Group))
+			}
 		})
 	}
 	return cmd

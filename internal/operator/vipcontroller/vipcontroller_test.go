@@ -245,7 +245,7 @@ func TestHolder(t *testing.T) {
 	}
 	w.say("n3", "backup", 0, "")
 	w.say("n2", "master", 0, "")
-	v = w.pass()
+	w.pass()
 	// It was only cut off from n2: both have it now.
 	w.say("n1", "master", -32, "")
 	w.say("n2", "master", -10, "")
