@@ -36,7 +36,7 @@ while [ "$SECONDS" -lt "$limit" ]; do
         die "$campaign found something" "repeat it with: SEED=$seed DURATION=$this go test ./test/cluster -run '^$campaign\$' -v"
     fi
     # What was done and what was seen: how often each fault, and the figures at the end.
-    sed -nE 's/^ +[a-z_]+\.go:[0-9]+: (.*): over after .*/\1/p; s/^ +[a-z_]+\.go:[0-9]+: (power back at ).*/\1one or more/p' "$out" | sort | uniq -c
+    sed -nE 's/^ +[a-z_]+\.go:[0-9]+: (.*): over after .*/\1/p; s/^ +[a-z_]+\.go:[0-9]+: ((power|disk) back at ).*/\1one or more/p' "$out" | sort | uniq -c
     grep -E '^ +[a-z_]+\.go:[0-9]+: (history|[0-9]+ (updates|versions))' "$out" | sed -E 's/^ +[a-z_]+\.go:[0-9]+: /  /'
     n=$((n + 1))
 done

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"strings"
 	"sync"
 	"time"
 
@@ -218,8 +219,14 @@ func (m *Member) Close() error {
 	return nil
 }
 
+// forgotten is what raft says when the leader knows of entries that this member had acknowledged and does not have.
+const forgotten = "Was the raft log corrupted, truncated, or lost?"
+
 // fail reports that etcd can't go on.
 func (m *Member) fail(err error) {
+	if strings.Contains(err.Error(), forgotten) {
+		err = m.unreadable(fmt.Errorf("the disk lost what it had confirmed: %w", err))
+	}
 	m.failOnce.Do(func() {
 		m.err = fmt.Errorf("log: member %q: %w", m.cfg.Name, err)
 		m.log.Error("log: member failed", "err", err)

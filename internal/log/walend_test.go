@@ -2,6 +2,8 @@ package log
 
 import (
 	"encoding/binary"
+	"errors"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -110,5 +112,15 @@ func TestEndOfLog(t *testing.T) {
 				t.Errorf("%d records, %d were acknowledged", got, acknowledged)
 			}
 		})
+	}
+}
+
+// TestForgotten: what raft says of a disk that lost the end of the log without a trace has the remedy with it.
+func TestForgotten(t *testing.T) {
+	m := &Member{cfg: MemberConfig{Name: "a", DataDir: "/data/etcd"}, log: slog.New(slog.DiscardHandler), done: make(chan struct{})}
+	m.fail(errors.New("etcd: tocommit(5208) is out of range [lastIndex(5207)]. Was the raft log corrupted, truncated, or lost?"))
+	<-m.Done()
+	if err := m.Err(); !errors.Is(err, ErrConfig) || !strings.Contains(err.Error(), "move the directory away") || !strings.Contains(err.Error(), "/data/etcd") {
+		t.Error(err)
 	}
 }
