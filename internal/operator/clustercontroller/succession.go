@@ -89,7 +89,7 @@ func (r *Reconciler) succeed(ctx context.Context, in resources.Input, authoritie
 		text := map[pki.Step]string{pki.Begin: "has a successor, which everybody is told to trust", pki.Switch: "signs with its new key; the old one is trusted for a while",
 			pki.Finish: "is replaced: the old one is trusted no more"}[step]
 		if text != "" {
-			r.events.Eventf(in.Cluster, nil, corev1.EventTypeNormal, "CAReplaced", "ReplaceCA", "CA %s %s", name, text)
+			r.events.Eventf(in.Cluster, nil, corev1.EventTypeNormal, "CAReplaced", "Replace/"+string(name), "CA %s %s", name, text) // by the action they are kept apart
 			r.log.Info("a CA is replaced", "namespace", in.Cluster.Namespace, "cluster", in.Cluster.Name, "ca", name, "step", text)
 		}
 	}
