@@ -15,7 +15,7 @@ OPERATOR := bin/zonekeeper-operator
 ARGS     ?=
 FUZZTIME ?= 30s
 
-.PHONY: help run build operator plugin test vet lint fmt fuzz chaos bench scale failover front propagation clients kube e2e docs generate deps clean
+.PHONY: help run build operator plugin test vet lint fmt fuzz chaos mutants bench scale failover front propagation clients kube e2e docs generate deps clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  \033[1m%-11s\033[0m %s\n", $$1, $$2}'
@@ -53,6 +53,10 @@ fuzz: ## every fuzz target for FUZZTIME (30s), then a million differential messa
 chaos: ## campaigns of random faults for DURATION (30m), a seed each; ends at the first that finds something; as root
 	@scripts/install-deps.sh test
 	@GO=$(GO) scripts/chaos.sh
+
+mutants: ## break the program on purpose, a rule at a time: the campaigns have to notice; ten minutes, as root
+	@scripts/install-deps.sh test
+	@$(GO) test -tags mutants ./test/mutants -run TestCaught -count=1 -timeout 2h -v
 
 bench: build ## three replicas against plain named and Knot: updates/s, latency, CPU per update (ARGS="--quick")
 	@scripts/install-deps.sh test

@@ -2,6 +2,8 @@ package cluster
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -83,6 +85,7 @@ func TestPowerLoss(t *testing.T) {
 type journaled struct {
 	t         testing.TB
 	image, at string
+	times     int // it was mounted again
 }
 
 func newJournaled(t testing.TB) *journaled {
@@ -133,11 +136,18 @@ func (d *journaled) shutDown(how int) {
 	}
 }
 
-// back mounts it anew; the kernel replays the journal.
+// back mounts it anew; the kernel replays the journal. It is a copy: where another mount namespace still has the file system, mounting the
+// same image would give the one that is shut down.
 func (d *journaled) back() {
 	d.t.Helper()
 	// A killed process keeps its files open until the kernel has cleaned up after it.
 	if err := harness.Retry(20*time.Second, func(context.Context) error { return run("umount", d.at) }); err != nil {
+		d.t.Fatal(err)
+	}
+	d.times++
+	old := d.image
+	d.image = fmt.Sprintf("%s-%d", filepath.Join(filepath.Dir(old), "image"), d.times)
+	if err := errors.Join(run("cp", "--sparse=always", old, d.image), os.Remove(old)); err != nil {
 		d.t.Fatal(err)
 	}
 	d.mount()
