@@ -29,6 +29,7 @@ func levels() map[string]int {
 		"internal/notify": 2, "internal/propagation": 2, "internal/secondary/guard": 2, "internal/secondary/proxy": 2,
 		"internal/front/relay": 2, "internal/front/haproxy": 2, "internal/front/keepalived": 2, "internal/front/backends": 2,
 		"internal/front/checks": 2, "internal/front/vip": 2, "internal/front/announce": 2,
+		"internal/openstack/plan": 1, "internal/openstack": 2,
 		"internal/replica": 3, "internal/publish": 3, "internal/adminapi": 3,
 		"internal/endpoint": 4,
 		"internal/primary":  5, "internal/secondary": 5, "internal/front": 5, "internal/devcluster": 5, "internal/devcluster/relay": 5, "internal/bench": 5,
@@ -116,6 +117,7 @@ func only() []struct {
 		{"go.etcd.io/", "everything else uses the log's verbs", []string{"internal/log"}},
 		{"google.golang.org/grpc", "that is etcd's business", []string{"internal/log"}},
 		{"github.com/spf13/cobra", "the command line is a thin layer", []string{"internal/cli", "internal/operator/command"}},
+		{"github.com/gophercloud/", "everything else uses the plan and its executor", []string{"internal/openstack"}},
 		{"k8s.io/", "a primary, a secondary and a front know nothing of Kubernetes", kubernetes()},
 		{"sigs.k8s.io/", "a primary, a secondary and a front know nothing of Kubernetes", kubernetes()},
 	}
