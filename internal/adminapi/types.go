@@ -31,6 +31,9 @@
 //	GET    /v1/catalog                 Catalog
 //	PUT    /v1/catalog                 Catalog (its name) → Catalog; before the first secondary, for another name than the default
 //	POST   /v1/catalog/confirm         ConfirmCatalog
+//	GET    /v1/backup                  TypeBackup; query: recipient (an age recipient, repeatable; "cluster": the cluster's key)
+//	GET    /v1/backup/recipient        BackupRecipient
+//	POST   /v1/restore                 TypeBackup → Restored; query: new_secrets, ask (address:port, repeatable)
 //
 // Names in paths are absolute domain names in presentation format, percent-encoded.
 package adminapi

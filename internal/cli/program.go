@@ -128,6 +128,8 @@ Exit codes: 0 success, 1 failure, 2 a mistake in the command or a configuration.
 		p.operatorCommand(),
 		p.catalogCommand(),
 		p.memberCommand(),
+		p.backupCommand(),
+		p.restoreCommand(),
 		p.benchCommand(),
 		p.versionCommand(),
 	)

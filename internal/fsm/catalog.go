@@ -132,11 +132,17 @@ func (m *Machine) putCatalog(c *PutCatalog) error {
 	if highest, ok := m.highestSerial(id); ok {
 		serial = zone.NextSerial(highest)
 	}
+	conf.ManagedBy = c.By
+	return m.createCatalog(conf, serial)
+}
+
+// createCatalog makes the catalog of the zones that there are, under a name that no zone has.
+func (m *Machine) createCatalog(conf *ZoneConfig, serial uint32) error {
+	id := conf.ID
 	z, err := zone.FromRRs(id.Name, CatalogRRs(id.Name, serial, m.members()))
 	if err != nil {
 		return fmt.Errorf("catalog %s: %w", id, err)
 	}
-	conf.ManagedBy = c.By
 	m.st.catalog = catalog{id: id}
 	m.installZone(conf, z, ZoneCreated)
 	return nil

@@ -16,7 +16,7 @@ import (
 const checkpointMagic = "ZKCP"
 
 // itemKind says what an item holds. Kinds never fall within a checkpoint, but for those that belong to a zone (rrset,
-// pending, boundary) or an import (chunk), which follow it in the numbers that it announces.
+// pending, boundary), an import (chunk) or a seed (seed chunk), which follow it in the numbers that it announces, and the end.
 type itemKind uint8
 
 const (
@@ -36,6 +36,8 @@ const (
 	itemChunk     itemKind = 14
 	itemDedupe    itemKind = 15
 	itemEnd       itemKind = 16
+	itemSeed      itemKind = 17
+	itemSeedChunk itemKind = 18
 )
 
 // maxItemBytes bounds what a reader allocates for one item: the largest is an RRset, and 65,535 RRs of one type would be

@@ -36,6 +36,10 @@ const (
 	KindPutCatalog      Kind = 21
 	KindConfirmCatalog  Kind = 22
 	KindPutKeyRate      Kind = 23
+
+	KindSeedChunk  Kind = 30
+	KindSeedCommit Kind = 31
+	KindSeedAbort  Kind = 32
 )
 
 // String gives the command's name as logs show it.
@@ -87,6 +91,12 @@ func (k Kind) String() string {
 		return "put-catalog"
 	case KindConfirmCatalog:
 		return "confirm-catalog"
+	case KindSeedChunk:
+		return "seed-chunk"
+	case KindSeedCommit:
+		return "seed-commit"
+	case KindSeedAbort:
+		return "seed-abort"
 	}
 	return fmt.Sprintf("kind-%d", uint8(k))
 }
@@ -140,6 +150,12 @@ func newCommand(k Kind) Command {
 		return &PutCatalog{}
 	case KindConfirmCatalog:
 		return &ConfirmCatalog{}
+	case KindSeedChunk:
+		return &SeedChunk{}
+	case KindSeedCommit:
+		return &SeedCommit{}
+	case KindSeedAbort:
+		return &SeedAbort{}
 	}
 	return nil
 }

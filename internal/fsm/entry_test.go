@@ -49,6 +49,9 @@ func everyCommand() []Command {
 		&PutKeyRate{Key: mustName("k."), Rate: Rate{Group: "tenant a", PerSecond: 300}, Actor: actor},
 		&PutCatalog{Name: mustName("catalog.invalid."), Settings: ZoneSettings{AllowQuery: "none;"}, Actor: actor},
 		&ConfirmCatalog{Serial: 1<<32 - 1, Actor: actor},
+		&SeedChunk{ID: "r1", Seq: 2, Data: []byte("octets")},
+		&SeedCommit{ID: "r1", Chunks: 2},
+		&SeedAbort{ID: "r1"},
 	}
 }
 

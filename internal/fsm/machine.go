@@ -265,6 +265,12 @@ func (m *Machine) command(c Command, e *Entry) Result {
 		return m.zoneResult(ZoneOf(c.Name), m.putCatalog(c))
 	case *ConfirmCatalog:
 		return m.zoneResult(m.st.catalog.id, m.confirmCatalog(c))
+	case *SeedChunk:
+		return refused(m.seedChunk(c))
+	case *SeedCommit:
+		return refused(m.seedCommit(c))
+	case *SeedAbort:
+		return refused(m.seedAbort(c))
 	}
 	// The decoder made c; a kind without a case here is a mistake of this program.
 	panic(fmt.Sprintf("fsm: command %s is decoded but not applied", c.Kind()))

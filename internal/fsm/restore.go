@@ -195,6 +195,7 @@ func (c *checkpointReader) items() error {
 		{itemZone, "zone", c.zone},
 		{itemImport, "import", c.importUnderWay},
 		{itemDedupe, "dedupe table", c.dedupe},
+		{itemSeed, "seed", c.seed},
 	} {
 		if err := c.each(section.kind, section.what, section.fn); err != nil {
 			return err

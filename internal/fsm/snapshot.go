@@ -51,6 +51,7 @@ func (s *Snapshot) WriteCheckpoint(w io.Writer) (Digest, error) {
 	})
 	s.writeImports(&c)
 	s.writeDedupe(&c)
+	s.st.seed.write(&c)
 	c.item(itemEnd)
 	c.flush()
 	digest := Digest(c.sum.Sum(nil))

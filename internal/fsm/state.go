@@ -36,6 +36,7 @@ type state struct {
 	replicas    *btree.Map[string, replicaState]
 	marks       *btree.Map[uint64, []mark] // by index
 	dedupe      dedupe
+	seed        *seedState // nil: none is under way
 }
 
 // replicaState is what is known of a proposer.

@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"time"
 
+	"filippo.io/age"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
@@ -27,6 +28,11 @@ type admin struct {
 	p      *Primary
 	sealer *seal.Sealer
 	log    *slog.Logger
+
+	// identity opens backups made for the cluster's key, which clusterKeyID names. backups bounds those under way.
+	identity     *age.X25519Identity
+	clusterKeyID string
+	backups      chan struct{}
 }
 
 // adminTimeout bounds one change through the admin API. Imports have no bound: they report progress by being read.
@@ -81,6 +87,7 @@ func (a *admin) routes(mux router, gather prometheus.Gatherer) {
 	mux.HandleFunc("DELETE "+adminapi.PathKey, reply(a.deleteKey))
 	a.handleSecondaries(mux)
 	a.handleChanges(mux)
+	a.handleBackups(mux)
 	// Profiles, for people who look into a slow primary: go tool pprof http://ADMIN/debug/pprof/profile
 	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
 	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
@@ -193,7 +200,7 @@ func (a *admin) propose(ctx context.Context, cmd fsm.Command) (fsm.Result, error
 		return res, fmt.Errorf("%s: %w", cmd.Kind(), err)
 	}
 	by := whoOf(ctx)
-	if cmd.Kind() != fsm.KindImportChunk { // one of many; its commit tells
+	if k := cmd.Kind(); k != fsm.KindImportChunk && k != fsm.KindSeedChunk { // one of many; its commit tells
 		a.log.Info("administrative change", "kind", cmd.Kind().String(), "about", subjectOf(cmd), "by", by.actor.By, "take_over", by.actor.TakeOver,
 			"certificate", by.certificate, "refused", res.Err)
 	}

@@ -79,6 +79,10 @@ func subjectOf(cmd fsm.Command) string {
 		return c.ID
 	case *fsm.ImportAbort:
 		return c.ID
+	case *fsm.SeedCommit:
+		return c.ID
+	case *fsm.SeedAbort:
+		return c.ID
 	case *fsm.PutKey:
 		return c.Name.String()
 	case *fsm.DeleteKey:

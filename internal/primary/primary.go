@@ -118,6 +118,9 @@ func Run(ctx context.Context, cfg Config, version string, logger *slog.Logger) e
 		return fmt.Errorf("%w: %w", ErrConfig, err)
 	}
 	p.keys = newKeyring(sealer, logger)
+	if p.admin, err = newAdmin(p, sealer, clusterKey); err != nil {
+		return fmt.Errorf("%w: %w", ErrConfig, err)
+	}
 	if err := p.assemble(ctx, sealer); err != nil {
 		return err
 	}
@@ -149,7 +152,6 @@ func (p *Primary) assemble(ctx context.Context, sealer *seal.Sealer) error {
 	if p.lag, err = newLag(p.metrics); err != nil {
 		return err
 	}
-	p.admin = &admin{p: p, sealer: sealer, log: p.log}
 	if err := p.newHub(); err != nil {
 		return err
 	}

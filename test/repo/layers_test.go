@@ -30,7 +30,7 @@ func levels() map[string]int {
 		"internal/front/relay": 2, "internal/front/haproxy": 2, "internal/front/keepalived": 2, "internal/front/backends": 2,
 		"internal/front/checks": 2, "internal/front/vip": 2, "internal/front/announce": 2,
 		"internal/openstack/plan": 1, "internal/openstack": 2,
-		"internal/replica": 3, "internal/publish": 3, "internal/adminapi": 3,
+		"internal/replica": 3, "internal/publish": 3, "internal/adminapi": 3, "internal/backup": 3,
 		"internal/endpoint": 4,
 		"internal/primary":  5, "internal/secondary": 5, "internal/front": 5, "internal/devcluster": 5, "internal/devcluster/relay": 5, "internal/bench": 5,
 		"internal/operator/resources":         5,
