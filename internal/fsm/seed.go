@@ -215,14 +215,14 @@ func (m *Machine) plant(seed *Machine) error {
 	m.st.limits = from.limits
 	from.keys.Scan(func(name zone.Name, k *keyRecord) bool {
 		rec := *k
+		// A floor that lies ahead, because a client's clock may have, would lock out everybody.
+		rec.floor = min(rec.floor, m.now())
 		if old, ok := m.st.keys.Get(name); ok {
 			rec.id, rec.floor = old.id, max(rec.floor, old.floor)
 		} else {
 			m.st.keyID++
 			rec.id = m.st.keyID
 		}
-		// What was signed before may have been applied in the life that the backup is of, and no table remembers it (C1).
-		rec.floor = max(rec.floor, m.now())
 		m.st.keys.Set(name, &rec)
 		return true
 	})

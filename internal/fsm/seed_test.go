@@ -46,6 +46,7 @@ func backedUp(t *testing.T, versions uint64) []byte {
 	}
 	do(&PutCatalog{Name: mustName("catalog.test."), Actor: Actor{By: "cli"}})
 	s.CatalogSerial(900)
+	do(&Floor{TimeSigned: startMS/1000 + MaxFudge})
 	var b bytes.Buffer
 	if err := s.Write(&b); err != nil {
 		t.Fatal(err)
