@@ -15,10 +15,10 @@ OPERATOR := bin/zonekeeper-operator
 ARGS     ?=
 FUZZTIME ?= 30s
 
-.PHONY: help run build operator plugin test vet lint fmt fuzz chaos mutants bench scale failover front propagation clients kube e2e docs generate deps clean
+.PHONY: help run build operator plugin test vet lint fmt fuzz chaos mutants bench scale failover front propagation clients kube e2e e2e-short docs generate deps clean
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  \033[1m%-11s\033[0m %s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  \033[1m%-11s\033[0m %s\n", $$1, $$2}'
 
 run: build ## install BIND if missing, start a local cluster, write to it with nsupdate, show that all servers agree
 	@scripts/install-deps.sh run
@@ -85,8 +85,11 @@ clients: build ## real clients of dynamic updates while primaries are killed (AR
 kube: ## run a three-node Kubernetes cluster on this machine until interrupted (test/kube/README.md); as root
 	@GO=$(GO) scripts/kube.sh up $(ARGS)
 
-e2e: ## everything on a real three-node Kubernetes cluster, with faults under load; as root
+e2e: ## everything on a real three-node Kubernetes cluster, with faults under load (not in .ci/run: it is too long); as root
 	@GO=$(GO) scripts/kube.sh test $(ARGS)
+
+e2e-short: ## of e2e: the quick start, a primary deleted, a node drained, a rolling update; .ci/run has it; as root
+	@GO=$(GO) scripts/kube.sh short $(ARGS)
 
 docs: ## rewrite the generated pages (docs/cli.md, docs/metrics.md)
 	@$(GO) test ./test/repo -run TestGenerated -rewrite

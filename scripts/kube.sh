@@ -4,7 +4,8 @@
 #   kube.sh prepare OUT      build what a cluster needs into the folder OUT: kubelab, images, programs (a link)
 #   kube.sh up [DIR]         the same, then run a cluster in DIR until interrupted
 #   kube.sh image [DIR]      build zonekeeper's images again and give them to the nodes of a running cluster
-#   kube.sh test [FLAGS]     run test/kube, with flags of go test
+#   kube.sh test [FLAGS]     run all of test/kube, with flags of go test
+#   kube.sh short [FLAGS]    run what a build machine has the time for (TestShort)
 #
 # DIR is /var/tmp/zonekeeper-kube unless named.
 set -euo pipefail
@@ -18,7 +19,6 @@ export GO
 images() { # images OUT
     local out=$1 start=$SECONDS package
     mkdir -p "$out/bin" "$out/images"
-    "$GO" build -o "$out/kubelab" ./test/kube/kubelab
     for package in ./cmd/* ./test/kube/pause; do
         CGO_ENABLED=0 "$GO" build -ldflags "-s -w -X main.version=$(git describe --tags --always --dirty 2>/dev/null || echo unknown)" \
             -o "$out/bin/" "$package"
@@ -28,12 +28,25 @@ images() { # images OUT
     say "programs and images: $((SECONDS - start)) s, $(du -smc "$out"/images/*.tar | tail -n 1 | cut -f1) MB"
 }
 prepare() { # prepare OUT
-    local programs
+    local programs start=$SECONDS
+    mkdir -p "$1"
+    "$GO" build -o "$1/kubelab" ./test/kube/kubelab
+    "$1/kubelab" check || die "Kubernetes' nodes can't run on this machine" "see above; nothing has been built or installed for them"
     scripts/install-deps.sh e2e
     programs=$(scripts/build-kube.sh)
-    mkdir -p "$1"
+    say "Kubernetes' programs: $((SECONDS - start)) s"
     ln -sfn "$programs" "$1/programs"
     images "$1"
+}
+tests() { # tests PATTERN [FLAGS]
+    local pattern=$1 start=$SECONDS status=ok
+    shift
+    parts=$(mktemp -d)
+    trap 'rm -rf "$parts"' EXIT
+    prepare "$parts"
+    PATH="$(dirname "$GO"):$PATH:/usr/sbin:/sbin" ZONEKEEPER_E2E=$parts "$GO" test ./test/kube -run "$pattern" -count=1 -timeout 1h -v "$@" || status=FAILED
+    printf -- '--- Kubernetes, %s: %s in %d s\n' "$pattern" "$status" $((SECONDS - start))
+    [ "$status" = ok ]
 }
 
 dir=${2:-/var/tmp/zonekeeper-kube}
@@ -45,15 +58,11 @@ up)
         --images "$(printf '%s\n' "$dir-parts"/images/*.tar | paste -sd,)"
     ;;
 image)
+    "$GO" build -o "$dir-parts/kubelab" ./test/kube/kubelab
     images "$dir-parts"
     "$dir-parts/kubelab" load "$dir-parts"/images/zonekeeper-*.tar --dir "$dir"
     ;;
-test)
-    shift
-    parts=$(mktemp -d)
-    trap 'rm -rf "$parts"' EXIT
-    prepare "$parts"
-    PATH="$(dirname "$GO"):$PATH:/usr/sbin:/sbin" ZONEKEEPER_E2E=$parts "$GO" test ./test/kube -run '^TestE2E' -count=1 -timeout 1h -v "$@"
-    ;;
-*) die "unknown: ${1:-nothing}" "use: $0 prepare OUT | up [DIR] | image [DIR] | test [FLAGS]" ;;
+test) shift && tests '^TestE2E' "$@" ;;
+short) shift && tests '^TestShort$' "$@" ;;
+*) die "unknown: ${1:-nothing}" "use: $0 prepare OUT | up [DIR] | image [DIR] | test [FLAGS] | short [FLAGS]" ;;
 esac

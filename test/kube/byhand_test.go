@@ -25,11 +25,7 @@ func TestE2EByHand(t *testing.T) {
 	st.flowing(s)
 	st.inject(t, append(faults(), fault{"all primaries away and back", hibernate}), (*site).ready)
 	step("faults")
-	var servers []string
-	for _, name := range secondaries() {
-		servers = append(servers, s.address(name)+":53")
-	}
-	st.check(t, servers...)
+	st.check(t, s.secondaryAddrs()...)
 	s.verified()
 	step("checks")
 }

@@ -49,19 +49,7 @@ func TestE2E(t *testing.T) {
 		return
 	}
 	step := timed()
-	s := start(t, dir)
-	step("Kubernetes is ready")
-	s.quickStart(step)
-
-	secret := func(fill string) string { return base64.StdEncoding.EncodeToString([]byte(strings.Repeat(fill, 32))) }
-	s.apply(fmt.Sprintf(load, secret("a")))
-	s.kubectl("wait", "-n", namespace, "tsigkey/load", "zone/load", "--for=condition=Ready", "--timeout=120s")
-	k := s.keyOf("load")
-	s.nsupdate(k, "first")
-	step("a key, a zone, nsupdate from a pod and through each node")
-
-	s.policies(t)
-	step("policies bite")
+	s, k := begin(t, dir, step)
 	st := s.write(s.address(updates), k.forUpdates(s))
 	st.flowing(s)
 	st.inject(t, faults(), (*site).healthy)
@@ -89,12 +77,7 @@ func TestE2E(t *testing.T) {
 			}
 		}},
 		{"operator killed", killOperator},
-		{"rolling update, operator killed", func(s *site) {
-			s.patch(`{"spec":{"images":{"zonekeeper":"` + second + `"}}}`)
-			s.until("one primary has the new image", func() error { return s.running(1) })
-			killOperator(s)
-			s.until("all primaries have the new image", func() error { return s.running(3) })
-		}},
+		upgrade(killOperator),
 		{"scale 3 to 5, operator killed", func(s *site) {
 			s.patch(`{"spec":{"primaries":{"replicas":5,"placement":{"nodes":"Preferred"}}}}`)
 			s.until("there is a fourth pod", func() error {
@@ -113,14 +96,41 @@ func TestE2E(t *testing.T) {
 	moving.inject(t, vipFaults(), (*site).healthy)
 	step("faults of the nodes with the address")
 
-	var servers []string
-	for _, name := range secondaries() {
-		servers = append(servers, s.address(name)+":53")
-	}
-	st.check(t, servers...)
-	moving.check(t, servers...)
+	st.check(t, s.secondaryAddrs()...)
+	moving.check(t, s.secondaryAddrs()...)
 	s.verified()
 	step("checks")
+}
+
+// begin starts Kubernetes and runs the quick start; then there is a key whose holders may change zoneName, and clients have, from everywhere.
+func begin(t *testing.T, dir string, step func(string)) (*site, key) {
+	t.Helper()
+	s := start(t, dir)
+	step("Kubernetes is ready")
+	s.quickStart(step)
+	s.apply(fmt.Sprintf(load, secret("a")))
+	s.kubectl("wait", "-n", namespace, "tsigkey/load", "zone/load", "--for=condition=Ready", "--timeout=120s")
+	k := s.keyOf("load")
+	s.nsupdate(k, "first")
+	step("a key, a zone, nsupdate from a pod and through each node")
+	s.policies(t)
+	step("policies bite")
+	return s, k
+}
+
+// secret is one for a TSIG key.
+func secret(fill string) string {
+	return base64.StdEncoding.EncodeToString([]byte(strings.Repeat(fill, 32)))
+}
+
+// upgrade gives the cluster another image; middle happens when the first primary has it.
+func upgrade(middle func(*site)) fault {
+	return fault{"rolling update", func(s *site) {
+		s.patch(`{"spec":{"images":{"zonekeeper":"` + second + `"}}}`)
+		s.until("one primary has the new image", func() error { return s.running(1) })
+		middle(s)
+		s.until("all primaries have the new image", func() error { return s.running(3) })
+	}}
 }
 
 // load is what the load needs.

@@ -20,21 +20,29 @@ type fault struct {
 
 func nodes() []string { return []string{"n1", "n2", "n3"} }
 
+func deletePod(pod string) fault {
+	return fault{"delete " + pod, func(s *site) { s.kubectl("delete", "pod", "-n", namespace, cluster+"-"+pod) }}
+}
+
+func drain(node string) fault {
+	return fault{"drain " + node, func(s *site) {
+		s.kubectl("drain", node, "--ignore-daemonsets", "--force", "--delete-emptydir-data", "--timeout=120s")
+		s.kubectl("uncordon", node)
+	}}
+}
+
 // faults are those that ask nothing of an operator.
 func faults() []fault {
 	var list []fault
 	for _, pod := range []string{"primary-0", "primary-1", "primary-2", "secondary-0", "secondary-1"} {
-		list = append(list, fault{"delete " + pod, func(s *site) { s.kubectl("delete", "pod", "-n", namespace, cluster+"-"+pod) }})
+		list = append(list, deletePod(pod))
 	}
 	list = append(list, fault{"delete a front", func(s *site) {
 		pods := s.pods("-l", "app.kubernetes.io/component=front")
 		s.kubectl("delete", "pod", "-n", namespace, pods[0].Name)
 	}})
 	for _, node := range nodes() {
-		list = append(list, fault{"drain " + node, func(s *site) {
-			s.kubectl("drain", node, "--ignore-daemonsets", "--force", "--delete-emptydir-data", "--timeout=120s")
-			s.kubectl("uncordon", node)
-		}})
+		list = append(list, drain(node))
 	}
 	return append(list,
 		fault{"power off n3, force-delete", func(s *site) {

@@ -93,3 +93,12 @@ func (s *site) address(service string) string {
 	s.t.Helper()
 	return s.kubectl("get", "-n", namespace, "service", service, "-o", "jsonpath={.spec.clusterIP}")
 }
+
+// secondaryAddrs are where the Services of the secondaries answer, with their ports.
+func (s *site) secondaryAddrs() (addrs []string) {
+	s.t.Helper()
+	for _, name := range secondaries() {
+		addrs = append(addrs, s.address(name)+":53")
+	}
+	return addrs
+}

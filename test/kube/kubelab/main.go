@@ -20,6 +20,7 @@ import (
 const usage = `use:
   kubelab up --dir DIR --programs DIR [--nodes 3] [--listen 127.0.0.1:0] [--images A.tar,B.tar]
                                    run a cluster until interrupted
+  kubelab check                    say whether a cluster can run on this machine
   kubelab images --dir DIR --programs DIR --bin DIR --release NAME --list FILE [--bind DIR]   write the images of the tests
   kubelab node ACTION NODE --dir DIR     kill, start, cut, join, freeze or thaw a node
   kubelab load ARCHIVE… --dir DIR        give images to all nodes
@@ -68,6 +69,8 @@ func run(ctx context.Context, args []string) error {
 	switch verb {
 	case "init":
 		return lab.Init(config.Dir, config.Programs, *hub, *node)
+	case "check":
+		return lab.Check()
 	case "policies":
 		return policy.Enforce(ctx, *kubeconfig, lab.NodeName(*node), slog.New(slog.NewTextHandler(os.Stderr, nil)))
 	case "images":

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -91,5 +92,31 @@ func TestValidate(t *testing.T) {
 		if err := c.Validate(); err == nil || !strings.Contains(err.Error(), what) {
 			t.Errorf("want %q: %v", what, err)
 		}
+	}
+}
+
+// TestCheckHierarchies: what is missing is named with the command that brings it; what is there is tried and left as it was.
+func TestCheckHierarchies(t *testing.T) {
+	dir := t.TempDir()
+	var all []string
+	for _, c := range controllers() {
+		h := filepath.Join(dir, c)
+		if err := os.Mkdir(h, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, h)
+	}
+	if err := checkHierarchies(all); err != nil {
+		t.Error(err)
+	}
+	for _, h := range all {
+		if left, err := os.ReadDir(h); err != nil || len(left) > 0 {
+			t.Errorf("%s: %v, %v", h, left, err)
+		}
+	}
+	want := "mount -t cgroup -o freezer freezer /sys/fs/cgroup/freezer"
+	if err := checkHierarchies(append(slices.Delete(all, 3, 4), "/no/such")); err == nil || !strings.Contains(err.Error(), want) ||
+		!strings.Contains(err.Error(), "no control group can be made") {
+		t.Errorf("want %q: %v", want, err)
 	}
 }
