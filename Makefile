@@ -85,10 +85,10 @@ clients: build ## real clients of dynamic updates while primaries are killed (AR
 kube: ## run a three-node Kubernetes cluster on this machine until interrupted (test/kube/README.md); as root
 	@GO=$(GO) scripts/kube.sh up $(ARGS)
 
-e2e: ## everything on a real three-node Kubernetes cluster, with faults under load (not in .ci/run: it is too long); as root
+e2e: ## everything on a real three-node Kubernetes cluster, with faults under load; as root
 	@GO=$(GO) scripts/kube.sh test $(ARGS)
 
-e2e-short: ## of e2e: the quick start, a primary deleted, a node drained, a rolling update; .ci/run has it; as root
+e2e-short: ## of e2e: the quick start, a primary deleted, a node drained, a rolling update: short enough for a build machine; as root
 	@GO=$(GO) scripts/kube.sh short $(ARGS)
 
 docs: ## rewrite the generated pages (docs/cli.md, docs/metrics.md)
