@@ -44,6 +44,7 @@ func sample(t testing.TB, zones int) *fsm.Snapshot {
 	do(&fsm.PutKey{Name: name(t, "k."), Algorithm: "hmac-sha512", Version: 12, Sealed: []byte("sealed:k.new"), SecretID: [16]byte{9}, Rotate: true, Actor: fsm.Actor{By: "cli"}})
 	do(&fsm.PutSecondary{Name: "s0", Key: name(t, "s0."), Notify: []string{"192.0.2.1:53"}, Actor: fsm.Actor{By: "operator"}})
 	do(&fsm.PutKeyGuarantee{Key: name(t, "k."), Guarantee: fsm.Guarantee{Secondaries: 1}, Actor: fsm.Actor{By: "cli"}})
+	do(&fsm.PutKeyRate{Key: name(t, "k."), Rate: fsm.Rate{Group: "a tenant", PerSecond: 50}, Actor: fsm.Actor{By: "cli"}})
 	names := []string{".", "a/b.test.", `we\.ird\255.test.`, "example.test."}
 	for i := range zones {
 		names = append(names, fmt.Sprintf("z%d.test.", i))
@@ -151,7 +152,7 @@ func TestRoundTrip(t *testing.T) {
 	}
 	for i, k := range after.Keys {
 		want := before.Keys[i]
-		if k.Name != want.Name || k.ManagedBy != want.ManagedBy || k.Guarantee != want.Guarantee || len(k.Versions) != len(want.Versions) || k.Versions[0].Algorithm != want.Versions[0].Algorithm {
+		if k.Name != want.Name || k.ManagedBy != want.ManagedBy || k.Guarantee != want.Guarantee || k.Rate != want.Rate || len(k.Versions) != len(want.Versions) || k.Versions[0].Algorithm != want.Versions[0].Algorithm {
 			t.Errorf("key: got %+v, want %+v", k, want)
 		}
 	}

@@ -100,8 +100,15 @@ type Key struct {
 	Name      string    `json:"name"`
 	ManagedBy string    `json:"managed_by,omitempty"`
 	Guarantee Guarantee `json:"guarantee,omitzero"`
+	Rate      Rate      `json:"rate,omitzero"`
 	// Versions are its valid secrets, newest first.
 	Versions []KeyVersion `json:"versions"`
+}
+
+// Rate bounds the updates of all keys of a group.
+type Rate struct {
+	Group     string `json:"group"`
+	PerSecond uint32 `json:"per_second"`
 }
 
 // KeyVersion is one secret of a key.

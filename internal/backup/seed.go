@@ -140,12 +140,12 @@ func (l *Loaded) addKeys(s *fsm.Seed, r Restoring) error {
 		}
 	}
 	for _, k := range l.Manifest.Keys {
-		if k.Guarantee == (Guarantee{}) {
-			continue
-		}
 		name, err := zone.ParseName(k.Name)
-		if err == nil {
+		if err == nil && k.Guarantee != (Guarantee{}) {
 			err = s.Do(&fsm.PutKeyGuarantee{Key: name, Guarantee: k.Guarantee.fsm(), Actor: fsm.Actor{By: k.ManagedBy}})
+		}
+		if err == nil && k.Rate != (Rate{}) {
+			err = s.Do(&fsm.PutKeyRate{Key: name, Rate: fsm.Rate(k.Rate), Actor: fsm.Actor{By: k.ManagedBy}})
 		}
 		if err != nil {
 			return fmt.Errorf("key %s: %w", k.Name, err)

@@ -97,7 +97,7 @@ func (m *Manifest) addZones(s *fsm.Snapshot, catalog fsm.ZoneID) (contents []*zo
 
 // describeKey gives a key's valid secrets apart from the rest.
 func describeKey(k *fsm.Key, nowMS int64, open bool, opener func(zone.Name, *fsm.KeySecret) ([]byte, error)) (Key, []Secret, error) {
-	out := Key{Name: k.Name.String(), ManagedBy: k.ManagedBy, Guarantee: guaranteeFrom(k.Guarantee), Versions: []KeyVersion{}}
+	out := Key{Name: k.Name.String(), ManagedBy: k.ManagedBy, Guarantee: guaranteeFrom(k.Guarantee), Rate: Rate(k.Rate), Versions: []KeyVersion{}}
 	var secrets []Secret
 	for i := range k.Secrets {
 		s := &k.Secrets[i]
