@@ -91,14 +91,33 @@ const (
 )
 
 // OpenStackVIP is what has to be so in OpenStack for the addresses to arrive.
+//
+// +kubebuilder:validation:XValidation:rule="!has(self.floatingIP) || !has(self.floatingPool)",message="floatingIP and floatingPool exclude each other: give the one that exists, or the pool to take one from"
 type OpenStackVIP struct {
 	// management: Manage makes it so; Verify only looks, and the status says what is missing, where others (Terraform) own Neutron.
 	// +optional
 	// +kubebuilder:validation:Enum=Manage;Verify
 	// +kubebuilder:default=Verify
 	Management string `json:"management,omitempty"`
-	// cloud is an entry of a Secret with a clouds.yaml that has one cloud.
+	// cloud is an entry of a Secret with a clouds.yaml that has one cloud; without that entry the Secret has Gardener's (authURL, domainName, tenantName,
+	// username and password, or applicationCredentialID and applicationCredentialSecret; caCert).
 	Cloud SecretKeyReference `json:"cloud"`
+	// network is the ID of the nodes' network; found from their ports when empty.
+	// +optional
+	// +kubebuilder:validation:MaxLength=64
+	Network string `json:"network,omitempty"`
+	// clients may send DNS messages to the addresses; everybody when empty.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=64
+	Clients []Prefix `json:"clients,omitempty"`
+	// floatingIP exists, and leads to the first IPv4 address.
+	// +optional
+	FloatingIP Address `json:"floatingIP,omitempty"`
+	// floatingPool is the ID of an external network from which a floating IP is taken, which goes with the VirtualIP.
+	// +optional
+	// +kubebuilder:validation:MaxLength=64
+	FloatingPool string `json:"floatingPool,omitempty"`
 }
 
 // VirtualIPStatus is what a VirtualIP is.

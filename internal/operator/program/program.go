@@ -28,12 +28,13 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/zonekeeper/zonekeeper/api/v1alpha1"
+	"github.com/zonekeeper/zonekeeper/internal/openstack"
 	"github.com/zonekeeper/zonekeeper/internal/operator/clusterapi"
 	"github.com/zonekeeper/zonekeeper/internal/operator/clustercontroller"
 	"github.com/zonekeeper/zonekeeper/internal/operator/keycontroller"
 	"github.com/zonekeeper/zonekeeper/internal/operator/resources"
 	"github.com/zonekeeper/zonekeeper/internal/operator/vipcontroller"
-	"github.com/zonekeeper/zonekeeper/internal/operator/vipobject"
+	"github.com/zonekeeper/zonekeeper/internal/operator/vipnetwork"
 	"github.com/zonekeeper/zonekeeper/internal/operator/zonecontroller"
 )
 
@@ -103,22 +104,23 @@ func keys(ctx context.Context, p Parts) error {
 }
 
 func virtualIPs(_ context.Context, p Parts) error {
+	sessions, err := openstack.NewSessions(openstack.DefaultConfig())
+	if err != nil {
+		return err
+	}
+	network, err := vipnetwork.New(vipnetwork.Config{Open: vipnetwork.Sessions(sessions), Reader: p.Manager.GetAPIReader(), Logger: p.Logger.With("part", "vipnetwork")})
+	if err != nil {
+		return err
+	}
 	cfg := vipcontroller.DefaultConfig()
 	cfg.Client, cfg.Live, cfg.Recorder = p.Manager.GetClient(), p.Manager.GetAPIReader(), p.Manager.GetEventRecorder(resources.Manager)
-	cfg.Metrics, cfg.Network, cfg.FrontNamespace = metrics.Registry, noNetwork{}, p.Config.FrontNamespace
+	cfg.Metrics, cfg.Network, cfg.FrontNamespace = metrics.Registry, network, p.Config.FrontNamespace
 	cfg.Logger = p.Logger.With("controller", "virtualip")
 	r, err := vipcontroller.New(cfg)
 	if err != nil {
 		return err
 	}
 	return r.SetupWithManager(p.Manager)
-}
-
-// noNetwork can do nothing below the nodes.
-type noNetwork struct{}
-
-func (noNetwork) Reconcile(context.Context, vipcontroller.Desired) (*vipobject.Network, error) {
-	return nil, errors.New("this operator knows nothing of OpenStack; remove spec.openstack")
 }
 
 // connect gives the controller the primaries one by one: it asks each for itself.
