@@ -231,6 +231,7 @@ line of every mistake.`,
 	f.StringVar(&key, "key", "", "TSIG key of that transfer, [algorithm:]name:secret, or @FILE with the same text")
 	f.BoolVar(&opts.StripDNSSEC, "strip-dnssec", false, "leave out RRSIG, NSEC, DNSKEY and their like; without it a signed zone is refused")
 	f.BoolVar(&opts.Replace, "replace", false, "replace the content of a zone that exists")
+	f.BoolVar(&opts.MoveSerial, "move-serial", false, "move a serial that the zone's name has used before past the highest one, instead of refusing it")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		s, err := set.resolve(cmd)
 		if err != nil {

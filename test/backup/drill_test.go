@@ -219,6 +219,16 @@ func TestDisaster(t *testing.T) {
 	}
 	add(t, again, 201, 203)
 	serves(t, secondary, current(t, admin).Serial)
+	// One zone alone comes back from the file, past what is served.
+	one := filepath.Join(t.TempDir(), "example.test.zone")
+	if err := os.WriteFile(one, []byte(saved), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	before := current(t, admin).Serial
+	must(t, "zone", "import", "example.test", one, "--replace", "--move-serial", "--admin", admin.Base())
+	if now := current(t, admin); !zone.SerialGT(now.Serial, before) || now.Records != r.Zones[0].Records {
+		t.Errorf("after the import: %+v; the serial was %d", now, before)
+	}
 	if out, err := zonekeeper(t, "restore", file, "--admin", admin.Base(), "--cluster-key-file", filepath.Join(old.Dir(), "cluster.key")); err == nil || !strings.Contains(out, "not empty") {
 		t.Errorf("a second restore: %v\n%s", err, out)
 	}
