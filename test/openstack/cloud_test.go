@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -61,12 +62,22 @@ func (c *cloud) login(user string) string {
 
 func (c *cloud) do(method, path string, body any) map[string]any {
 	c.t.Helper()
+	return c.request(method, c.neutron+"/v2.0"+path, body)
+}
+
+func (c *cloud) keystoneDo(method, path string, body any) map[string]any {
+	c.t.Helper()
+	return c.request(method, c.keystone+path, body)
+}
+
+func (c *cloud) request(method, url string, body any) map[string]any {
+	c.t.Helper()
 	var r io.Reader
 	if body != nil {
 		b, _ := json.Marshal(body)
 		r = bytes.NewReader(b)
 	}
-	req, err := http.NewRequestWithContext(c.t.Context(), method, c.neutron+"/v2.0"+path, r)
+	req, err := http.NewRequestWithContext(c.t.Context(), method, url, r)
 	if err != nil {
 		c.t.Fatal(err)
 	}
@@ -78,7 +89,7 @@ func (c *cloud) do(method, path string, body any) map[string]any {
 	defer resp.Body.Close()
 	text, _ := io.ReadAll(resp.Body)
 	if resp.StatusCode >= 300 {
-		c.t.Fatalf("%s %s: %d %s", method, path, resp.StatusCode, text)
+		c.t.Fatalf("%s %s: %d %s", method, url, resp.StatusCode, text)
 	}
 	out := map[string]any{}
 	if len(text) > 0 {
@@ -116,25 +127,46 @@ func (c *cloud) port(server string) map[string]any {
 	return list[0].(map[string]any)
 }
 
-// pairs of a server's port, without MACs.
+// pairs of a server's port, without MACs, in order.
 func (c *cloud) pairs(server string) string {
 	c.t.Helper()
 	var out []string
 	for _, p := range c.port(server)["allowed_address_pairs"].([]any) {
 		out = append(out, p.(map[string]any)["ip_address"].(string))
 	}
+	slices.Sort(out)
 	return strings.Join(out, " ")
 }
 
-// session of the code under test, at the API itself or at a proxy.
-func (c *cloud) session() *openstack.Session {
+// sessionAt is a session whose Neutron is somewhere else: the catalog gets a region for it.
+func (c *cloud) sessionAt(neutron string) *openstack.Session {
+	c.t.Helper()
+	const region = "behind-a-proxy"
+	member := c.token
+	c.token = c.login("admin")
+	defer func() { c.token = member }()
+	id := c.keystoneDo("GET", "/services?type=network", nil)["services"].([]any)[0].(map[string]any)["id"]
+	if len(c.keystoneDo("GET", "/regions", nil)["regions"].([]any)) == 1 {
+		c.keystoneDo("POST", "/regions", map[string]any{"region": map[string]any{"id": region}})
+	}
+	for _, e := range c.keystoneDo("GET", "/endpoints?region_id="+region, nil)["endpoints"].([]any) {
+		c.keystoneDo("DELETE", "/endpoints/"+e.(map[string]any)["id"].(string), nil)
+	}
+	c.keystoneDo("POST", "/endpoints", map[string]any{"endpoint": map[string]any{"service_id": id, "interface": "public", "region_id": region, "url": neutron}})
+	return c.open(region)
+}
+
+// session of the code under test at the API itself.
+func (c *cloud) session() *openstack.Session { return c.open("RegionOne") }
+
+func (c *cloud) open(region string) *openstack.Session {
 	c.t.Helper()
 	s, err := openstack.NewSessions(openstack.DefaultConfig())
 	if err != nil {
 		c.t.Fatal(err)
 	}
 	creds, err := openstack.FromSecret(map[string][]byte{
-		"authURL": []byte(c.keystone), "domainName": []byte("Default"), "tenantName": []byte("shoot"), "username": []byte("shoot"), "password": []byte("oslab"),
+		"authURL": []byte(c.keystone), "domainName": []byte("Default"), "tenantName": []byte("shoot"), "username": []byte("shoot"), "password": []byte("oslab"), "region": []byte(region),
 	}, "")
 	if err != nil {
 		c.t.Fatal(err)

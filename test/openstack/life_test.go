@@ -42,7 +42,7 @@ func TestLife(t *testing.T) {
 	before := c.inventory()
 	l.settle("create", -1)
 	for _, n := range l.d.Nodes {
-		if got := c.pairs(n.ServerID); got != "100.96.0.0/11 10.250.0.53" {
+		if got := c.pairs(n.ServerID); got != "10.250.0.53 100.96.0.0/11" {
 			t.Errorf("%s: pairs %s", n.Name, got)
 		}
 	}
@@ -117,7 +117,7 @@ func TestTwoWriters(t *testing.T) {
 		t.Errorf("one port and one group are wanted: %v %v", remnants, err)
 	}
 	for _, n := range nodes {
-		if got, want := c.pairs(n.ServerID), "100.96.0.0/11 "+st.VIPs[0].Address.String(); got != want {
+		if got, want := c.pairs(n.ServerID), st.VIPs[0].Address.String()+" 100.96.0.0/11"; got != want {
 			t.Errorf("%s: pairs %s, want %s", n.Name, got, want)
 		}
 	}
