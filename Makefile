@@ -15,7 +15,7 @@ OPERATOR := bin/zonekeeper-operator
 ARGS     ?=
 FUZZTIME ?= 30s
 
-.PHONY: help run build operator plugin test vet lint fmt fuzz chaos mutants bench scale failover front propagation clients kube e2e e2e-short docs generate deps clean
+.PHONY: help run build operator plugin test vet lint fmt fuzz chaos mutants bench scale failover front propagation clients kube e2e e2e-short openstack docs generate deps clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  \033[1m%-11s\033[0m %s\n", $$1, $$2}'
@@ -90,6 +90,9 @@ e2e: ## everything on a real three-node Kubernetes cluster, with faults under lo
 
 e2e-short: ## of e2e: the quick start, a primary deleted, a node drained, a rolling update: short enough for a build machine; as root
 	@GO=$(GO) scripts/kube.sh short $(ARGS)
+
+openstack: ## VIPs against a real Keystone and Neutron API, which it installs and starts itself; as root, on Debian 12
+	@GO=$(GO) scripts/openstack.sh $(ARGS)
 
 docs: ## rewrite the generated pages (docs/cli.md, docs/metrics.md)
 	@$(GO) test ./test/repo -run TestGenerated -rewrite

@@ -31,6 +31,7 @@ func newCloud(t *testing.T, cidr string) *cloud {
 		t.Skip("needs Keystone and Neutron: run make openstack")
 	}
 	c.token = c.login("admin")
+	c.register()
 	if list := c.do("GET", "/networks?name=public", nil)["networks"].([]any); len(list) > 0 {
 		c.public = list[0].(map[string]any)["id"].(string)
 	} else {
@@ -44,6 +45,23 @@ func newCloud(t *testing.T, cidr string) *cloud {
 	c.do("PUT", "/routers/"+router+"/add_router_interface", map[string]any{"subnet_id": c.sub})
 	c.group = c.make("security_group", map[string]any{"name": "shoot"})
 	return c
+}
+
+// register puts Neutron into the catalog and makes a project with a plain member, once.
+func (c *cloud) register() {
+	c.t.Helper()
+	if len(c.keystoneDo("GET", "/services?type=network", nil)["services"].([]any)) > 0 {
+		return
+	}
+	id := func(kind string, fields map[string]any) string {
+		return c.keystoneDo("POST", "/"+kind+"s", map[string]any{kind: fields})[kind].(map[string]any)["id"].(string)
+	}
+	service := id("service", map[string]any{"type": "network", "name": "neutron"})
+	id("endpoint", map[string]any{"service_id": service, "interface": "public", "region_id": "RegionOne", "url": c.neutron})
+	project := id("project", map[string]any{"name": "shoot", "domain_id": "default"})
+	user := id("user", map[string]any{"name": "shoot", "domain_id": "default", "password": "oslab"})
+	member := c.keystoneDo("GET", "/roles?name=member", nil)["roles"].([]any)[0].(map[string]any)["id"].(string)
+	c.keystoneDo("PUT", "/projects/"+project+"/users/"+user+"/roles/"+member, nil)
 }
 
 func (c *cloud) login(user string) string {
