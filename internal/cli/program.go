@@ -126,6 +126,7 @@ Exit codes: 0 success, 1 failure, 2 a mistake in the command or a configuration.
 		p.secondaryCommand(),
 		p.frontCommand(),
 		p.operatorCommand(),
+		p.openstackCommand(),
 		p.catalogCommand(),
 		p.memberCommand(),
 		p.backupCommand(),

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/gophercloud/gophercloud/v2"
@@ -148,6 +149,8 @@ func byCode(e gophercloud.ErrUnexpectedResponseCode) (FaultKind, string) {
 	switch {
 	case body.Type == "OverQuota" || e.Actual == http.StatusRequestEntityTooLarge:
 		return QuotaExceeded, said
+	case strings.Contains(body.Message, "duplicate address pair"): // no plan has two: another writer was between its look and its write
+		return Stale, said
 	case e.Actual == http.StatusUnauthorized:
 		return Unauthorized, said
 	case e.Actual == http.StatusForbidden:

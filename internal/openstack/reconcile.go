@@ -1,6 +1,7 @@
 package openstack
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -80,7 +81,7 @@ func (s *Session) networks(ctx context.Context, d plan.Desired) ([]string, error
 // rounds looks and does until there is nothing to do. The last look is never followed by a write: what is done is always verified.
 func (s *Session) rounds(ctx context.Context, o plan.Owner, look func(context.Context) (plan.Plan, string, error)) (Status, error) {
 	var status Status
-	var last error
+	var last, wrote error
 	for round := range s.cfg.Rounds {
 		if last != nil {
 			if err := s.pause(ctx, round, last); err != nil {
@@ -106,13 +107,14 @@ func (s *Session) rounds(ctx context.Context, o plan.Owner, look func(context.Co
 		}
 		d := &doer{s: s, owner: o, network: network, ports: map[netip.Addr]string{}}
 		last = d.all(ctx, p.Actions)
+		wrote = last
 		status.Steps += d.done
 		if last != nil && !temporary(last) {
 			return status, last
 		}
 	}
-	if last != nil {
-		return status, last
+	if err := cmp.Or(last, wrote); err != nil { // why there is still something to do
+		return status, err
 	}
 	return status, &Fault{Kind: NotConverged, Doing: "make Neutron what VirtualIP " + o.Name + " says", Said: fmt.Sprintf("after %d looks there is still: %s", status.Looks, status.Actions[0]), Remedy: remedy(NotConverged)}
 }
@@ -149,8 +151,8 @@ func (s *Session) pause(ctx context.Context, round int, last error) error {
 
 // Remnant is what an owner has in the project.
 type Remnant struct {
-	Owner   plan.Owner
-	Objects []string
+	Owner   plan.Owner `json:"owner"`
+	Objects []string   `json:"objects"`
 }
 
 // Remnants lists everything that carries the mark, by owner. Which of them are still wanted only their clusters know.

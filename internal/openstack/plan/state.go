@@ -73,8 +73,8 @@ type FloatingIP struct {
 
 // Owner of objects in Neutron: one VirtualIP of one Kubernetes cluster.
 type Owner struct {
-	Cluster string // one of its own in the OpenStack project, such as a shoot's technical name
-	Name    string // NAMESPACE/NAME
+	Cluster string `json:"cluster"` // one of its own in the OpenStack project, such as a shoot's technical name
+	Name    string `json:"name"`    // NAMESPACE/NAME
 }
 
 // maxTag is Neutron's limit of a tag (TAG: 60 characters up to 2023.2).
