@@ -35,8 +35,8 @@ build() { # build MODULE [go build flags]
     local module=$1 start=$SECONDS
     shift
     say "building $module (once)"
-    # -v names packages as they are compiled.
-    if ! (cd "$modules/$module" && CGO_ENABLED=0 GOFLAGS='' retry "$GO" build -v -trimpath "$@" -o "$work/$module" .) 2>"$work/log"; then
+    # -v names packages as they are compiled. Each compiler lives for seconds: it need not collect its garbage below a GB.
+    if ! (cd "$modules/$module" && CGO_ENABLED=0 GOFLAGS='' GOGC=off GOMEMLIMIT=1GiB retry "$GO" build -v -trimpath "$@" -o "$work/$module" .) 2>"$work/log"; then
         die "go build of $module failed" "$(tail -n 20 "$work/log")"
     fi
     say "building $module: $((SECONDS - start)) s, $(du -m "$work/$module" | cut -f1) MB"
