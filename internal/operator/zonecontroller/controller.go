@@ -123,7 +123,7 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) err
 func (r *Reconciler) zones(ctx context.Context, clusters []string, pick func(*v1alpha1.Zone) bool) []ctrl.Request {
 	var out []ctrl.Request
 	for _, c := range clusters {
-		l, err := lookup.Requests(ctx, r.cfg.Client, &v1alpha1.ZoneList{}, pick, client.MatchingFields{IndexCluster: c})
+		l, err := lookup.Requests(ctx, r.cfg.Client, &v1alpha1.ZoneList{}, pick, client.MatchingFields{IndexCluster: c}, client.UnsafeDisableDeepCopy)
 		if err != nil {
 			r.cfg.Logger.Error("Zones of a cluster can't be listed", "cluster", c, "err", err)
 		}
@@ -175,7 +175,8 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 // judge finds out whether the Zone may be in its cluster.
 func (p *pass) judge(ctx context.Context, cluster types.NamespacedName) error {
 	var zones v1alpha1.ZoneList
-	if err := p.cfg.Client.List(ctx, &zones, client.MatchingFields{IndexCluster: cluster.String()}); err != nil {
+	// Each Zone's pass reads all of them, and changes none: a copy of thousands for each of thousands would be what the operator does all day.
+	if err := p.cfg.Client.List(ctx, &zones, client.MatchingFields{IndexCluster: cluster.String()}, client.UnsafeDisableDeepCopy); err != nil {
 		return fmt.Errorf("Zones of BindCluster %s: %w", cluster, err)
 	}
 	p.siblings = len(zones.Items)

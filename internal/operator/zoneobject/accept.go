@@ -33,16 +33,28 @@ func Accept(z *v1alpha1.Zone, cluster *v1alpha1.BindCluster, zones []v1alpha1.Zo
 	if refused != nil {
 		return *refused
 	}
+	// One look at each Zone: there are thousands, and each of them is judged like this. Who may not be there has no name and is above nobody: else a
+	// stranger could keep others from theirs. That is asked last, since it costs most.
 	owner := z.Namespace == cluster.Namespace
-	// Who may not be there has no name and is above nobody: else a stranger could keep others from theirs.
-	zones = slices.DeleteFunc(slices.Clone(zones), func(o v1alpha1.Zone) bool {
-		_, refused := permitted(&o, cluster, namespaces)
-		return refused != nil
-	})
-	older := slices.DeleteFunc(slices.Clone(zones), func(o v1alpha1.Zone) bool { return !tenancy.Before(&o, z) })
-	for _, o := range older {
-		if absolute(string(o.Spec.ZoneName)) == name {
+	var parent *v1alpha1.Zone
+	has := 0
+	for i := range zones {
+		o := &zones[i]
+		other := absolute(string(o.Spec.ZoneName))
+		older := tenancy.Before(o, z)
+		if older && other == name && mayBe(o, cluster, namespaces) {
 			return no(v1alpha1.ReasonNameTaken, "zone %s belongs to Zone %s/%s, which is older; delete one of them", name, o.Namespace, o.Name)
+		}
+		if owner {
+			continue
+		}
+		if other != name && below(name, other) && (parent == nil || len(other) > len(absolute(string(parent.Spec.ZoneName)))) && mayBe(o, cluster, namespaces) {
+			parent = o
+		}
+		if older && rule.Quota != nil && rule.Quota.Zones != nil && o.Namespace != cluster.Namespace {
+			if its, refused := permitted(o, cluster, namespaces); refused == nil && its.Name == rule.Name {
+				has++
+			}
 		}
 	}
 	v := Verdict{Accepted: true, Reason: v1alpha1.ReasonHealthy}
@@ -50,21 +62,13 @@ func Accept(z *v1alpha1.Zone, cluster *v1alpha1.BindCluster, zones []v1alpha1.Zo
 		return v
 	}
 	v.Tenant = rule.Name
-	if parent := above(name, zones); parent != nil && !consents(parent, z, rule, cluster, namespaces) {
+	if parent != nil && !consents(parent, z, rule, cluster, namespaces) {
 		return no(v1alpha1.ReasonParentNotConsenting, "the zone above, %s of Zone %s/%s, is another tenant's; its owner can add %s to childZonesFrom",
 			absolute(string(parent.Spec.ZoneName)), parent.Namespace, parent.Name, z.Namespace)
 	}
-	if rule.Quota != nil && rule.Quota.Zones != nil {
-		has := 0
-		for _, o := range older {
-			if other, err := tenancy.Rule(o.Namespace, cluster, namespaces); err == nil && o.Namespace != cluster.Namespace && other != nil && other.Name == rule.Name {
-				has++
-			}
-		}
-		if has >= int(*rule.Quota.Zones) {
-			return no(v1alpha1.ReasonQuotaExceeded, "tenant %s has %d zones of %d; delete one, or ask the owner of BindCluster %s/%s for more",
-				rule.Name, has, *rule.Quota.Zones, cluster.Namespace, cluster.Name)
-		}
+	if rule.Quota != nil && rule.Quota.Zones != nil && has >= int(*rule.Quota.Zones) {
+		return no(v1alpha1.ReasonQuotaExceeded, "tenant %s has %d zones of %d; delete one, or ask the owner of BindCluster %s/%s for more",
+			rule.Name, has, *rule.Quota.Zones, cluster.Namespace, cluster.Name)
 	}
 	return v
 }
@@ -94,16 +98,10 @@ func permitted(z *v1alpha1.Zone, cluster *v1alpha1.BindCluster, namespaces map[s
 	return rule, nil
 }
 
-// above is the nearest zone above a name.
-func above(name string, zones []v1alpha1.Zone) *v1alpha1.Zone {
-	var nearest *v1alpha1.Zone
-	for i := range zones {
-		n := absolute(string(zones[i].Spec.ZoneName))
-		if n != name && below(name, n) && (nearest == nil || len(n) > len(absolute(string(nearest.Spec.ZoneName)))) {
-			nearest = &zones[i]
-		}
-	}
-	return nearest
+// mayBe says whether a Zone counts at all.
+func mayBe(z *v1alpha1.Zone, cluster *v1alpha1.BindCluster, namespaces map[string]map[string]string) bool {
+	_, refused := permitted(z, cluster, namespaces)
+	return refused == nil
 }
 
 // consents: the zone above is the same tenant's, or the cluster owner's, whose rule has given the name away, or says so itself.

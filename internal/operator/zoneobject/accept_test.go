@@ -1,6 +1,7 @@
 package zoneobject
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -79,6 +80,21 @@ func TestAccept(t *testing.T) {
 		v := Accept(&c.zone, in, append(c.others, c.zone), namespaces)
 		if v.Accepted != (c.reason == "") || v.Tenant != c.tenant || (c.reason != "" && v.Reason != c.reason) || !strings.Contains(v.Message, c.message) {
 			t.Errorf("%s: %+v; want tenant %q, reason %q, %q", c.name, v, c.tenant, c.reason, c.message)
+		}
+	}
+}
+
+// BenchmarkAccept is one Zone among 10,000 of its cluster.
+func BenchmarkAccept(b *testing.B) {
+	zones := make([]v1alpha1.Zone, 10_000)
+	for i := range zones {
+		zones[i].Name, zones[i].Namespace = fmt.Sprintf("z%d", i), "dns"
+		zones[i].UID, zones[i].Spec.ZoneName = types.UID(fmt.Sprint(i)), v1alpha1.DomainName(fmt.Sprintf("z%d.example.org", i))
+	}
+	c := &v1alpha1.BindCluster{ObjectMeta: metav1.ObjectMeta{Name: "dns", Namespace: "dns"}}
+	for b.Loop() {
+		if v := Accept(&zones[5_000], c, zones, nil); !v.Accepted {
+			b.Fatal(v.Message)
 		}
 	}
 }
