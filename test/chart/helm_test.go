@@ -82,7 +82,7 @@ clusters: {image: "registry.example.org/other:v8"}
 operator:
   replicas: 2
   logLevel: debug
-  resources: {requests: {cpu: 1, memory: 1Gi}}
+  resources: {requests: {cpu: 1, memory: 256Mi}}
   nodeSelector: {pool: system}
   tolerations: [{key: system, operator: Exists, effect: NoSchedule}]
   affinity: {nodeAffinity: {}}
