@@ -2,7 +2,6 @@ package kube
 
 import (
 	"encoding/base64"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -52,16 +51,21 @@ func TestE2E(t *testing.T) {
 	s, k := begin(t, dir, step)
 	st := s.write(s.address(updates), k.forUpdates(s))
 	st.flowing(s)
-	st.inject(t, faults(), (*site).healthy)
+	s.bash("helm upgrade zonekeeper charts/zonekeeper --namespace " + system + " --reuse-values --set operator.replicas=2")
+	st.inject(t, handovers(), (*site).healthy)
+	step("operators' lease")
+	st.inject(t, operated(faults()), (*site).healthy)
 	st.inject(t, []fault{
-		{"all primaries away and back", func(s *site) {
+		{"all primaries away and back, operator killed", func(s *site) {
 			s.patch(`{"spec":{"paused":true}}`)
 			s.until("the operator knows", func() error { _, err := s.bindCluster(); return err })
 			hibernate(s)
+			killOperator(s)
 			s.patch(`{"spec":{"paused":false}}`)
 		}},
-		{"a key rotated", func(s *site) {
+		{"a key rotated, operator killed", func(s *site) {
 			s.apply(fmt.Sprintf(load, secret("b")))
+			killOperator(s)
 			s.until("the Secret for clients has the new secret", func() error {
 				if have := s.keyOf("load").secret; have != secret("b") {
 					return fmt.Errorf("it has %s", have)
@@ -70,13 +74,9 @@ func TestE2E(t *testing.T) {
 			})
 			s.nsupdate(s.keyOf("load"), "rotated")
 		}},
-		{"certificates made anew", func(s *site) {
-			s.kubectl("delete", "secret", "-n", namespace, cluster+"-primary-tls", cluster+"-front-tls", cluster+"-secondary-tls")
-			for i := range 3 {
-				s.until(fmt.Sprintf("primary %d has the new certificate", i), func() error { return s.mounted(i) })
-			}
-		}},
+		{"certificates made anew, operator killed", renewed},
 		{"operator killed", killOperator},
+		{"operator uninstalled and installed", reinstalled},
 		upgrade(killOperator),
 		{"scale 3 to 5, operator killed", func(s *site) {
 			s.patch(`{"spec":{"primaries":{"replicas":5,"placement":{"nodes":"Preferred"}}}}`)
@@ -86,14 +86,18 @@ func TestE2E(t *testing.T) {
 			})
 			killOperator(s)
 		}},
-		{"scale 5 to 3", func(s *site) { s.patch(`{"spec":{"primaries":{"replicas":3}}}`) }},
+		{"scale 5 to 3, operator killed", func(s *site) {
+			s.patch(`{"spec":{"primaries":{"replicas":3}}}`)
+			s.kubectl("wait", "-n", namespace, "pod/"+cluster+"-primary-4", "--for=delete", "--timeout=180s")
+			killOperator(s)
+		}},
 	}, (*site).healthy)
 	step("faults")
 	s.expose()
 	step("an address that moves between nodes")
 	moving := s.write(vip, k.forUpdates(s))
 	moving.flowing(s)
-	moving.inject(t, vipFaults(), (*site).healthy)
+	moving.inject(t, operated(vipFaults()), (*site).healthy)
 	step("faults of the nodes with the address")
 
 	st.check(t, s.secondaryAddrs()...)
@@ -108,6 +112,7 @@ func begin(t *testing.T, dir string, step func(string)) (*site, key) {
 	s := start(t, dir)
 	step("Kubernetes is ready")
 	s.quickStart(step)
+	s.kubectl("delete", "pod", "-n", namespace, "client", "--grace-period=0", "--force") // it is deaf to SIGTERM: a drain would wait half a minute for it
 	s.apply(fmt.Sprintf(load, secret("a")))
 	s.kubectl("wait", "-n", namespace, "tsigkey/load", "zone/load", "--for=condition=Ready", "--timeout=120s")
 	k := s.keyOf("load")
@@ -160,6 +165,18 @@ spec:
 // quickStart runs the commands of the chart's README.
 func (s *site) quickStart(step func(string)) {
 	s.t.Helper()
+	for _, q := range s.steps() {
+		out := s.bash(q.Script)
+		if q.Name == "update" && strings.Count(out, "192.0.2.1") != 2 {
+			s.t.Errorf("quick start, %s: the address is not there twice:\n%s", q.Name, out)
+		}
+		step("quick start: " + q.Name)
+	}
+}
+
+// steps are the commands of the chart's README.
+func (s *site) steps() []quickstart.Step {
+	s.t.Helper()
 	page, err := os.ReadFile(filepath.Join(root, "charts/zonekeeper/README.md"))
 	if err != nil {
 		s.t.Fatal(err)
@@ -168,13 +185,7 @@ func (s *site) quickStart(step func(string)) {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	for _, q := range steps {
-		out := s.bash(q.Script)
-		if q.Name == "update" && strings.Count(out, "192.0.2.1") != 2 {
-			s.t.Errorf("quick start, %s: the address is not there twice:\n%s", q.Name, out)
-		}
-		step("quick start: " + q.Name)
-	}
+	return steps
 }
 
 // bash runs a script as an administrator would: in the root of the repository, with kubectl and helm.
@@ -234,25 +245,6 @@ func (s *site) healthy() {
 		return nil
 	})
 	s.ready()
-}
-
-// mounted checks that a primary finds the certificate that the operator has made last.
-func (s *site) mounted(i int) error {
-	want, err := s.try("", "get", "secret", "-n", namespace, cluster+"-primary-tls", "-o", `go-template={{index .data "tls.crt" | base64decode}}`)
-	if err != nil {
-		return err
-	}
-	have, err := s.try("", "exec", "-n", namespace, fmt.Sprintf("%s-primary-%d", cluster, i), "--", "cat", "/etc/zonekeeper/tls/tls.crt")
-	if err == nil && have != want {
-		err = errors.New("it is another one")
-	}
-	return err
-}
-
-// killOperator ends the operator's pod without a word.
-func killOperator(s *site) {
-	s.t.Helper()
-	s.kubectl("delete", "pod", "-n", "zonekeeper-system", "-l", "app.kubernetes.io/component=operator", "--force", "--grace-period=0")
 }
 
 // running checks how many primaries that are ready run the second image.

@@ -67,7 +67,7 @@ func (s *site) open(dir string, alive func() error) {
 		}
 		return nil
 	})
-	hub, err := harness.OpenNamespace(fmt.Sprintf("/proc/%d/ns/net", s.Hub))
+	hub, err := s.Network("hub")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -15,6 +15,8 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+
+	"github.com/zonekeeper/zonekeeper/test/harness"
 )
 
 // Actions on a node.
@@ -168,18 +170,36 @@ func (c *Cluster) Load(ctx context.Context, archive string) error {
 
 // Command prepares a program that runs on a machine, "hub" or a node.
 func (c *Cluster) Command(ctx context.Context, machine, program string, args ...string) (*exec.Cmd, error) {
-	s, err := Read(c.dir) // nodes come and go
+	pid, err := c.pid(machine)
 	if err != nil {
 		return nil, err
+	}
+	return exec.CommandContext(ctx, "nsenter", append(append(entering(pid), program), args...)...), nil
+}
+
+// Network opens the network of a machine, "hub" or a node.
+func (c *Cluster) Network(machine string) (*harness.Namespace, error) {
+	pid, err := c.pid(machine)
+	if err != nil {
+		return nil, err
+	}
+	return harness.OpenNamespace(fmt.Sprintf("/proc/%d/ns/net", pid))
+}
+
+// pid is the first process of a machine.
+func (c *Cluster) pid(machine string) (int, error) {
+	s, err := Read(c.dir) // nodes come and go
+	if err != nil {
+		return 0, err
 	}
 	pid := s.Nodes[machine]
 	if machine == "hub" {
 		pid = s.Hub
 	}
 	if pid == 0 {
-		return nil, fmt.Errorf("lab: %s does not run", machine)
+		return 0, fmt.Errorf("lab: %s does not run", machine)
 	}
-	return exec.CommandContext(ctx, "nsenter", append(append(entering(pid), program), args...)...), nil
+	return pid, nil
 }
 
 // Kubectl prepares a kubectl.
