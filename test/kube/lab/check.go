@@ -31,7 +31,8 @@ func Check() error {
 	// A mount as a container's, where no other process sees it.
 	out, err := exec.Command("unshare", "--mount", "--net", "--pid", "--uts", "--cgroup", "--fork", "mount", "-t", "tmpfs", "tmpfs", "/mnt").CombinedOutput()
 	if err != nil {
-		errs = append(errs, fmt.Errorf("lab: no mount in new namespaces: %w: %s; run this in a virtual machine or a privileged container", err, strings.TrimSpace(string(out))))
+		// Not %w: an ExitError would be taken for that of a command which kubelab runs for its user, and has spoken for itself.
+		errs = append(errs, fmt.Errorf("lab: no mount in new namespaces: %v: %s; run this in a virtual machine or a privileged container", err, strings.TrimSpace(string(out)))) //nolint:errorlint // as above
 	}
 	return errors.Join(errs...)
 }
@@ -51,6 +52,7 @@ func checkHierarchies(all []string) error {
 		}
 		if err != nil {
 			errs = append(errs, fmt.Errorf("lab: no control group can be made: %w; run this in a virtual machine or a privileged container", err))
+			break // the others would say the same
 		}
 	}
 	return errors.Join(errs...)
