@@ -77,7 +77,7 @@ func TestE2E(t *testing.T) {
 		{"certificates made anew, operator killed", renewed},
 		{"operator killed", killOperator},
 		{"operator uninstalled and installed", reinstalled},
-		upgrade(killOperator),
+		upgrade("rolling update, operator killed", killOperator),
 		{"scale 3 to 5, operator killed", func(s *site) {
 			s.patch(`{"spec":{"primaries":{"replicas":5,"placement":{"nodes":"Preferred"}}}}`)
 			s.until("there is a fourth pod", func() error {
@@ -129,8 +129,8 @@ func secret(fill string) string {
 }
 
 // upgrade gives the cluster another image; middle happens when the first primary has it.
-func upgrade(middle func(*site)) fault {
-	return fault{"rolling update", func(s *site) {
+func upgrade(name string, middle func(*site)) fault {
+	return fault{name, func(s *site) {
 		s.patch(`{"spec":{"images":{"zonekeeper":"` + second + `"}}}`)
 		s.until("one primary has the new image", func() error { return s.running(1) })
 		middle(s)

@@ -13,7 +13,7 @@ func TestShort(t *testing.T) {
 	s, k := begin(t, dir, step)
 	st := s.write(s.address(updates), k.forUpdates(s))
 	st.flowing(s)
-	st.inject(t, []fault{deletePod("primary-1"), drain("n2"), upgrade(func(*site) {})}, (*site).healthy)
+	st.inject(t, []fault{deletePod("primary-1"), drain("n2"), upgrade("rolling update", func(*site) {})}, (*site).healthy)
 	step("faults")
 	st.check(t, s.secondaryAddrs()...)
 	s.verified()
