@@ -8,7 +8,8 @@ func TestE2EByHand(t *testing.T) {
 	if !run {
 		return
 	}
-	step := timed()
+	alongside(t)
+	step := timed(t)
 	s := start(t, dir)
 	step("Kubernetes is ready")
 	h := s.byHand()

@@ -32,11 +32,20 @@ func parts(t *testing.T) (dir string, run bool) {
 	return dir, dir != ""
 }
 
+// alongside lets a test run beside another: each has a cluster of its own, unless they are given one that runs already.
+func alongside(t *testing.T) {
+	t.Helper()
+	if os.Getenv("ZONEKEEPER_KUBE") == "" {
+		t.Parallel()
+	}
+}
+
 // timed prints how long each step of a test took.
-func timed() func(string) {
+func timed(t *testing.T) func(string) {
+	t.Helper()
 	began := time.Now()
 	return func(what string) {
-		row("time", what, time.Since(began).Round(100*time.Millisecond).String())
+		row("time", strings.TrimPrefix(t.Name(), "Test")+": "+what, time.Since(began).Round(100*time.Millisecond).String())
 		began = time.Now()
 	}
 }
@@ -47,7 +56,8 @@ func TestE2E(t *testing.T) {
 	if !run {
 		return
 	}
-	step := timed()
+	alongside(t)
+	step := timed(t)
 	s, k := begin(t, dir, step)
 	st := s.write(s.address(updates), k.forUpdates(s))
 	st.flowing(s)

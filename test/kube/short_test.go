@@ -9,7 +9,7 @@ func TestShort(t *testing.T) {
 	if !run {
 		return
 	}
-	step := timed()
+	step := timed(t)
 	s, k := begin(t, dir, step)
 	st := s.write(s.address(updates), k.forUpdates(s))
 	st.flowing(s)
