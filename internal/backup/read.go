@@ -113,7 +113,10 @@ func readManifest(t *tar.Reader) (*Manifest, error) {
 	if err := json.NewDecoder(t).Decode(m); err != nil {
 		return nil, fmt.Errorf("%w: %s: %w", ErrFormat, manifestName, err)
 	}
-	return m, m.check()
+	if err := m.check(); err != nil {
+		return nil, err
+	}
+	return m, nil
 }
 
 func readSecrets(t *tar.Reader, v Visitor) error {

@@ -85,7 +85,10 @@ func (l *Loaded) Seed(r Restoring) (*fsm.Seed, error) {
 		s.CatalogSerial(next(c.Name, c.Serial))
 	}
 	// What was signed up to here may have been applied before the backup, and no table remembers it (C1). What came later is not in the backup.
-	return s, s.Do(&fsm.Floor{TimeSigned: uint64(max(m.LogTime.Unix(), 0)) + fsm.MaxFudge})
+	if err := s.Do(&fsm.Floor{TimeSigned: uint64(max(m.LogTime.Unix(), 0)) + fsm.MaxFudge}); err != nil {
+		return nil, err
+	}
+	return s, nil
 }
 
 // addKeys adds the keys, and then what refers to them: secondaries, to which the guarantees of keys refer in turn.

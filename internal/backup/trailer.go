@@ -25,8 +25,7 @@ func trailer(sum []byte) []byte {
 	b := []byte{0x1f, 0x8b, 8, flagComment, 0, 0, 0, 0, 0, 255}
 	b = append(b, sumComment...)
 	b = append(b, hex.EncodeToString(sum)...)
-	b = append(b, 0)
-	b = append(b, 3, 0) // DEFLATE: an empty final block
+	b = append(b, 0, 3, 0) // the end of the comment; DEFLATE: an empty final block
 	return append(b, 0, 0, 0, 0, 0, 0, 0, 0)
 }
 

@@ -68,7 +68,7 @@ func (p *Program) restore(ctx context.Context, a *adminapi.Client, path string, 
 	if err != nil {
 		return nil, err
 	}
-	source := io.Reader(io.TeeReader(f, counting{&sent}))
+	source := io.TeeReader(f, counting{&sent})
 	if m.Secrets != nil && !o.NewSecrets && !slices.Contains(m.Secrets.Recipients, to.Recipient) {
 		if err := canOpen(path, open); err != nil {
 			return nil, fmt.Errorf("%s: %w: the backup is of a cluster whose key has the name %s, this one's is %s; give --identity or --cluster-key-file; nothing was changed",

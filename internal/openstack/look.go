@@ -34,7 +34,8 @@ func (s *Session) look(ctx context.Context, networks []string) (plan.State, erro
 	if err := s.groups(ctx, &st); err != nil {
 		return st, err
 	}
-	return st, s.floating(ctx, &st)
+	err := s.floating(ctx, &st)
+	return st, err
 }
 
 // query is a list's filter.
@@ -67,7 +68,8 @@ func (s *Session) wirePorts(ctx context.Context, q url.Values) (out []wirePort, 
 	if err != nil {
 		return nil, fault(doing+" "+q.Encode(), err)
 	}
-	return out, fault(doing, ports.ExtractPortsInto(pages, &out))
+	err = ports.ExtractPortsInto(pages, &out)
+	return out, fault(doing, err)
 }
 
 func (s *Session) ports(ctx context.Context, q url.Values) ([]plan.Port, error) {

@@ -23,7 +23,7 @@ type Status struct {
 	Looks     int
 }
 
-// Done: nothing is missing and there is no problem.
+// Done says that nothing is missing and there is no problem.
 func (s Status) Done() bool { return len(s.Actions) == 0 && len(s.Problems) == 0 }
 
 // Ref names what shall be removed.

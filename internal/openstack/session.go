@@ -119,7 +119,10 @@ func connect(ctx context.Context, cfg Config, c Credentials) (*Session, error) {
 	if err != nil {
 		return nil, &Fault{Kind: Invalid, Doing: "look up Neutron in the catalog, region " + c.Region, Said: err.Error(), Remedy: "correct the region", Err: err}
 	}
-	return s, s.extensions(ctx)
+	if err := s.extensions(ctx); err != nil {
+		return nil, err
+	}
+	return s, nil
 }
 
 func (c Credentials) options() gophercloud.AuthOptions {
