@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -84,9 +86,10 @@ func TestDamagedFile(t *testing.T) {
 // content fails the test; none at all, or one that says that the zone is not served, does not.
 func (p *process) neverWrong(t *testing.T, name, addr string, serial uint32) (stop func() (answers int)) {
 	ctx, cancel := context.WithCancel(t.Context())
-	counted := make(chan int)
+	ended := make(chan struct{})
+	var count atomic.Int64
 	go func() {
-		answers := 0
+		defer close(ended)
 		asker := harness.Asker{Timeout: 200 * time.Millisecond}
 		for ctx.Err() == nil {
 			for _, q := range []struct {
@@ -97,7 +100,7 @@ func (p *process) neverWrong(t *testing.T, name, addr string, serial uint32) (st
 				if err != nil || m.Rcode == dns.RcodeRefused || m.Rcode == dns.RcodeServerFailure {
 					continue
 				}
-				answers++
+				count.Add(1)
 				right := false
 				if len(m.Answer) == 1 {
 					switch rr := m.Answer[0].(type) {
@@ -113,11 +116,18 @@ func (p *process) neverWrong(t *testing.T, name, addr string, serial uint32) (st
 				}
 			}
 		}
-		counted <- answers
 	}()
 	return func() int {
+		// A question that was asked before somebody answered waits for its time limit: the next one sees what is served now.
+		p.until(patience, "an answer is looked at", func(context.Context) error {
+			if count.Load() == 0 {
+				return errors.New("none yet")
+			}
+			return nil
+		})
 		cancel()
-		return <-counted
+		<-ended
+		return int(count.Load())
 	}
 }
 

@@ -128,9 +128,7 @@ func (p *Proxy) first(a *answer, q *question) error {
 	if err := a.conn.send(q.msg, p.cfg.Total); err != nil {
 		return err
 	}
-	if err := a.conn.SetReadDeadline(time.Now().Add(p.cfg.Total)); err != nil {
-		return err
-	}
+	_ = a.conn.SetReadDeadline(time.Now().Add(p.cfg.Total)) // as in next
 	_, err := a.conn.r.Peek(1)
 	return err
 }
