@@ -90,6 +90,28 @@ func (m *Machine) putKey(c *PutKey) error {
 	return nil
 }
 
+// changeKey changes what holds for a key beside its secrets, unless somebody else manages it or change refuses.
+func (m *Machine) changeKey(of zone.Name, by Actor, change func(*Key) error) error {
+	name := of.Canonical()
+	old, ok := m.st.keys.Get(name)
+	if !ok {
+		return fmt.Errorf("key %s does not exist", of)
+	}
+	what := fmt.Sprintf("key %s", name)
+	if err := checkActor(what, old.ManagedBy, by); err != nil {
+		return err
+	}
+	key, rec := *old.Key, *old
+	if err := change(&key); err != nil {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	key.ManagedBy = by.By
+	rec.Key = &key
+	m.st.keys.Set(name, &rec)
+	m.settingsChanged = true
+	return nil
+}
+
 func (m *Machine) deleteKey(c *DeleteKey) error {
 	name := c.Name.Canonical()
 	what := fmt.Sprintf("key %s", name)

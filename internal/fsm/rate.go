@@ -72,22 +72,8 @@ func (m *Machine) countRated(r Rate) {
 }
 
 func (m *Machine) putKeyRate(c *PutKeyRate) error {
-	name := c.Key.Canonical()
-	old, ok := m.st.keys.Get(name)
-	if !ok {
-		return fmt.Errorf("key %s does not exist", c.Key)
-	}
-	what := fmt.Sprintf("key %s", name)
-	if err := checkActor(what, old.ManagedBy, c.Actor); err != nil {
-		return err
-	}
-	if err := c.Rate.Check(); err != nil {
-		return fmt.Errorf("%s: %w", what, err)
-	}
-	key, rec := *old.Key, *old
-	key.Rate, key.ManagedBy = c.Rate, c.By
-	rec.Key = &key
-	m.st.keys.Set(name, &rec)
-	m.settingsChanged = true
-	return nil
+	return m.changeKey(c.Key, c.Actor, func(k *Key) error {
+		k.Rate = c.Rate
+		return c.Rate.Check()
+	})
 }

@@ -207,24 +207,10 @@ func keysOf(secondaries *btree.Map[string, *Secondary]) map[zone.Name]string {
 func (m *Machine) secondaryWithKey(key zone.Name) string { return m.secondaryKeys[key] }
 
 func (m *Machine) putKeyGuarantee(c *PutKeyGuarantee) error {
-	name := c.Key.Canonical()
-	old, ok := m.st.keys.Get(name)
-	if !ok {
-		return fmt.Errorf("key %s does not exist", c.Key)
-	}
-	what := fmt.Sprintf("key %s", name)
-	if err := checkActor(what, old.ManagedBy, c.Actor); err != nil {
-		return err
-	}
-	if err := m.checkGuarantee(c.Guarantee); err != nil {
-		return fmt.Errorf("%s: %w", what, err)
-	}
-	key, rec := *old.Key, *old
-	key.Guarantee, key.ManagedBy = c.Guarantee, c.By
-	rec.Key = &key
-	m.st.keys.Set(name, &rec)
-	m.settingsChanged = true
-	return nil
+	return m.changeKey(c.Key, c.Actor, func(k *Key) error {
+		k.Guarantee = c.Guarantee
+		return m.checkGuarantee(c.Guarantee)
+	})
 }
 
 // checkGuarantee refuses a guarantee that can't be kept: with fewer secondaries every update would wait in vain.

@@ -2,7 +2,6 @@ package primary
 
 import (
 	"context"
-	"crypto/rand"
 	"fmt"
 	"net/http"
 	"time"
@@ -238,21 +237,11 @@ func planned(m *backup.Manifest, seed *fsm.Seed) []adminapi.RestoredZone {
 	return out
 }
 
-// sealedKey makes the command that adds a secret, sealed with the cluster's key.
-func (a *admin) sealedKey(name zone.Name, algorithm string, version uint64, secret []byte) *fsm.PutKey {
-	return &fsm.PutKey{
-		Name: name, Algorithm: algorithm, Version: version, Sealed: a.sealer.Seal(string(name), version, secret),
-		SecretID: a.sealer.ID(string(name), algorithm, secret),
-	}
-}
-
 // randomSecret is as long as the algorithm's hash.
 func randomSecret(algorithm string) ([]byte, error) {
 	alg, err := tsig.ParseAlgorithm(algorithm)
 	if err != nil {
 		return nil, err
 	}
-	secret := make([]byte, alg.Size())
-	rand.Read(secret) // never fails
-	return secret, nil
+	return newSecret(alg), nil
 }

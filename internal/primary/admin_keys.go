@@ -117,30 +117,42 @@ func (a *admin) putKey(ctx context.Context, name zone.Name, algorithm, secret st
 	if err != nil {
 		return adminapi.Key{}, invalid("key %s: %v", name, err)
 	}
-	plain := make([]byte, alg.Size())
-	if secret == "" {
-		rand.Read(plain) // never fails
-	} else if plain, err = base64.StdEncoding.DecodeString(secret); err != nil || len(plain) == 0 {
-		return adminapi.Key{}, invalid("key %s: the secret is not base64; leave it empty to have one made", name)
+	plain := newSecret(alg)
+	if secret != "" {
+		if plain, err = base64.StdEncoding.DecodeString(secret); err != nil || len(plain) == 0 {
+			return adminapi.Key{}, invalid("key %s: the secret is not base64; leave it empty to have one made", name)
+		}
 	}
 	ctx, cancel := context.WithTimeout(ctx, adminTimeout)
 	defer cancel()
 	if err := a.fresh(ctx); err != nil {
 		return adminapi.Key{}, err
 	}
-	id := a.sealer.ID(string(name), alg.String(), plain)
 	err = numbered(ctx, "key "+name.String(), func() (fsm.Result, error) {
 		// Who took the number is in these settings: they are those after the refusal.
-		version := a.p.replica.Settings().NextKeyVersion
-		return a.propose(ctx, &fsm.PutKey{
-			Name: name, Algorithm: alg.String(), Version: version, Sealed: a.sealer.Seal(string(name), version, plain), SecretID: id,
-			Rotate: rotate, Actor: actorOf(ctx),
-		})
+		c := a.sealedKey(name, alg.String(), a.p.replica.Settings().NextKeyVersion, plain)
+		c.Rotate, c.Actor = rotate, actorOf(ctx)
+		return a.propose(ctx, c)
 	})
 	if err != nil {
 		return adminapi.Key{}, err
 	}
 	return a.findKey(name, true)
+}
+
+// sealedKey makes the command that adds a secret, sealed with the cluster's key.
+func (a *admin) sealedKey(name zone.Name, algorithm string, version uint64, secret []byte) *fsm.PutKey {
+	return &fsm.PutKey{
+		Name: name, Algorithm: algorithm, Version: version, Sealed: a.sealer.Seal(string(name), version, secret),
+		SecretID: a.sealer.ID(string(name), algorithm, secret),
+	}
+}
+
+// newSecret makes one at random, as long as the algorithm's hash.
+func newSecret(alg tsig.Algorithm) []byte {
+	secret := make([]byte, alg.Size())
+	rand.Read(secret) // never fails
+	return secret
 }
 
 // maxTries bounds how many numbers one request tries. Whenever one is taken, another request has succeeded.
