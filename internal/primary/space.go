@@ -12,7 +12,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sys/unix"
 
-	"github.com/zonekeeper/zonekeeper/internal/log"
 	"github.com/zonekeeper/zonekeeper/internal/replica"
 )
 
@@ -29,11 +28,11 @@ type space struct {
 	full     atomic.Bool
 	fill     logFill // watch's own
 	verdict  atomic.Pointer[spaceVerdict]
-	peerFull func() int // how many other primaries have said that theirs is full
-	store    func(context.Context) (log.Status, error)
-	used     func() (used, quota int64)        // of the store of a member in this process; nil: there is none
-	cutEach  func(context.Context, bool) error // replica.CutEach
+	peerFull func() int                                           // how many other primaries have said that theirs is full
+	used     func(context.Context) (used, quota int64, err error) // of the log's store
+	cutEach  func(context.Context, bool) error                    // replica.CutEach
 	members  int
+	every    time.Duration // between two looks
 }
 
 // spaceVerdict is what follows from the free space of all primaries; nil errors: nothing.
@@ -45,17 +44,27 @@ type spaceVerdict struct {
 // spaceEvery is short enough that a fast disk writes a few megabytes between two looks, and a look costs microseconds.
 const spaceEvery = 200 * time.Millisecond
 
-// fillEvery is for a member in this process, which is asked by reading two numbers: what somebody else writes to its store must not
+// memberEvery is for a member in this process, whose store is asked by reading a number: what somebody else writes to it must not
 // take it from roomy to NOSPACE between two looks.
-const fillEvery = 20 * time.Millisecond
+const memberEvery = 20 * time.Millisecond
 
 func (p *Primary) newSpace() (*space, error) {
 	cfg := p.cfg
 	s := &space{dirs: []string{cfg.Dir}, reserve: uint64(cfg.MinFreeBytes), log: p.log, members: len(p.members()), peerFull: p.peers.full,
-		store: p.logStatus, cutEach: func(ctx context.Context, on bool) error { return p.replica.CutEach(ctx, on) }}
-	if !cfg.Etcd.External() {
+		cutEach: func(ctx context.Context, on bool) error { return p.replica.CutEach(ctx, on) }}
+	if cfg.Etcd.External() {
+		s.every = spaceEvery
+		s.used = func(ctx context.Context) (int64, int64, error) {
+			st, err := p.logStatus(ctx)
+			return st.DBUsed, st.QuotaBytes, err
+		}
+	} else {
 		s.dirs = append(s.dirs, cfg.Etcd.DataDir)
-		s.used = func() (int64, int64) { return p.member.StoreUsed() }
+		s.every = memberEvery
+		s.used = func(context.Context) (used, quota int64, err error) {
+			used, quota = p.member.StoreUsed()
+			return used, quota, nil
+		}
 	}
 	s.free.Store(math.MaxUint64)
 	s.verdict.Store(&spaceVerdict{})
@@ -65,31 +74,20 @@ func (p *Primary) newSpace() (*space, error) {
 
 // watch looks at the disks until ctx ends.
 func (s *space) watch(ctx context.Context) {
-	t := time.NewTicker(spaceEvery)
+	t := time.NewTicker(s.every)
 	defer t.Stop()
-	var fill <-chan time.Time
-	if s.used != nil {
-		t := time.NewTicker(fillEvery)
-		defer t.Stop()
-		fill = t.C
-	}
-	s.look(ctx)
 	for {
+		s.look(ctx)
 		select {
 		case <-ctx.Done():
 			return
 		case <-t.C:
-			s.look(ctx)
-		case <-fill:
-			if used, quota := s.used(); judgeLog(s.fill, used, quota) != s.fill {
-				s.look(ctx)
-			}
 		}
 	}
 }
 
 func (s *space) look(ctx context.Context) {
-	if used, quota, err := s.storeUsed(ctx); err == nil {
+	if used, quota, err := s.used(ctx); err == nil {
 		s.fillsUp(ctx, judgeLog(s.fill, used, quota))
 	}
 	free, err := freeBytes(s.dirs)
@@ -107,15 +105,6 @@ func (s *space) look(ctx context.Context) {
 	case is == nil && was != nil:
 		s.log.Info("there is space again, updates are taken", "free", free)
 	}
-}
-
-func (s *space) storeUsed(ctx context.Context) (used, quota int64, err error) {
-	if s.used != nil {
-		used, quota = s.used()
-		return used, quota, nil
-	}
-	st, err := s.store(ctx)
-	return st.DBUsed, st.QuotaBytes, err
 }
 
 // fillsUp notes how full the log's store is.
