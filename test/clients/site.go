@@ -38,40 +38,15 @@ type site struct {
 
 func newSite(t testing.TB, c *harness.Cluster) *site {
 	t.Helper()
-	script := "ip link set lo up"
-	for _, a := range []string{endpoint, ns1, ns2} {
-		script += " && ip addr add " + a + "/32 dev lo"
-	}
-	ns, err := harness.NewNamespace(script)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := &site{t: t, c: c, ns: ns, dir: t.TempDir()}
-	t.Cleanup(func() { _ = ns.Close() })
+	s := &site{t: t, c: c, ns: harness.Place(t, endpoint, ns1, ns2), dir: t.TempDir()}
 	s.resolv = s.write(s.dir, "resolv.conf", "nameserver "+ns1+"\nnameserver "+ns2+"\n")
 
-	var primaries []relay.Backend
-	for _, p := range c.Info().Primaries {
-		primaries = append(primaries, relay.Backend{Name: p.Name, DNS: netip.MustParseAddrPort(p.DNS), Check: c.Admin[p.Name].Ready})
-	}
-	s.door(endpoint, primaries)
+	s.ns.Door(t, endpoint, c.Backends())
 	for i, addr := range []string{ns1, ns2} {
 		sec := c.Info().Secondaries[i]
-		s.door(addr, []relay.Backend{{Name: sec.Name, DNS: netip.MustParseAddrPort(sec.DNS), Check: func(context.Context) error { return nil }}})
+		s.ns.Door(t, addr, []relay.Backend{{Name: sec.Name, DNS: netip.MustParseAddrPort(sec.DNS), Check: func(context.Context) error { return nil }}})
 	}
 	return s
-}
-
-// door gives servers outside an address inside.
-func (s *site) door(addr string, servers []relay.Backend) {
-	s.t.Helper()
-	cfg := relay.DefaultConfig()
-	cfg.Listen, cfg.Backends = netip.MustParseAddrPort(addr+":53"), servers
-	var r *relay.Relay
-	if err := s.ns.Inside(func() (err error) { r, err = relay.Start(cfg); return err }); err != nil {
-		s.t.Fatal(err)
-	}
-	s.t.Cleanup(func() { _ = r.Close() })
 }
 
 // write writes a file and gives its path.

@@ -170,13 +170,3 @@ func campaignOf(t *testing.T) (seed uint64, duration time.Duration) {
 	t.Logf("SEED=%d DURATION=%s", seed, duration)
 	return seed, duration
 }
-
-// goesOn waits until each client, on average, has had an answer since the count was before.
-func goesOn(c *harness.Cluster, l *load, before int64) {
-	c.Until(60*time.Second, "writes go on", func(context.Context) error {
-		if l.done.Load() < before+clients {
-			return fmt.Errorf("%d acknowledged since", l.done.Load()-before)
-		}
-		return nil
-	})
-}

@@ -108,6 +108,17 @@ func startLoad(t testing.TB, c *harness.Cluster, seed uint64) *load {
 	return l
 }
 
+// goesOn waits until each client, on average, has had another answer.
+func (l *load) goesOn(limit time.Duration, what string) {
+	before := l.done.Load()
+	l.c.Until(limit, what, func(context.Context) error {
+		if l.done.Load() < before+clients {
+			return fmt.Errorf("%d acknowledged since", l.done.Load()-before)
+		}
+		return nil
+	})
+}
+
 // fail notes something that must never happen.
 func (l *load) fail(format string, args ...any) {
 	l.mu.Lock()

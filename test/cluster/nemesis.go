@@ -92,13 +92,7 @@ func (n *nemesis) suffer(f fault) {
 	for _, name := range n.c.Names() {
 		n.c.Ready(name)
 	}
-	before := n.load.done.Load()
-	n.c.Until(30*time.Second, "writes go on after "+f.name, func(context.Context) error {
-		if n.load.done.Load() < before+clients {
-			return fmt.Errorf("%d acknowledged since it was healed", n.load.done.Load()-before)
-		}
-		return nil
-	})
+	n.load.goesOn(30*time.Second, "writes go on after "+f.name)
 	n.n++
 	n.t.Logf("%s: over after %s", f.name, time.Since(began).Round(100*time.Millisecond))
 }
@@ -299,10 +293,11 @@ type disk struct {
 	dir string
 }
 
-// mountDisk makes one in a file; nil where that is not allowed.
-func mountDisk(t testing.TB) *disk {
+// fileSystem makes an ext4 in a file, and mounts it.
+func fileSystem(t testing.TB, options ...string) (image, at string, err error) {
+	t.Helper()
 	dir := t.TempDir()
-	image, at := filepath.Join(dir, "image"), filepath.Join(dir, "disk")
+	image, at = filepath.Join(dir, "image"), filepath.Join(dir, "disk")
 	if err := os.WriteFile(image, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -312,11 +307,20 @@ func mountDisk(t testing.TB) *disk {
 	if err := os.Mkdir(at, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	for _, command := range [][]string{{"mkfs.ext4", "-q", "-O", "^has_journal", image}, {"mount", "-o", "loop", image, at}} {
-		if err := run(command...); err != nil {
-			t.Logf("no disk of our own: %v", err)
-			return nil
-		}
+	if err := run(append(append([]string{"mkfs.ext4", "-q"}, options...), image)...); err != nil {
+		return "", "", err
+	}
+	return image, at, mount(image, at)
+}
+
+func mount(image, at string) error { return run("mount", "-o", "loop", image, at) }
+
+// mountDisk makes one in a file; nil where that is not allowed.
+func mountDisk(t testing.TB) *disk {
+	_, at, err := fileSystem(t, "-O", "^has_journal")
+	if err != nil {
+		t.Logf("no disk of our own: %v", err)
+		return nil
 	}
 	d := &disk{t, at}
 	t.Cleanup(func() {

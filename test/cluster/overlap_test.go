@@ -52,8 +52,7 @@ func TestOverlappingFaults(t *testing.T) {
 	end := time.Now().Add(duration)
 	for round := 0; round < 5 || time.Now().Before(end); round++ {
 		n.round()
-		before := l.done.Load()
-		goesOn(c, l, before)
+		l.goesOn(60*time.Second, "writes go on")
 	}
 	l.stop()
 	l.check(t)

@@ -69,12 +69,11 @@ func TestPowerLoss(t *testing.T) {
 			c.Gone(v)
 			disks[v].back()
 		}
-		before := l.done.Load()
 		c.RestartDead()
 		for _, v := range c.Names() {
 			c.Ready(v)
 		}
-		goesOn(c, l, before)
+		l.goesOn(60*time.Second, "writes go on")
 		t.Logf("%s at %v", what, victims)
 	}
 	l.stop()
@@ -90,30 +89,13 @@ type journaled struct {
 
 func newJournaled(t testing.TB) *journaled {
 	t.Helper()
-	dir := t.TempDir()
-	d := &journaled{t: t, image: filepath.Join(dir, "image"), at: filepath.Join(dir, "disk")}
-	if err := os.Mkdir(d.at, 0o755); err != nil {
+	image, at, err := fileSystem(t)
+	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(d.image, nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Truncate(d.image, 512<<20); err != nil {
-		t.Fatal(err)
-	}
-	if err := run("mkfs.ext4", "-q", d.image); err != nil {
-		t.Fatal(err)
-	}
-	d.mount()
+	d := &journaled{t: t, image: image, at: at}
 	t.Cleanup(func() { _ = run("umount", d.at) })
 	return d
-}
-
-func (d *journaled) mount() {
-	d.t.Helper()
-	if err := run("mount", "-o", "loop", d.image, d.at); err != nil {
-		d.t.Fatal(err)
-	}
 }
 
 // Ways to shut a file system down (Linux, fs/ext4/ext4.h, EXT4_GOING_FLAGS_…).
@@ -147,8 +129,7 @@ func (d *journaled) back() {
 	d.times++
 	old := d.image
 	d.image = fmt.Sprintf("%s-%d", filepath.Join(filepath.Dir(old), "image"), d.times)
-	if err := errors.Join(run("cp", "--sparse=always", old, d.image), os.Remove(old)); err != nil {
+	if err := errors.Join(run("cp", "--sparse=always", old, d.image), os.Remove(old), mount(d.image, d.at)); err != nil {
 		d.t.Fatal(err)
 	}
-	d.mount()
 }

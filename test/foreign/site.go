@@ -15,7 +15,6 @@ import (
 
 	"github.com/miekg/dns"
 
-	"github.com/zonekeeper/zonekeeper/internal/devcluster/relay"
 	"github.com/zonekeeper/zonekeeper/test/harness"
 )
 
@@ -38,27 +37,8 @@ type site struct {
 
 func newSite(t *testing.T, c *harness.Cluster) *site {
 	t.Helper()
-	script := "ip link set lo up"
-	for _, a := range append(sources(), primaries, own) {
-		script += " && ip addr add " + a + "/32 dev lo"
-	}
-	ns, err := harness.NewNamespace(script)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := &site{t: t, ns: ns}
-	t.Cleanup(func() { _ = s.ns.Close() })
-
-	cfg := relay.DefaultConfig()
-	cfg.Listen = netip.MustParseAddrPort(primaries + ":53")
-	for _, p := range c.Info().Primaries {
-		cfg.Backends = append(cfg.Backends, relay.Backend{Name: p.Name, DNS: netip.MustParseAddrPort(p.DNS), Check: c.Admin[p.Name].Ready})
-	}
-	var r *relay.Relay
-	if err := s.ns.Inside(func() (err error) { r, err = relay.Start(cfg); return err }); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = r.Close() })
+	s := &site{t: t, ns: harness.Place(t, append(sources(), primaries, own)...)}
+	s.ns.Door(t, primaries, c.Backends())
 	return s
 }
 
